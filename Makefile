@@ -1,0 +1,48 @@
+# `make run` and `make test` each work alone on a fresh machine: they make .venv with the tested set of packages.
+PYTHON ?= python3.11
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+UV     := $(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt
+export PREFECT_SERVER_ANALYTICS_ENABLED := false
+export DO_NOT_TRACK := 1
+export OMP_NUM_THREADS := 1
+# One thread a process: two Dask workers share the cores.
+
+.PHONY: run test setup lint serve stop faults mutants slow notebook clean
+
+run: $(STAMP)  ## the sample region, from its catalog to its mosaic
+	@$(BIN)/dsdit run sample
+
+test: $(STAMP)  ## every test but the slow marks
+	$(BIN)/python -m pytest -q -m "not slow and not faults and not benchmark"
+
+setup: $(STAMP)
+
+# Wheels at hand (PIP_FIND_LINKS) come first; otherwise uv picks the torch build that fits the driver, or the CPU.
+$(STAMP): pyproject.toml constraints.txt
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	@if [ -n "$$PIP_FIND_LINKS" ]; then UV_FIND_LINKS="$$PIP_FIND_LINKS" $(UV) -e ".[dev]"; \
+	 else $(UV) --torch-backend=auto -e ".[dev]" || $(UV) -e ".[dev]"; fi
+	@touch $@
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+serve: $(STAMP)  ## Prefect server, work pool, worker and both deployments, until Ctrl-C
+	@$(BIN)/dsdit serve
+
+faults: $(STAMP)  ## processes killed in the middle
+	$(BIN)/python -m pytest -q -m faults
+
+mutants: $(STAMP)  ## faults put in on purpose turn a named test red
+	$(BIN)/python -m pytest -q tests/mutants
+
+slow: $(STAMP)
+	$(BIN)/python -m pytest -q -m "slow"
+
+clean:
+	rm -rf output runs .pytest_cache .mypy_cache .ruff_cache

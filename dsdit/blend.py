@@ -1,0 +1,44 @@
+"""Weights of a tile in the overlaps, and their sum.
+
+A tile's weight is separable, falls linearly to its edge over the overlap and never reaches zero; sums are normalised.
+Tiles are added in the order of their global index, so that a pixel's sum is the same whatever is computed around it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dsdit.window import Window
+
+
+def feather(tile_px: int, overlap_px: int) -> NDArray[np.float32]:
+    """(tile_px,) weights: (k + 1/2) / overlap rising over the overlap, 1 between, mirrored."""
+    ramp = (np.arange(overlap_px, dtype=np.float32) + np.float32(0.5)) / np.float32(overlap_px)
+    weight = np.ones(tile_px, np.float32)
+    weight[:overlap_px] = ramp
+    weight[tile_px - overlap_px :] = np.minimum(weight[tile_px - overlap_px :], ramp[::-1])
+    return weight
+
+
+def blend(
+    window: Window, tiles: Iterable[tuple[Window, NDArray[np.float32]]], weight: NDArray[np.float32], channels: int
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Weighted mean of `tiles`, given in the order of their index, on `window`.
+
+    Returns (channels, y, x) and the sum of weights (y, x); where that sum is 0 the mean is 0 too.
+    """
+    total = np.zeros((channels, *window.shape), np.float32)
+    weights = np.zeros(window.shape, np.float32)
+    plane = weight[:, None] * weight[None, :]
+    for place, values in tiles:
+        part = place.intersect(window)
+        if part.empty:
+            continue
+        inside, outside = part.within(place), part.within(window)
+        total[(slice(None), *outside)] += values[(slice(None), *inside)] * plane[inside]
+        weights[outside] += plane[inside]
+    np.divide(total, weights, out=total, where=weights > 0)
+    return total, weights
