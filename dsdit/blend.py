@@ -24,7 +24,10 @@ def feather(tile_px: int, overlap_px: int) -> NDArray[np.float32]:
 
 
 def blend(
-    window: Window, tiles: Iterable[tuple[Window, NDArray[np.float32]]], weight: NDArray[np.float32], channels: int
+    window: Window,
+    tiles: Iterable[tuple[Window, NDArray[np.float32]]],
+    weight: NDArray[np.float32],
+    channels: int,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Weighted mean of `tiles`, given in the order of their index, on `window`.
 

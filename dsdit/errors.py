@@ -4,7 +4,15 @@ Each is a `DsditError`, so that a command prints the sentence alone and a flow c
 defect of the program.
 """
 
-__all__ = ["CatalogError", "DsditError", "PlanError", "ReadError", "RequestError", "StoreError", "WeightsError"]
+__all__ = [
+    "CatalogError",
+    "DsditError",
+    "PlanError",
+    "ReadError",
+    "RequestError",
+    "StoreError",
+    "WeightsError",
+]
 
 
 class DsditError(Exception):

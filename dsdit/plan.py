@@ -94,6 +94,8 @@ class Plan:
     """Tiles under this share of reference pixels run without reference."""
     skip_over: float = 0.9
     """Tiles with more than this share of cloud or no data are skipped."""
+    keep_reference: bool = False
+    """Whether the harmonised reference is kept in the mosaic's group `ref`."""
 
     @cached_property
     def layout(self) -> Layout:
@@ -113,6 +115,7 @@ class Plan:
                 "mtf_nyquist": self.mtf_nyquist,
                 "ref_min_cover": self.ref_min_cover,
                 "skip_over": self.skip_over,
+                "keep_reference": self.keep_reference,
             }
         )
 
@@ -122,7 +125,7 @@ class Plan:
         return _digest(self.to_dict())
 
     def job_digest(self, job: Index) -> str:
-        """Of all that a job's shard depends on: settings, the cells it reaches with their items and fits, its outline."""
+        """Of all that a job's shard depends on: settings, the cells it reaches with items and fits, its outline."""
         halo = self.lattice.halo_px
         reach = self.lattice.mosaic_window(job).expand(self.lattice.tile_px + 2 * halo)
         return _digest(
@@ -177,6 +180,7 @@ class Plan:
             "mtf_nyquist": self.mtf_nyquist,
             "ref_min_cover": self.ref_min_cover,
             "skip_over": self.skip_over,
+            "keep_reference": self.keep_reference,
             "sources": self.sources,
             "items": list(self.items),
             "cells": [[*cell, list(c.lr), list(c.ref)] for cell, c in sorted(self.cells.items())],
@@ -197,13 +201,11 @@ class Plan:
             mtf_nyquist=record["mtf_nyquist"],
             ref_min_cover=record["ref_min_cover"],
             skip_over=record["skip_over"],
+            keep_reference=record["keep_reference"],
             sources=record["sources"],
             items=tuple(record["items"]),
             cells={Index(r, c): CellChoice(tuple(lr), tuple(ref)) for r, c, lr, ref in record["cells"]},
-            fits={
-                (ref, lr): Fit(tuple(f["gain"]), tuple(f["offset"]), f["samples"])
-                for ref, lr, f in record["fits"]
-            },
+            fits={(ref, lr): Fit(tuple(f["gain"]), tuple(f["offset"]), f["samples"]) for ref, lr, f in record["fits"]},
         )
 
 

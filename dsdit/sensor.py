@@ -55,7 +55,7 @@ def _decimation_taps(mtf_nyquist: float, scale: int) -> tuple[int, tuple[np.floa
 
 @lru_cache(maxsize=64)
 def _upsampling_taps(scale: int) -> tuple[tuple[int, tuple[np.float32, ...]], ...]:
-    """Per phase p: (first, 4 taps) of Keys' cubic convolution; HR r * scale + p is the sum of taps[k] * lr[r + first + k]."""
+    """Per phase p: (first, 4 taps) of cubic convolution; HR r * scale + p sums taps[k] * lr[r + first + k]."""
     phases = []
     for phase in range(scale):
         position = (phase + 0.5) / scale - 0.5

@@ -23,11 +23,20 @@ def unit_px(token_px: int, scale: int) -> int:
 
 
 def default_tile(token_px: int, scale: int) -> tuple[int, int]:
-    """(tile_px, overlap_px): the tile nearest to 16 tokens (32 for a large codec), a quarter of it as overlap."""
+    """(tile_px, overlap_px): near 128 px (512 px for tokens of 16 px), with up to a quarter of it as overlap."""
     unit = unit_px(token_px, scale)
     wanted = 128 if token_px <= 8 else 512
-    quarter = max(unit, round(wanted / 4 / unit) * unit)
-    return 4 * quarter, quarter
+    overlap = max(unit, wanted // 4 // unit * unit)
+    return max(4 * overlap, round(wanted / unit) * unit), overlap
+
+
+def default_shard(tile_px: int, overlap_px: int, halo_px: int, region_px: int) -> tuple[int, int]:
+    """(chunk_strides, shard_chunks): chunks near 400 px; shards small for a small region, 3,000 px for a continent."""
+    stride = tile_px - overlap_px
+    need = max(overlap_px + 2 * halo_px, tile_px + halo_px)
+    chunk = max(1, round(400 / stride))
+    wanted = max(need, min(3072, region_px // 4))
+    return chunk, max(1, math.ceil(wanted / (chunk * stride)))
 
 
 @dataclass(frozen=True)

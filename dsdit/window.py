@@ -68,9 +68,7 @@ class Window:
 
     def coarsen(self, factor: int) -> Window:
         """The window of blocks of `factor` pixels that holds this one."""
-        return Window(
-            self.row0 // factor, self.col0 // factor, -(-self.row1 // factor), -(-self.col1 // factor)
-        )
+        return Window(self.row0 // factor, self.col0 // factor, -(-self.row1 // factor), -(-self.col1 // factor))
 
     def refine(self, factor: int) -> Window:
         """The same place counted in pixels `factor` times smaller."""

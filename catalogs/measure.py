@@ -1,0 +1,155 @@
+"""Measuring, from overviews: cloud and cover per (item, cell), gain and offset per (reference, LR) pair of items.
+
+A measure belongs to items and grid, never to a region: it is kept under their digests and made once, ever. The pair's
+fit is taken over the whole overlap of the two items, in reflectance and well below LR's resolution, where both sensors
+see the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import shapely
+from catalogs.item import SceneItem
+from catalogs.load import CLOUD, NO_DATA, read_bands, read_mask
+from catalogs.source import Source
+from numpy.typing import NDArray
+from odc.geo.geom import Geometry
+
+from dsdit.errors import ReadError
+from dsdit.grid import Grid
+from dsdit.plan import Fit
+from dsdit.store import join, read_json, write_json
+from dsdit.tiling import CELL_LR_PX
+from dsdit.window import Index, Window
+
+SAMPLES = 32
+"""Samples a side with which a cell is judged."""
+_FIT_LR_PX = 2
+_FIT_MAX_PX = 1024
+_FIT_MIN_SAMPLES = 64
+_GAIN_LIMITS = (0.1, 10.0)
+
+
+@dataclass(frozen=True)
+class Cover:
+    """One item over one cell, as shares of the cell's area."""
+
+    cover: float
+    """With data."""
+    clear: float
+    """With data and without cloud."""
+
+
+def item_window(item: SceneItem, grid: Grid) -> Window:
+    """LR pixels around the footprint of an item."""
+    lonlat = Geometry(shapely.geometry.shape(item.footprint), "EPSG:4326")
+    return grid.window_of(lonlat.to_crs(grid.odc_crs).geom.bounds, grid.lr_gsd_m)
+
+
+def measure_cover(item: SceneItem, source: Source, grid: Grid, cells: Window) -> dict[Index, Cover]:
+    """Cover and clear share for every cell of `cells` that the item touches. Raises ReadError."""
+    touched = item_window(item, grid).coarsen(CELL_LR_PX).intersect(cells)
+    if touched.empty:
+        return {}
+    factor = CELL_LR_PX // SAMPLES
+    mask = read_mask(item, source, grid.lr_geobox(touched.refine(SAMPLES), factor))
+    blocks = mask.reshape(touched.shape[0], SAMPLES, touched.shape[1], SAMPLES).transpose(0, 2, 1, 3)
+    result = {}
+    for index in touched.indices():
+        block = blocks[index.row - touched.row0, index.col - touched.col0]
+        data = float((block != NO_DATA).mean())
+        if data > 0:
+            result[index] = Cover(data, float(((block != NO_DATA) & (block != CLOUD)).mean()))
+    return result
+
+
+def measure_fit(ref: SceneItem, ref_source: Source, lr: SceneItem, lr_source: Source, grid: Grid) -> Fit:
+    """Gain and offset that give the reference the mean and deviation of LR, over all that both see clearly.
+
+    Returns the identity with `samples` 0 where they share too little. Raises ReadError.
+    """
+    overlap = item_window(ref, grid).intersect(item_window(lr, grid))
+    if overlap.empty:
+        return Fit()
+    factor = _FIT_LR_PX
+    while max(overlap.shape) > _FIT_MAX_PX * factor:
+        factor *= 2
+    geobox = grid.lr_geobox(overlap.coarsen(factor), factor)
+    ref_values, ref_valid = read_bands(ref, ref_source, geobox, "average")
+    lr_values, lr_valid = read_bands(lr, lr_source, geobox, "average")
+    valid = ref_valid & lr_valid
+    valid &= (read_mask(lr, lr_source, geobox) == 0) & (read_mask(ref, ref_source, geobox) == 0)
+    if int(valid.sum()) < _FIT_MIN_SAMPLES:
+        return Fit()
+    return fit_moments(ref_values[:, valid], lr_values[:, valid])
+
+
+def fit_moments(ref: NDArray[np.float32], lr: NDArray[np.float32]) -> Fit:
+    """Fit of (band, n) samples: gain = std(lr) / std(ref), offset = mean(lr) - gain mean(ref), without the outer 2%."""
+    gains, offsets = [], []
+    for r, t in zip(ref.astype(np.float64), lr.astype(np.float64), strict=True):
+        r_low, r_high = np.quantile(r, (0.01, 0.99))
+        t_low, t_high = np.quantile(t, (0.01, 0.99))
+        keep = (r >= r_low) & (r <= r_high) & (t >= t_low) & (t <= t_high)
+        if keep.sum() < _FIT_MIN_SAMPLES // 2 or r[keep].std() < 1e-6:
+            return Fit()
+        gain = float(np.clip(t[keep].std() / r[keep].std(), *_GAIN_LIMITS))
+        gains.append(round(gain, 5))
+        offsets.append(round(float(t[keep].mean() - gains[-1] * r[keep].mean()), 6))
+    return Fit(tuple(gains), tuple(offsets), int(ref.shape[1]))
+
+
+def kept_cover(item: SceneItem, source: Source, grid: Grid, cells: Window, folder: str) -> dict[Index, Cover]:
+    """`measure_cover`, kept below `folder` under the digests of item, source and grid; only new cells are measured."""
+    url = join(folder, "cover", _key(grid, item.digest, source.digest) + ".json")
+    record = read_json(url) or {"seen": None, "cells": []}
+    known = {Index(r, c): Cover(cover, clear) for r, c, cover, clear in record["cells"]}
+    touched = item_window(item, grid).coarsen(CELL_LR_PX).intersect(cells)
+    seen = Window(*record["seen"]) if record["seen"] else Window(0, 0, 0, 0)
+    if touched.empty or (not seen.empty and seen.union(touched) == seen):
+        return {index: cover for index, cover in known.items() if index in cells}
+    wanted = seen.union(touched)
+    known = measure_cover(item, source, grid, wanted)
+    write_json(
+        url,
+        {
+            "item": item.id,
+            "seen": [wanted.row0, wanted.col0, wanted.row1, wanted.col1],
+            "cells": [[*index, c.cover, c.clear] for index, c in sorted(known.items())],
+        },
+    )
+    return {index: cover for index, cover in known.items() if index in cells}
+
+
+def kept_fit(
+    ref: SceneItem,
+    ref_source: Source,
+    lr: SceneItem,
+    lr_source: Source,
+    grid: Grid,
+    folder: str,
+    on_error: Callable[[ReadError], None],
+) -> Fit:
+    """`measure_fit`, kept below `folder`. A pair that cannot be read gets the identity, is told, and not kept."""
+    key = _key(grid, ref.digest, ref_source.digest, lr.digest, lr_source.digest)
+    url = join(folder, "fit", key + ".json")
+    record = read_json(url)
+    if record is not None:
+        fit = record["fit"]
+        return Fit(tuple(fit["gain"]), tuple(fit["offset"]), fit["samples"])
+    try:
+        fit = measure_fit(ref, ref_source, lr, lr_source, grid)
+    except ReadError as error:
+        on_error(error)
+        return Fit()
+    write_json(url, {"ref": ref.id, "lr": lr.id, "fit": asdict(fit)})
+    return fit
+
+
+def _key(grid: Grid, *digests: str) -> str:
+    text = "\n".join([grid.crs, repr(grid.lr_gsd_m), *digests])
+    return hashlib.sha256(text.encode()).hexdigest()[:32]

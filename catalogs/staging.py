@@ -1,0 +1,195 @@
+"""stage: the pixels of one job, once, on the LR and HR lattices, as reflectance.
+
+Each cell's candidates are tried in the plan's order; a pixel takes the first that is valid there. A read error is
+never taken for no data: the pixel goes to the next candidate, the job is degraded, and where none is left the pixel is
+unreadable. Invalid LR pixels carry their nearest valid neighbours' values, so that the network sees no cliff.
+"""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+from catalogs.item import SceneItem
+from catalogs.load import CLOUD, read_bands, read_mask
+from catalogs.source import Source
+from numpy.typing import NDArray
+
+from dsdit.errors import ReadError
+from dsdit.plan import Fit, Plan, cell_window
+from dsdit.receipts import Receipt
+from dsdit.status import JobState, LrState
+from dsdit.store import write_shard
+from dsdit.window import Index, Window
+
+FILL_RADIUS_LR_PX = 16
+"""How far valid LR values are carried into invalid pixels."""
+_FAR_REFLECTANCE = 0.1
+
+
+class _Reader:
+    """Reads candidates of one job and remembers what went wrong."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.items = tuple(SceneItem.from_dict(record) for record in plan.items)
+        self.sources = {name: Source.model_validate(record) for name, record in plan.sources.items()}
+        self.errors: dict[int, str] = {}
+        self.read: set[int] = set()
+
+    def bands(self, number: int, window: Window, lr: bool) -> tuple[NDArray, NDArray, NDArray] | None:
+        """(reflectance, valid, cloud) on the LR or HR lattice; None after a read error, which is kept."""
+        item, grid = self.items[number], self.plan.region.grid
+        source = self.sources[item.source]
+        geobox = grid.lr_geobox(window) if lr else grid.hr_geobox(window)
+        try:
+            values, valid = read_bands(item, source, geobox, "cubic" if lr else "bilinear")
+            mask = read_mask(item, source, geobox)
+        except ReadError as error:
+            self.errors[number] = str(error)
+            return None
+        self.read.add(number)
+        return values, valid & (mask == 0), (mask == CLOUD)
+
+
+def stage(plan: Plan, job: Index, scratch: str) -> Receipt:
+    """Reads and writes the LR and reference pixels of `job`; returns its receipt, which the caller keeps."""
+    started = time.monotonic()
+    reader = _Reader(plan)
+    lattice, origin = plan.lattice, _origin(plan)
+    window = lattice.shard_window(job)
+    lr_window = window.coarsen(lattice.scale)
+    margin = lr_window.expand(FILL_RADIUS_LR_PX)
+    lr, state, lr_item = read_scenes(plan, reader, margin)
+    filled = carry(lr, state == LrState.VALID, FILL_RADIUS_LR_PX)
+    inside = (..., *lr_window.within(margin))
+    lr_item = np.ascontiguousarray(lr_item[inside])
+    ref, ref_item = read_references(plan, reader, window, lr_item)
+    for name, values in (
+        ("lr", filled[inside]),
+        ("lr_state", state[inside]),
+        ("lr_item", lr_item),
+        ("ref", ref),
+        ("ref_item", ref_item),
+    ):
+        write_shard(scratch, name, origin, job, values)
+    return Receipt(
+        step="stage",
+        job=job,
+        state=JobState.DEGRADED if reader.errors else JobState.DONE,
+        digest=plan.stage_digest(job),
+        seconds=time.monotonic() - started,
+        sources=tuple(sorted(reader.items[n].id for n in reader.read)),
+        errors=tuple(reader.errors[n] for n in sorted(reader.errors)),
+    )
+
+
+def read_scenes(plan: Plan, reader: _Reader, window: Window) -> tuple[NDArray, NDArray, NDArray]:
+    """LR reflectance (3, y, x) with NaN where invalid, `LrState` (y, x) and item numbers (y, x) on an LR window."""
+    values = np.full((3, *window.shape), np.nan, np.float32)
+    state = np.full(window.shape, LrState.NO_DATA, np.uint8)
+    item = np.full(window.shape, -1, np.int32)
+    hr = window.refine(plan.lattice.scale)
+    for cell in plan.lattice.cells_touching(hr).indices():
+        part = cell_window(plan.lattice, cell).coarsen(plan.lattice.scale).intersect(window)
+        place = part.within(window)
+        cell_state, cell_item = state[place], item[place]
+        cell_values = values[(slice(None), *place)]
+        unread = False
+        for number in plan.cells[cell].lr if cell in plan.cells else ():
+            if (cell_state == LrState.VALID).all():
+                break
+            got = reader.bands(number, part, lr=True)
+            if got is None:
+                unread = True
+                continue
+            new, valid, cloud = got
+            take = valid & (cell_state != LrState.VALID)
+            cell_values[:, take] = new[:, take]
+            cell_item[take] = number
+            cell_state[take] = LrState.VALID
+            cell_state[cloud & (cell_state == LrState.NO_DATA)] = LrState.CLOUDY
+        if unread:
+            cell_state[cell_state != LrState.VALID] = LrState.UNREADABLE
+    return values, state, item
+
+
+def read_references(plan: Plan, reader: _Reader, window: Window, lr_item: NDArray[np.int32]) -> tuple[NDArray, NDArray]:
+    """Reference (3, y, x) in reflectance harmonised to each pixel's scene, NaN where uncovered; item numbers (y, x)."""
+    scale = plan.lattice.scale
+    values = np.full((3, *window.shape), np.nan, np.float32)
+    item = np.full(window.shape, -1, np.int32)
+    scene = np.repeat(np.repeat(lr_item, scale, 0), scale, 1)
+    for cell in plan.lattice.cells_touching(window).indices():
+        choice = plan.cells.get(cell)
+        if choice is None or not choice.lr:
+            continue
+        part = cell_window(plan.lattice, cell).intersect(window)
+        place = part.within(window)
+        cell_item, cell_scene = item[place], scene[place]
+        cell_values = values[(slice(None), *place)]
+        for number in choice.ref:
+            if (cell_item >= 0).all():
+                break
+            got = reader.bands(number, part, lr=False)
+            if got is None:
+                continue
+            new, valid, _ = got
+            take = valid & (cell_item < 0)
+            if take.any():
+                cell_values[:, take] = _harmonised(plan, number, choice.lr, new, cell_scene)[:, take]
+                cell_item[take] = number
+    return values, item
+
+
+def _harmonised(
+    plan: Plan, ref: int, scenes: tuple[int, ...], values: NDArray, scene: NDArray[np.int32]
+) -> NDArray[np.float32]:
+    """gain * ref + offset of the pair (reference, scene of the pixel); pixels without a scene take the cell's first."""
+    out = np.empty_like(values)
+    for number in scenes:
+        where = (scene == number) if number != scenes[0] else ((scene == number) | (scene < 0))
+        fit = plan.fits.get((ref, number), Fit())
+        for band in range(values.shape[0]):
+            fitted = values[band][where] * np.float32(fit.gain[band]) + np.float32(fit.offset[band])
+            out[band][where] = fitted
+    other = (scene >= 0) & ~np.isin(scene, scenes)
+    out[:, other] = values[:, other]
+    return out
+
+
+def carry(values: NDArray[np.float32], valid: NDArray[np.bool_], radius: int) -> NDArray[np.float32]:
+    """Fills invalid pixels with the mean of their already filled 4-neighbours, ring by ring up to `radius`.
+
+    Sums run in a fixed order and a ring reaches one pixel further, so the result depends on nothing beyond `radius`.
+    What lies further takes one fixed reflectance.
+    """
+    out = np.where(valid, values, np.float32(0))
+    have = valid.copy()
+    for _ in range(radius):
+        if have.all():
+            break
+        total, count = np.zeros_like(out), np.zeros(have.shape, np.float32)
+        for target, source in _SHIFTS:
+            weight = have[source].astype(np.float32)
+            total[(slice(None), *target)] += out[(slice(None), *source)] * weight
+            count[target] += weight
+        new = ~have & (count > 0)
+        out[:, new] = total[:, new] / count[new]
+        have |= new
+    out[:, ~have] = np.float32(_FAR_REFLECTANCE)
+    return out
+
+
+_ALL = slice(None)
+_SHIFTS = (
+    ((slice(1, None), _ALL), (slice(None, -1), _ALL)),
+    ((slice(None, -1), _ALL), (slice(1, None), _ALL)),
+    ((_ALL, slice(1, None)), (_ALL, slice(None, -1))),
+    ((_ALL, slice(None, -1)), (_ALL, slice(1, None))),
+)
+
+
+def _origin(plan: Plan) -> Index:
+    jobs = plan.layout.jobs_window
+    return Index(jobs.row0, jobs.col0)

@@ -1,0 +1,159 @@
+"""How `dsdit-tiny` uses DS-DiT: what its three streams hold and how its output becomes a velocity.
+
+LR already tells the low band, so the network draws only what LR cannot tell. With R the picture restored from LR
+(`sensor.bicubic_restored`) and all pictures in the scaled range:
+
+    x0  = (HR - R) * 16                      rearranged by PixelCodec; about unit variance
+    lr  = R                                  and one channel log2(scale / 8)
+    ref = (Ref - R) * 16, 0 where missing    and one channel: share of valid reference pixels in the cell
+    x   = (1-s)/V z, V = s^2 + (1-s)^2       the best linear guess at x0, and one channel of zeros
+    x0_hat = (1-s)/V z + s/sqrt(V) (out + g RefHB)
+    velocity = (z - x0_hat) / s
+
+RefHB is the reference's high band, g in 0..1 a gate for each latent pixel: the sigmoid of the output's last channel
+times ref_scale. At s = 1 the x stream is zero, so one step from pure noise does not depend on the noise: it is the
+network's estimate of the posterior mean. The gate stands outside DSDiT, whose state dict is the published one.
+
+Axes: B batch, C latent channels, (H, W) pixels, (h, w) latent pixels.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dsdit.model.autoencoder import PixelCodec
+from dsdit.model.network import DSDiT
+
+RESIDUAL_SCALE = 16.0
+"""Scaled units of x0 per scaled unit of HR - R."""
+NATIVE_SCALE = 8
+"""Scale at which the lr stream's extra channel is zero."""
+Pixels = Tensor | NDArray
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What one batch of tiles is conditioned on, in latent space."""
+
+    lr: Tensor
+    """(B, C + 1, h, w): R and the scale channel."""
+    ref: Tensor
+    """(B, C + 1, h, w): (Ref - R) * 16 and the share of valid reference pixels."""
+    ref_high_band: Tensor
+    """(B, C, h, w): the reference's high band times 16, zero where the reference is not valid."""
+
+    def without_reference(self) -> Conditions:
+        """The same tiles as if no reference had been found."""
+        return replace(self, ref=torch.zeros_like(self.ref), ref_high_band=torch.zeros_like(self.ref_high_band))
+
+
+@dataclass(frozen=True)
+class Denoised:
+    """What one network pass says about the clean latent."""
+
+    x0: Tensor
+    """(B, C, h, w)."""
+    gate: Tensor
+    """(B, h, w): share of the reference's high band that was taken as it is, 0..1; times ref_scale."""
+    weighting: Tensor
+    """(B, h / patch, w / patch): PLW's alpha_ref, averaged over the blocks."""
+
+
+class TinyModel:
+    """A DSDiT of 3 * 4^2 + 1 channels with the streams, output and codec above."""
+
+    def __init__(self, network: DSDiT, codec: PixelCodec | None = None, residual_scale: float = RESIDUAL_SCALE) -> None:
+        self.codec = codec or PixelCodec()
+        self.network = network
+        self.residual_scale = residual_scale
+        wanted = self.codec.channels + 1
+        if network.config.in_channels != wanted:
+            raise ValueError(f"network has {network.config.in_channels} channels, its codec asks for {wanted}")
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network's tensors are."""
+        return self.network.pos_embed.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What the network computes in."""
+        return self.network.pos_embed.dtype
+
+    @property
+    def channels(self) -> int:
+        """Channels of a latent, hence of the noise."""
+        return self.codec.channels
+
+    @property
+    def token_px(self) -> int:
+        """Image pixels along one side of a token."""
+        return self.codec.factor * self.network.config.patch_size
+
+    def latent_shape(self, height: int, width: int) -> tuple[int, int, int]:
+        """(H, W) pixels -> (C, h, w) of the latent and its noise."""
+        if height % self.token_px or width % self.token_px:
+            raise ValueError(f"tile {height} x {width} px is not a multiple of {self.token_px} px, a token's side")
+        return self.channels, height // self.codec.factor, width // self.codec.factor
+
+    def _pixels(self, values: Pixels) -> Tensor:
+        return torch.as_tensor(values).to(device=self.device, dtype=self.dtype)
+
+    def conditions(
+        self, restored: Pixels, ref: Pixels, ref_valid: Pixels, ref_high_band: Pixels, scale: int
+    ) -> Conditions:
+        """R, matched reference and its high band (B, 3, H, W) scaled, `ref_valid` (B, H, W) bool -> Conditions.
+
+        Values of the reference where it is not valid are not looked at; they may be NaN.
+        """
+        base = self._pixels(restored)
+        valid = torch.as_tensor(ref_valid).to(self.device).bool()[:, None]
+        zero = base.new_zeros(())
+        share = torch.nn.functional.avg_pool2d(valid.to(self.dtype), self.codec.factor)
+        lr = self.codec.encode(base)
+        difference = torch.where(valid, self._pixels(ref) - base, zero) * self.residual_scale
+        high_band = torch.where(valid, self._pixels(ref_high_band), zero) * self.residual_scale
+        return Conditions(
+            lr=torch.cat([lr, torch.full_like(lr[:, :1], math.log2(scale / NATIVE_SCALE))], dim=1),
+            ref=torch.cat([self.codec.encode(difference), share], dim=1),
+            ref_high_band=self.codec.encode(high_band),
+        )
+
+    def encode(self, hr: Pixels, restored: Pixels) -> Tensor:
+        """HR and R (B, 3, H, W) scaled -> the clean latent x0 (B, C, h, w); for training."""
+        return self.codec.encode((self._pixels(hr) - self._pixels(restored)) * self.residual_scale)
+
+    def decode(self, latent: Tensor, restored: Pixels) -> Tensor:
+        """Latent (B, C, h, w) and R (B, 3, H, W) scaled -> SR (B, 3, H, W) scaled."""
+        return self._pixels(restored) + self.codec.decode(latent) / self.residual_scale
+
+    def denoise(
+        self, z: Tensor, sigma: Tensor | float, conditions: Conditions, ref_scale: Tensor | float = 1.0
+    ) -> Denoised:
+        """z (B, C, h, w) at `sigma` (number or (B,), in 0..1) -> estimate of x0, in one network pass."""
+        timestep = torch.as_tensor(sigma, dtype=torch.float32, device=z.device).expand(z.shape[0])
+        s = timestep[:, None, None, None]
+        variance = s**2 + (1 - s) ** 2
+        guess = ((1 - s) / variance * z).to(z.dtype)
+        out, weighting = self.network(
+            torch.cat([guess, torch.zeros_like(guess[:, :1])], dim=1),
+            1000.0 * timestep, conditions.lr, conditions.ref, ref_scale, return_weighting=True,
+        )
+        scale = torch.as_tensor(ref_scale, dtype=torch.float32, device=z.device).reshape(-1, 1, 1, 1)
+        gate = out[:, -1:].float().sigmoid() * scale
+        drawn = out[:, :-1].float() + gate * conditions.ref_high_band
+        x0 = guess + s / variance.sqrt() * drawn
+        share = conditions.ref[:, -1]
+        return Denoised(x0.to(z.dtype), (gate[:, 0] * share).to(z.dtype), weighting)
+
+    def velocity(
+        self, z: Tensor, sigma: Tensor | float, conditions: Conditions, ref_scale: Tensor | float = 1.0
+    ) -> Tensor:
+        """z (B, C, h, w) at `sigma` > 0 -> velocity = noise - x0, like z."""
+        s = torch.as_tensor(sigma, dtype=z.dtype, device=z.device).reshape(-1, 1, 1, 1)
+        return (z - self.denoise(z, sigma, conditions, ref_scale).x0) / s

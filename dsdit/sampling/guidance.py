@@ -1,0 +1,44 @@
+"""Autoguidance: away from what the network would say if it listened less to the reference (ref_scale)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from dsdit.sampling.solver import Velocity
+
+
+class Network(Protocol):
+    """What a DSDiT offers: (x, timestep, lr, ref, ref_scale) -> velocity."""
+
+    def __call__(
+        self, x: Tensor, timestep: Tensor, lr: Tensor, ref: Tensor, ref_scale: Tensor | float = 1.0, /
+    ) -> Tensor: ...
+
+
+def guided(strength: Callable[[Tensor, float, float], Tensor], scale: float, weak_ref_scale: float = 0.0) -> Velocity:
+    """v = v_weak + scale (v_strong - v_weak) out of strength(x, sigma, ref_scale) -> velocity.
+
+    At scale 1 that is v_strong, and at scale 0 v_weak: then each level costs one network pass and not two.
+    """
+
+    def velocity(x: Tensor, sigma: float) -> Tensor:
+        if scale == 1:
+            return strength(x, sigma, 1.0)
+        weak = strength(x, sigma, weak_ref_scale)
+        return weak if scale == 0 else weak + scale * (strength(x, sigma, 1.0) - weak)
+
+    return velocity
+
+
+def autoguidance(model: Network, lr: Tensor, ref: Tensor, scale: float, weak_ref_scale: float = 0.0) -> Velocity:
+    """A velocity function for `sample` from a DSDiT and its latents `lr` and `ref`, each (B, C, y, x)."""
+
+    def strength(x: Tensor, sigma: float, ref_scale: float) -> Tensor:
+        timestep = torch.full((x.shape[0],), 1000.0 * sigma, dtype=torch.float32, device=x.device)
+        return model(x, timestep, lr, ref, ref_scale)
+
+    return guided(strength, scale, weak_ref_scale)

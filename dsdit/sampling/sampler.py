@@ -1,0 +1,105 @@
+"""The sampler as the sample step uses it: arrays in, arrays out, one constant batch size.
+
+It joins weights, schedule, solver, guidance and noise. The noise of a tile is cut from blocks fixed on the global
+lattice of latent pixels, so that two tiles see the same noise in their overlap.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dsdit.errors import RequestError
+from dsdit.model.weights import Weights, load_weights
+from dsdit.plan import ModelChoice, SamplerSettings
+from dsdit.radiometry import Curve
+from dsdit.sampling.noise import noise_window
+from dsdit.sampling.schedule import spaced_sigmas
+from dsdit.sampling.solver import sample
+from dsdit.window import Window
+
+Array = NDArray[np.float32]
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+@dataclass(frozen=True)
+class TileBatch:
+    """What a batch of B tiles is sampled from; pictures are in the model's range."""
+
+    restored: Array
+    """(B, 3, y, x) bicubic LR with its truth restored."""
+    ref: Array
+    """(B, 3, y, x)."""
+    ref_valid: NDArray[np.bool_]
+    """(B, y, x); all False for a tile without reference."""
+    ref_high: Array
+    """(B, 3, y, x) high band of the reference, 0 where there is none."""
+    noise: Array
+    """(B, C, y / factor, x / factor)."""
+    scale: int
+    """HR pixels per LR pixel."""
+
+
+class TileSampler:
+    """Weights and settings, ready to be called."""
+
+    def __init__(self, weights: Weights, settings: SamplerSettings) -> None:
+        self.model = weights.model
+        self.settings = settings
+        self.curve = Curve(weights.config.curve_maximum)
+        self.sigmas = spaced_sigmas(settings.steps)
+        self.calls = 0
+
+    def noise(self, window: Window) -> Array:
+        """(C, y / factor, x / factor) of a window of HR pixels."""
+        factor = self.model.codec.factor
+        place = window.coarsen(factor)
+        return noise_window(self.settings.seed, place.row0, place.col0, *place.shape, self.model.channels)
+
+    def __call__(self, batch: TileBatch) -> tuple[Array, Array]:
+        """(pictures (B, 3, y, x) in the model's range, share of the reference (B, tokens, tokens))."""
+        if batch.restored.shape[0] != self.settings.batch:
+            raise ValueError(f"a batch of {batch.restored.shape[0]}: the network is always given {self.settings.batch}")
+        model = self.model
+        shares: list[Tensor] = []
+        with torch.inference_mode():
+            conditions = model.conditions(batch.restored, batch.ref, batch.ref_valid, batch.ref_high, batch.scale)
+            has_ref = torch.as_tensor(batch.ref_valid).any(-1).any(-1).to(model.device, torch.float32)
+
+            def velocity(z: Tensor, sigma: Tensor | float) -> Tensor:
+                strong = model.denoise(z, sigma, conditions, has_ref)
+                self.calls += 1
+                shares.append(strong.weighting)
+                x0 = strong.x0
+                if self.settings.guidance_scale != 1.0:
+                    weak = model.denoise(z, sigma, conditions, torch.zeros_like(has_ref)).x0
+                    self.calls += 1
+                    x0 = weak + self.settings.guidance_scale * (x0 - weak)
+                return (z - x0) / sigma
+
+            noise = torch.from_numpy(batch.noise).to(model.device, model.dtype)
+            latent = sample(velocity, noise, self.sigmas, solver=self.settings.solver)
+            pictures = model.decode(latent, batch.restored).float().cpu().numpy()
+            weighting = torch.stack([share.float() for share in shares]).mean(0).cpu().numpy()
+        token = model.token_px
+        valid = batch.ref_valid.astype(np.float32)
+        cover = valid.reshape(valid.shape[0], weighting.shape[1], token, weighting.shape[2], token).mean((2, 4))
+        return pictures, (weighting * (cover > 0)).astype(np.float32)
+
+
+@lru_cache(maxsize=2)
+def open_sampler(model: ModelChoice, settings: SamplerSettings) -> TileSampler:
+    """The sampler of a plan, loaded once a process. Raises RequestError where other weights lie there by now."""
+    torch.set_num_threads(1)
+    weights = load_weights(model.weights, model.device, _DTYPES[model.dtype])
+    if weights.digest != model.digest:
+        raise RequestError(
+            f"the weights {model.weights!r} have changed since the plan was made "
+            f"({model.digest[:12]} then, {weights.digest[:12]} now): plan again"
+        )
+    return TileSampler(weights, settings)

@@ -1,0 +1,87 @@
+"""The report: receipts against the plan. Every tile and pixel of the plan is found again in it, or named as missing."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from dsdit.plan import Plan
+from dsdit.receipts import Receipt, list_receipts, read_receipts
+from dsdit.status import JobState, PixelStatus, TileState
+from dsdit.window import Index
+
+
+@dataclass(frozen=True)
+class Report:
+    """State of an output."""
+
+    region: str
+    plan: str
+    jobs: dict[str, int]
+    """Shards by state; `due` are those that a next run would do."""
+    tiles: dict[str, int]
+    """Tiles by state, as the sample steps last saw them."""
+    pixels: dict[str, int]
+    """Pixels of the region by status."""
+    seconds: dict[str, float]
+    """Worker seconds by step."""
+    calls: int
+    """Network calls."""
+    lr_error: dict[str, float]
+    """Mean |A(sr) - lr| in reflectance, before and after restoring."""
+    errors: tuple[str, ...] = field(default=())
+
+    @property
+    def complete(self) -> bool:
+        """True where nothing is due."""
+        return not self.jobs.get("due")
+
+
+def is_due(plan: Plan, job: Index, receipt: Receipt | None) -> bool:
+    """True where a job has no receipt of these inputs that says done."""
+    return receipt is None or receipt.state is not JobState.DONE or receipt.digest != plan.job_digest(job)
+
+
+def due_jobs(plan: Plan, receipts: str) -> list[Index]:
+    """Mosaic jobs to be done, in row-major order."""
+    known = read_receipts(receipts, "mosaic", plan.layout.mosaic_jobs)
+    return [job for job in plan.layout.mosaic_jobs if is_due(plan, job, known.get(job))]
+
+
+def make_report(plan: Plan, receipts: str, done_receipts: tuple[Receipt, ...] = ()) -> Report:
+    """Adds up the receipts below `receipts`; `done_receipts` are those of steps whose receipts went with scratch."""
+    mosaic = read_receipts(receipts, "mosaic", plan.layout.mosaic_jobs)
+    listed = {step: read_receipts(receipts, step, list_receipts(receipts, step)) for step in ("stage", "sample")}
+    for receipt in done_receipts:
+        if receipt.step in listed:
+            listed[receipt.step][receipt.job] = receipt
+    jobs = Counter(str(r.state) for r in mosaic.values())
+    jobs["planned"] = len(plan.layout.mosaic_jobs)
+    jobs["due"] = sum(is_due(plan, job, mosaic.get(job)) for job in plan.layout.mosaic_jobs)
+    tiles: Counter[str] = Counter()
+    for receipt in listed["sample"].values():
+        tiles.update(TileState(s).name.lower() for s in receipt.tiles.values())
+    pixels: Counter[str] = Counter({s.name.lower(): 0 for s in PixelStatus if s is not PixelStatus.OUTSIDE})
+    before = after = weight = 0.0
+    for receipt in mosaic.values():
+        pixels.update(receipt.pixels)
+        n = receipt.measures.get("lr_pixels", 0)
+        if n:
+            weight += n
+            before += n * receipt.measures["lr_error_before"]
+            after += n * receipt.measures["lr_error_after"]
+    everything = [*listed["stage"].values(), *listed["sample"].values(), *mosaic.values()]
+    seconds: Counter[str] = Counter()
+    for receipt in everything:
+        seconds[receipt.step] += receipt.seconds  # type: ignore[assignment]
+    return Report(
+        region=plan.region.name,
+        plan=plan.digest,
+        jobs=dict(jobs),
+        tiles={"planned": plan.layout.tile_count, **tiles},
+        pixels=dict(pixels),
+        seconds={step: round(s, 2) for step, s in seconds.items()},
+        calls=sum(r.calls for r in listed["sample"].values()),
+        lr_error={"before": before / weight, "after": after / weight} if weight else {},
+        errors=tuple(dict.fromkeys(e for r in everything for e in r.errors)),
+    )

@@ -1,0 +1,258 @@
+"""What is on disk: the mosaic group, the scratch group, and small files beside them. The owner of zarr and fsspec.
+
+One task writes one whole shard of each array it owns, so that no two tasks ever touch the same object. Locations are
+folders or s3:// URLs; credentials come from the environment alone.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+from zarr.codecs import BloscCodec
+
+from dsdit.errors import StoreError
+from dsdit.tiling import Lattice
+from dsdit.window import Index, Window
+
+_COMPRESSOR = BloscCodec(cname="zstd", clevel=3, shuffle="shuffle")
+
+
+def join(url: str, *parts: str) -> str:
+    """`url` and parts with single slashes."""
+    return "/".join([url.rstrip("/"), *parts])
+
+
+def is_remote(url: str) -> bool:
+    """True for an object store."""
+    return "://" in url and not url.startswith("file://")
+
+
+def filesystem(url: str) -> tuple[fsspec.AbstractFileSystem, str]:
+    """(filesystem, path) of a URL or folder. Raises StoreError for an unknown scheme."""
+    try:
+        return fsspec.core.url_to_fs(url)
+    except (ValueError, ImportError) as error:
+        raise StoreError(f"{url!r} cannot be used as a location: {error}") from error
+
+
+def check_writable(url: str) -> None:
+    """Raises StoreError where nothing can be written below `url`; leaves nothing behind."""
+    probe = join(url, f".probe-{uuid.uuid4().hex}")
+    try:
+        write_bytes(probe, b"")
+        fs, path = filesystem(probe)
+        fs.rm_file(path)
+    except (OSError, PermissionError) as error:
+        raise StoreError(f"nothing can be written to {url!r} ({error}): choose another output or scratch") from error
+
+
+def write_bytes(url: str, content: bytes) -> None:
+    """Writes one whole object: it is there with all its content, or not at all."""
+    fs, path = filesystem(url)
+    if is_remote(url):
+        fs.pipe_file(path, content)
+        return
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    partial = f"{path}.{uuid.uuid4().hex}.partial"
+    with fs.open(partial, "wb") as file:
+        file.write(content)
+    Path(partial).replace(path)
+
+
+def read_bytes(url: str) -> bytes | None:
+    """Content of one object; None where it is not there."""
+    fs, path = filesystem(url)
+    try:
+        return fs.cat_file(path)
+    except FileNotFoundError:
+        return None
+
+
+def list_names(url: str) -> list[str]:
+    """Sorted names directly below `url`; empty where it is not there."""
+    fs, path = filesystem(url)
+    fs.invalidate_cache()
+    try:
+        return sorted(entry.rsplit("/", 1)[-1] for entry in fs.ls(path, detail=False))
+    except FileNotFoundError:
+        return []
+
+
+def remove(url: str) -> None:
+    """Removes one object, or a folder with all that is in it; silent where it is not there."""
+    fs, path = filesystem(url)
+    if fs.exists(path):
+        fs.rm(path, recursive=True)
+
+
+def write_json(url: str, record: Any) -> None:
+    """JSON of a record, as one object."""
+    write_bytes(url, json.dumps(record, indent=1, sort_keys=True, allow_nan=False).encode())
+
+
+def read_json(url: str) -> Any:
+    """Record of a JSON object; None where it is not there. Raises StoreError where it is damaged."""
+    content = read_bytes(url)
+    if content is None:
+        return None
+    try:
+        return json.loads(content)
+    except ValueError as error:
+        raise StoreError(f"{url} is damaged: {error}") from error
+
+
+def open_group(url: str, mode: str = "r+") -> zarr.Group:
+    """A Zarr v3 group. Raises StoreError where there is none."""
+    try:
+        return zarr.open_group(_location(url), mode=mode, zarr_format=3)  # type: ignore[arg-type]
+    except FileNotFoundError as error:
+        raise StoreError(f"there is no Zarr group at {url}") from error
+
+
+def _location(url: str) -> str:
+    return url.removeprefix("file://")
+
+
+def create_array(
+    group: zarr.Group,
+    name: str,
+    shape: tuple[int, ...],
+    chunk: tuple[int, ...],
+    shard: tuple[int, ...] | None,
+    dtype: str,
+    fill: Any,
+    dims: tuple[str, ...],
+    attributes: dict[str, Any] | None = None,
+) -> zarr.Array:
+    """An array of the group; one that is already there is kept if it is alike, and refused otherwise."""
+    if name in group:
+        array = group[name]
+        if not isinstance(array, zarr.Array) or array.shape != shape or array.shards != shard or array.chunks != chunk:
+            raise StoreError(
+                f"{group.store_path}/{name} has another shape or sharding than this run needs ({shape}, {shard}): "
+                "choose another output, or remove this one"
+            )
+        return array
+    return group.create_array(
+        name,
+        shape=shape,
+        chunks=chunk,
+        shards=shard,
+        dtype=dtype,
+        fill_value=fill,
+        dimension_names=dims,
+        compressors=_COMPRESSOR,
+        attributes=attributes or {},
+    )
+
+
+SCRATCH = {
+    "lr": (3, "lr", "float32", np.nan),
+    "lr_state": (0, "lr", "uint8", 1),
+    "lr_item": (0, "lr", "int32", -1),
+    "ref": (3, "hr", "float32", np.nan),
+    "ref_item": (0, "hr", "int32", -1),
+}
+"""Staged arrays: bands (0 for none), lattice, dtype, fill."""
+
+
+def create_scratch(url: str, lattice: Lattice, jobs: Window, codec_token_px: int) -> None:
+    """Scratch group over a window of the job lattice: staged pixels, and tiles by their index; a shard is a job."""
+    group = open_group(url, "a")
+    rows, cols = jobs.shape
+    for name, (bands, side, dtype, fill) in SCRATCH.items():
+        px = lattice.shard_px if side == "hr" else lattice.shard_px // lattice.scale
+        chunk = lattice.chunk_px if side == "hr" else lattice.chunk_px // lattice.scale
+        lead = (bands,) if bands else ()
+        create_array(
+            group,
+            name,
+            (*lead, rows * px, cols * px),
+            (*lead, chunk, chunk),
+            (*lead, px, px),
+            dtype,
+            fill,
+            ("band", "y", "x") if bands else ("y", "x"),
+        )
+    n, tile = lattice.shard_strides, lattice.tile_px
+    create_array(
+        group,
+        "tiles",
+        (rows * n, cols * n, 3, tile, tile),
+        (1, 1, 3, tile, tile),
+        (n, n, 3, tile, tile),
+        "float32",
+        np.nan,
+        ("tile_row", "tile_col", "band", "y", "x"),
+    )
+    tokens = tile // codec_token_px
+    create_array(
+        group,
+        "weighting",
+        (rows * n, cols * n, tokens, tokens),
+        (1, 1, tokens, tokens),
+        (n, n, tokens, tokens),
+        "float32",
+        0.0,
+        ("tile_row", "tile_col", "token_row", "token_col"),
+    )
+
+
+@lru_cache(maxsize=64)
+def _array(url: str, name: str) -> zarr.Array:
+    array = open_group(url, "r+")[name]
+    assert isinstance(array, zarr.Array)
+    return array
+
+
+def forget_arrays() -> None:
+    """Drops open arrays, after a store has been made anew at the same place."""
+    _array.cache_clear()
+
+
+def write_shard(url: str, name: str, origin: Index, job: Index, values: NDArray[Any]) -> None:
+    """Writes the whole shard of `job` of an array whose first job is `origin`. `values` has the shard's shape."""
+    array = _array(url, name)
+    shard = array.shards or array.chunks
+    if values.shape != shard:
+        raise StoreError(f"{name} of job {job}: {values.shape} values for a shard of {shard}")
+    lead = 0 if name in ("tiles", "weighting") else values.ndim - 2
+    place = [slice(None)] * values.ndim
+    for axis, step in ((lead, job.row - origin.row), (lead + 1, job.col - origin.col)):
+        place[axis] = slice(step * shard[axis], (step + 1) * shard[axis])
+    array[tuple(place)] = values
+
+
+def remove_shard(url: str, name: str, origin: Index, job: Index) -> None:
+    """Removes the object of one shard; silent where it is not there."""
+    array = _array(url, name)
+    lead = array.ndim - 2 if name not in ("tiles", "weighting") else 0
+    index = [0] * array.ndim
+    index[lead], index[lead + 1] = job.row - origin.row, job.col - origin.col
+    fs, path = filesystem(join(url, name, "c", *map(str, index)))
+    if fs.exists(path):
+        fs.rm_file(path)
+
+
+def read_window(url: str, name: str, first: Window, window: Window) -> NDArray[Any]:
+    """Pixels of `window` from an array whose first pixel is that of `first`; fill outside the array."""
+    array = _array(url, name)
+    have = window.intersect(first)
+    lead = array.shape[:-2]
+    out = np.full((*lead, *window.shape), array.fill_value, array.dtype)
+    if not have.empty:
+        out[(..., *have.within(window))] = array[(..., *have.within(first))]
+    return out
+
+
+def read_block(url: str, name: str, first: Window, window: Window) -> NDArray[Any]:
+    """Entries of `window` of the tile lattice from `tiles` or `weighting`."""
+    return np.asarray(_array(url, name)[window.within(first)])

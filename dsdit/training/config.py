@@ -1,0 +1,97 @@
+"""What a training run is, as a person writes it in YAML: frozen, unknown keys refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from dsdit.errors import RequestError
+
+ALLOWED_LICENCES = ("clear", "clear pixels, NC-SA packaging")
+"""Licence classes of the manifest that shipped weights may be trained on."""
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class NetworkConfig(_Frozen):
+    """Shape of the network; the channels follow from the codec."""
+
+    depth: int = 4
+    hidden_size: int = 192
+    num_heads: int = 3
+    pos_embed_max_size: int = 64
+    qk_norm: Literal["rms"] | None = "rms"
+
+
+class DataConfig(_Frozen):
+    """What a batch is made of. Shares are probabilities; origins are drawn in proportion to their weights."""
+
+    origins: dict[str, float] = Field(default={"naipca": 0.55, "s2": 0.12, "naipnd": 0.06, "neon2": 0.05, "single": 0.22})
+    """Weight of each origin: the id's part before the first "-" in pairs, or "single"."""
+    scales: dict[int, float] = Field(default={8: 0.8, 4: 0.06, 10: 0.06, 16: 0.08})
+    """Weight of each scale."""
+    wrong_reference: float = Field(0.18, ge=0, le=1)
+    """Share of crops whose reference is another place's, shifted by 3 to 8 px, or has pasted change."""
+    missing_reference: float = Field(0.06, ge=0, le=1)
+    """Share of crops whose reference is missing, wholly or in part."""
+    darkened: float = Field(0.5, ge=0, le=1)
+    """Share of crops whose brightness is drawn widely: LR scenes are often darker than display images."""
+
+
+class TrainingConfig(_Frozen):
+    """One training run."""
+
+    name: str = "dsdit-tiny"
+    network: NetworkConfig = NetworkConfig()
+    data: DataConfig = DataConfig()
+    seed: int = 0
+    batch: int = Field(16, ge=1)
+    """Crops of 128 px a step; other crop sizes take as many as have the same area."""
+    crop_px: int = 128
+    learning_rate: float = Field(6e-4, gt=0)
+    weight_decay: float = Field(1e-3, ge=0)
+    warmup_steps: int = Field(40, ge=1)
+    steps: int | None = Field(None, ge=1)
+    """Length of the run in steps, or None where `minutes` says it."""
+    minutes: float | None = Field(None, gt=0)
+    """Length of the run in minutes of training, resumed parts added up."""
+    sigma_one: float = Field(0.55, ge=0, le=1)
+    """Share of samples at sigma 1, the start of every sampling and the whole of one-step sampling."""
+    time_shift: float = Field(3.0, gt=0)
+    ref_scale_drop: float = Field(0.1, ge=0, le=1)
+    """Share of samples with ref_scale 0, which the weak pass of guidance needs."""
+    gradient_clip: float = Field(1.0, gt=0)
+    ema: float = Field(0.999, ge=0, lt=1)
+    autocast: bool = True
+    """bfloat16 in the network."""
+    checkpoint_minutes: float = Field(3.0, gt=0)
+    validation_minutes: float = Field(6.0, gt=0)
+    licence: str = "Apache-2.0"
+    training_data: str = ""
+
+    @model_validator(mode="after")
+    def _has_an_end(self) -> TrainingConfig:
+        if (self.steps is None) == (self.minutes is None):
+            raise ValueError("give exactly one of steps and minutes")
+        return self
+
+
+def read_training_config(path: Path, minutes: float | None = None) -> TrainingConfig:
+    """A YAML file -> TrainingConfig; `minutes` replaces the file's length. Raises RequestError."""
+    try:
+        values = yaml.safe_load(path.read_text("utf-8")) or {}
+    except (OSError, yaml.YAMLError) as error:
+        raise RequestError(f"{path} cannot be read as YAML: {error}") from error
+    if not isinstance(values, dict):
+        raise RequestError(f"{path} holds {type(values).__name__}: it must be a table of settings")
+    if minutes is not None:
+        values = {**values, "minutes": minutes, "steps": None}
+    try:
+        return TrainingConfig(**values)
+    except ValidationError as error:
+        raise RequestError(f"{path}: {error}") from error

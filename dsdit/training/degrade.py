@@ -1,0 +1,75 @@
+"""What happens to training windows: light, change, gaps and turns. Pictures are (3, S, S) in 0..1, not clipped."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float32]
+
+
+def relight(rng: np.random.Generator, image: Array) -> Array:
+    """A single image as another date would show it: softer or harsher detail, other tones in each band, noise."""
+    soft = (
+        image + np.roll(image, 1, -1) + np.roll(image, -1, -1) + np.roll(image, 1, -2) + np.roll(image, -1, -2)
+    ) / np.float32(5)
+    detail = np.float32(rng.uniform(-0.8, 0.5))
+    out = np.clip(image + detail * (image - soft), 0, 1)
+    gamma = np.exp(rng.normal(0, 0.2, (3, 1, 1))).astype(np.float32)
+    toned = out**gamma
+    mean = image.mean((1, 2), keepdims=True)
+    toned = mean + (toned - toned.mean((1, 2), keepdims=True)) * np.float32(rng.uniform(0.8, 1.2))
+    noise = np.float32(rng.uniform(0, 0.03)) * rng.standard_normal(image.shape, np.float32)
+    return np.asarray(toned + noise, np.float32)
+
+
+def paste_change(rng: np.random.Generator, ref: Array, stranger: Array, margin: int) -> Array:
+    """Something else stands in a rectangle of the reference: another place, or flat ground."""
+    size = ref.shape[-1]
+    height, width = rng.integers(16, 72, 2)
+    top = int(rng.integers(margin // 2, size - margin // 2 - height))
+    left = int(rng.integers(margin // 2, size - margin // 2 - width))
+    out = ref.copy()
+    box = (slice(None), slice(top, top + height), slice(left, left + width))
+    if rng.random() < 0.3:
+        out[box] = out[box].mean((1, 2), keepdims=True)
+    else:
+        out[box] = stranger[box]
+    return out
+
+
+def missing(rng: np.random.Generator, size: int) -> NDArray[np.bool_]:
+    """Where the reference is valid (S, S): nowhere (half of the draws), or on one side of a slanted line."""
+    if rng.random() < 0.5:
+        return np.zeros((size, size), bool)
+    angle = rng.uniform(0, 2 * np.pi)
+    y, x = np.mgrid[:size, :size] - (size - 1) / 2
+    return np.asarray(y * np.sin(angle) + x * np.cos(angle) > rng.uniform(-size / 4, size / 4))
+
+
+def expose(rng: np.random.Generator, hr: Array, ref: Array, wide: bool) -> tuple[Array, Array]:
+    """One gamma, gain and offset for both dates; then a little of each for the reference, as an imperfect match."""
+    if wide:
+        gamma, gain, offset = np.exp(rng.normal(0, 0.25)), np.exp(rng.uniform(-1.2, 0.2)), rng.uniform(-0.02, 0.1)
+    else:
+        gamma, gain, offset = 1.0, np.exp(rng.normal(0, 0.1)), rng.uniform(-0.03, 0.03)
+    own_gain = np.exp(rng.normal(0, 0.08, (3, 1, 1))).astype(np.float32)
+    own_offset = rng.normal(0, 0.01, (3, 1, 1)).astype(np.float32)
+    if gamma != 1.0:
+        hr, ref = (np.clip(a, 0, None) ** np.float32(gamma) for a in (hr, ref))
+    hr, ref = (a * np.float32(gain) + np.float32(offset) for a in (hr, ref))
+    mean = ref.mean((1, 2), keepdims=True)
+    return hr, mean + (ref - mean) * own_gain + own_offset
+
+
+def turn(rng: np.random.Generator, hr: Array, ref: Array, valid: NDArray[np.bool_]) -> tuple[
+    Array, Array, NDArray[np.bool_]
+]:
+    """One of the eight turns and flips of a square, the same for all three."""
+    quarter, flip = int(rng.integers(4)), rng.random() < 0.5
+
+    def one(a: NDArray) -> NDArray:
+        a = np.rot90(a, quarter, (-2, -1))
+        return a[..., ::-1] if flip else a
+
+    return one(hr), one(ref), one(valid)

@@ -1,0 +1,202 @@
+"""The training loop of `dsdit-tiny`: one thread, bfloat16, an average of the weights, and restarts that lose nothing.
+
+Batches and noise are functions of the step. With `steps` a resumed run repeats an unbroken one; with `minutes` the
+learning rate follows the minutes spent in training, added up over restarts.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from dsdit.errors import WeightsError
+from dsdit.model.autoencoder import PixelCodec
+from dsdit.model.config import DSDiTConfig
+from dsdit.model.network import DSDiT
+from dsdit.model.preconditioning import RESIDUAL_SCALE, TinyModel
+from dsdit.model.weights import SensorDefaults, WeightsConfig, save_weights
+from dsdit.training.config import ALLOWED_LICENCES, TrainingConfig
+from dsdit.training.dataset import Batch, CropDataset
+from dsdit.training.imagery import read_pairs, read_singles
+from dsdit.training.validation import Validation
+
+_LOG = logging.getLogger("dsdit.training")
+_SIGMA_FLOOR = 0.05
+"""Smallest sigma by which the error of x0 is divided."""
+_ENERGY_FLOOR = 0.25
+"""Added to a crop's energy before its loss is divided by the root: flat crops count, but not without bound."""
+
+
+def build_network(config: TrainingConfig) -> DSDiT:
+    """The network of a run, with starting weights drawn from its seed."""
+    torch.manual_seed(config.seed)
+    channels = PixelCodec().channels + 1
+    return DSDiT(DSDiTConfig(in_channels=channels, patch_size=2, **config.network.model_dump()))
+
+
+def draw_sigmas(config: TrainingConfig, count: int, generator: torch.Generator) -> Tensor:
+    """(B,) logit-normal times through the shift, a share of them at 1."""
+    u = torch.sigmoid(torch.randn(count, generator=generator))
+    sigma = config.time_shift * u / (1 + (config.time_shift - 1) * u)
+    at_one = torch.rand(count, generator=generator) < config.sigma_one
+    return torch.where(at_one, torch.ones(()), sigma)
+
+
+class Trainer:
+    """State of one run: network, average, optimiser, step and minutes."""
+
+    def __init__(self, config: TrainingConfig, out: Path) -> None:
+        self.config, self.out = config, out
+        self.network = build_network(config)
+        self.model = TinyModel(self.network)
+        self.average = {k: v.detach().clone() for k, v in self.network.state_dict().items()}
+        self.optimizer = torch.optim.AdamW(
+            self.network.parameters(), config.learning_rate, betas=(0.9, 0.99), weight_decay=config.weight_decay
+        )
+        self.step, self.minutes = 0, 0.0
+        out.mkdir(parents=True, exist_ok=True)
+
+    @property
+    def progress(self) -> float:
+        """Share of the run that is done, 0..1."""
+        if self.config.steps is not None:
+            return min(1.0, self.step / self.config.steps)
+        assert self.config.minutes is not None
+        return min(1.0, self.minutes / self.config.minutes)
+
+    def learning_rate(self) -> float:
+        """Warm-up by steps, then a cosine over the run down to a hundredth."""
+        warm = min(1.0, (self.step + 1) / self.config.warmup_steps)
+        return self.config.learning_rate * warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * self.progress)))
+
+    def loss(self, batch: Batch, generator: torch.Generator) -> Tensor:
+        """Squared error of the velocity, each crop over the root of its energy, averaged."""
+        x0 = self.model.encode(batch.hr, batch.restored)
+        conditions = self.model.conditions(
+            batch.restored, batch.ref, batch.ref_valid, batch.ref_high_band, batch.scale
+        )
+        count = x0.shape[0]
+        sigma = draw_sigmas(self.config, count, generator)
+        keep = (torch.rand(count, generator=generator) >= self.config.ref_scale_drop).float()
+        s = sigma[:, None, None, None]
+        z = s * torch.randn(x0.shape, generator=generator) + (1 - s) * x0
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.config.autocast):
+            estimate = self.model.denoise(z, sigma, conditions, keep).x0
+        error = ((estimate.float() - x0) / s.clamp_min(_SIGMA_FLOOR)).square().mean((1, 2, 3))
+        return (error / (x0.square().mean((1, 2, 3)) + _ENERGY_FLOOR).sqrt()).mean()
+
+    def advance(self, batch: Batch) -> float:
+        """One step on `batch`; returns the loss."""
+        rate = self.learning_rate()
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        generator = torch.Generator().manual_seed(self.config.seed * 1_000_003 + self.step)
+        loss = self.loss(batch, generator)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.config.gradient_clip)
+        self.optimizer.step()
+        self.step += 1
+        decay = min(self.config.ema, (1 + self.step) / (10 + self.step))
+        parameters = dict(self.network.named_parameters())
+        with torch.no_grad():
+            for name, value in parameters.items():
+                self.average[name].lerp_(value, 1 - decay)
+        return float(loss.detach())
+
+    def save(self) -> None:
+        """Checkpoint for resuming, and the average as a weights folder: at any moment one whole of each is there."""
+        tensors = {f"network.{k}": v for k, v in self.network.state_dict().items()}
+        tensors |= {f"average.{k}": v for k, v in self.average.items()}
+        for index, state in self.optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{index}.{k}": torch.as_tensor(v) for k, v in state.items()}
+        partial = self.out / "resume.partial"
+        save_file({k: v.contiguous() for k, v in tensors.items()}, partial,
+                  {"step": str(self.step), "minutes": repr(self.minutes)})
+        partial.replace(self.out / "resume.safetensors")
+        save_weights(self.out / "weights", self.average, weights_config(self.config))
+
+    def load(self) -> bool:
+        """Takes up the checkpoint in `out`; False where there is none."""
+        path = self.out / "resume.safetensors"
+        if not path.is_file():
+            return False
+        from safetensors import safe_open
+
+        tensors = load_file(path)
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata()
+        self.step, self.minutes = int(metadata["step"]), float(metadata["minutes"])
+        state: dict[str, dict[Any, Any]] = {"network": {}, "average": {}, "optimizer": {}}
+        for name, value in tensors.items():
+            part, key = name.split(".", 1)
+            if part == "optimizer":
+                index, key = key.split(".", 1)
+                state[part].setdefault(int(index), {})[key] = value
+            else:
+                state[part][key] = value
+        try:
+            self.network.load_state_dict(state["network"])
+        except RuntimeError as error:
+            raise WeightsError(f"{path} is of another network than the configuration: {error}") from error
+        self.average = state["average"]
+        optimizer = self.optimizer.state_dict()
+        self.optimizer.load_state_dict({**optimizer, "state": state["optimizer"]})
+        return True
+
+
+def weights_config(config: TrainingConfig) -> WeightsConfig:
+    """What the weights folder of a run says about itself."""
+    channels = PixelCodec().channels + 1
+    network = DSDiTConfig(in_channels=channels, patch_size=2, **config.network.model_dump())
+    return WeightsConfig(
+        name=config.name, network=network, residual_scale=RESIDUAL_SCALE, tile_px=config.crop_px,
+        sensor=SensorDefaults(scales=tuple(sorted(config.data.scales))),
+        licence=config.licence, training_data=config.training_data.strip(),
+    )
+
+
+def train(config: TrainingConfig, data: Path, out: Path, resume: bool = False) -> Path:
+    """Trains on `data` (pairs/ and single/) and returns the weights folder, `out`/weights.
+
+    `resume` takes up `out`'s checkpoint where there is one. Log lines go to the logger "dsdit.training".
+    """
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+    scenes = read_pairs(data, "train", ALLOWED_LICENCES) + read_singles(data, "train", ALLOWED_LICENCES)
+    dataset = CropDataset(scenes, config.data, config.seed, config.batch, config.crop_px)
+    validation = Validation.read(data)
+    trainer = Trainer(config, out)
+    if resume and trainer.load():
+        _LOG.info("resumed at step %d, minute %.1f", trainer.step, trainer.minutes)
+    started = time.monotonic() - 60 * trainer.minutes
+    paused, saved, validated, smooth = 0.0, trainer.minutes, trainer.minutes, math.nan
+    with ThreadPoolExecutor(1) as pool:
+        following = pool.submit(dataset.batch, trainer.step)
+        while trainer.progress < 1.0:
+            batch = following.result()
+            following = pool.submit(dataset.batch, trainer.step + 1)
+            loss = trainer.advance(batch)
+            smooth = loss if math.isnan(smooth) else 0.98 * smooth + 0.02 * loss
+            trainer.minutes = (time.monotonic() - started - paused) / 60
+            if trainer.step % 20 == 0:
+                _LOG.info("step %d minute %.1f loss %.4f rate %.2e", trainer.step, trainer.minutes, smooth,
+                          trainer.learning_rate())
+            done = trainer.progress >= 1.0
+            if done or trainer.minutes - saved >= config.checkpoint_minutes:
+                trainer.save()
+                saved = trainer.minutes
+            if done or trainer.minutes - validated >= config.validation_minutes:
+                before = time.monotonic()
+                _LOG.info("step %d validation %s", trainer.step, validation.measure(trainer.network.config, trainer.average))
+                paused += time.monotonic() - before
+                validated = trainer.minutes
+    return out / "weights"

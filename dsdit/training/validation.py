@@ -1,0 +1,83 @@
+"""A quick look at a run: one step on the middle of some validation pairs, against the restored picture."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from dsdit.model.config import DSDiTConfig
+from dsdit.model.network import DSDiT
+from dsdit.model.preconditioning import TinyModel
+from dsdit.sensor import EVALUATION_MTF, bicubic_restored, decimate, high_band, restore
+from dsdit.training.config import ALLOWED_LICENCES
+from dsdit.training.imagery import Scene, low_band, match_gain_offset, read_pairs
+
+Array = NDArray[np.float32]
+_SIZE_PX = 128
+_SCALE = 8
+
+
+def matched_pair(scene: Scene) -> tuple[Array, Array]:
+    """Truth and matched reference of a pair, (3, H, W) scaled, cut to a multiple of 8 px."""
+    assert scene.ref is not None
+    h, w = (n // 8 * 8 for n in scene.hr.shape[1:])
+    gain, offset = match_gain_offset(low_band(scene.ref), low_band(scene.hr))
+    hr = scene.hr[:, :h, :w].astype(np.float32)
+    ref = scene.ref[:, :h, :w].astype(np.float32) * gain + offset
+    return hr * np.float32(2 / 255) - 1, ref * np.float32(2 / 255) - 1
+
+
+def psnr_db(sr: Array, hr: Array) -> float:
+    """Peak signal-to-noise ratio in dB of scaled pictures, whose range is 2."""
+    error = float(np.square(sr.astype(np.float64) - hr).mean())
+    return 10 * float(np.log10(4 / max(error, 1e-12)))
+
+
+@dataclass(frozen=True)
+class Validation:
+    """Windows of validation pairs, all (n, 3, 128, 128) scaled, with LR (n, 3, 16, 16)."""
+
+    hr: Array
+    """Truth."""
+    lr: Array
+    """A(HR)."""
+    ref: Array
+    """Matched reference."""
+
+    @classmethod
+    def read(cls, data: Path, count: int = 48) -> Validation:
+        """The middle of `count` pairs, evenly out of the validation split, freely licensed ones alone."""
+        scenes = read_pairs(data, "val", ALLOWED_LICENCES)
+        chosen = [scenes[i] for i in np.linspace(0, len(scenes) - 1, min(count, len(scenes))).astype(int)]
+        windows = []
+        for scene in chosen:
+            pair = np.stack(matched_pair(scene))
+            top, left = ((n - _SIZE_PX) // 2 for n in pair.shape[-2:])
+            windows.append(pair[..., top : top + _SIZE_PX, left : left + _SIZE_PX])
+        hr, ref = np.stack(windows, axis=1)
+        return cls(hr, decimate(hr, _SCALE, EVALUATION_MTF), ref)
+
+    def measure(self, config: DSDiTConfig, tensors: dict[str, torch.Tensor]) -> dict[str, float]:
+        """Mean PSNR in dB of the restored picture, half the reference's detail added, one step, and one without."""
+        network = DSDiT(config).eval()
+        network.load_state_dict(tensors)
+        model = TinyModel(network)
+        restored = bicubic_restored(self.lr, _SCALE, EVALUATION_MTF)
+        detail = high_band(self.ref, _SCALE, EVALUATION_MTF)
+        pictures = {"restored": restored, "injection_half": restored + detail / 2}
+        valid = np.ones((len(self.hr), _SIZE_PX, _SIZE_PX), bool)
+        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+            conditions = model.conditions(restored, self.ref, valid, detail, _SCALE)
+            z = torch.zeros(len(self.hr), *model.latent_shape(_SIZE_PX, _SIZE_PX))
+            for name, given in (("model", conditions), ("no_reference", conditions.without_reference())):
+                x0 = model.denoise(z, 1.0, given).x0
+                pictures[name] = model.decode(x0.float(), restored).numpy()
+        out = {}
+        for name, picture in pictures.items():
+            faithful = restore(picture, self.lr, _SCALE, EVALUATION_MTF)
+            out[name] = round(float(np.mean([psnr_db(s, h) for s, h in zip(faithful, self.hr, strict=True)])), 3)
+        return out

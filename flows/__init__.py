@@ -1,0 +1,1 @@
+"""Prefect flows over `catalogs` and `dsdit`: requests, clusters, the wavefront of jobs, and the command."""

@@ -1,0 +1,196 @@
+"""The command `dsdit`. An error that is meant for the user is printed as its sentence, with exit code 2."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import yaml
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from dsdit.errors import DsditError, RequestError
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+RegionArgument = Annotated[str, typer.Argument(help="Name of a request that ships (sample), or its YAML file.")]
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", help="key=value of the request, such as compute.workers=4.")
+]
+
+
+@contextmanager
+def _plain_errors() -> Iterator[None]:
+    try:
+        yield
+    except DsditError as error:
+        Console(stderr=True, soft_wrap=True).print(f"[bold red]dsdit:[/] {escape(str(error))}")
+        raise typer.Exit(2) from error
+
+
+def _overrides(pairs: list[str] | None) -> dict[str, Any]:
+    record: dict[str, Any] = {}
+    for pair in pairs or []:
+        key, equals, value = pair.partition("=")
+        if not equals:
+            raise RequestError(f"--set {pair!r} is not key=value")
+        *path, last = key.split(".")
+        place = record
+        for name in path:
+            place = place.setdefault(name, {})
+        place[last] = yaml.safe_load(value)
+    return record
+
+
+def _environment() -> None:
+    """Settings that must stand before Prefect is imported."""
+    os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+    os.environ.setdefault("DO_NOT_TRACK", "1")
+    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "INFO")
+    os.environ.setdefault("PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW", "ignore")
+
+
+@app.command()
+def run(region: RegionArgument, set_: SetOption = None) -> None:
+    """Runs the flow sr-region in this process; prints the report, the picture and, last, the mosaic."""
+    _environment()
+    with _plain_errors():
+        from flows.request import load_request
+
+        overrides = _overrides(set_)
+        load_request(region, overrides)
+        from flows.reporting import print_report, read_report
+        from flows.sr_region import sr_region
+
+        places = sr_region(region, overrides)
+        report = read_report(
+            str(Path(places["report"]).parent) if "://" not in places["report"] else places["report"][:-12]
+        )
+        console = Console()
+        if report is not None:
+            print_report(report, console)
+        sys.stdout.write(f"picture: {places['picture']}\n{places['mosaic']}\n")
+
+
+@app.command()
+def plan(region: RegionArgument, set_: SetOption = None) -> None:
+    """Says what a run would do and cost. Reads catalogs and overviews; samples and writes no pixel."""
+    with _plain_errors():
+        from dsdit.steps.report import due_jobs
+        from dsdit.store import join
+        from flows.prepare import keep_plan, make_plan, price, utc_now
+        from flows.request import load_request
+
+        request = load_request(region, _overrides(set_))
+        if request.sample_region is not None:
+            from catalogs.sample_region import make_sample_region
+
+            folder = Path(request.sample_region.folder)
+            if not (folder / "items.json").exists():
+                make_sample_region(folder, seed=request.sample_region.seed, size_m=request.sample_region.size_m)
+        made = make_plan(request, utc_now(), lambda text: typer.echo(text, err=True))
+        keep_plan(made, request.output)
+        due = due_jobs(made, join(request.output, "receipts"))
+        table = Table(title=f"plan of {request.name}", show_header=False, title_justify="left")
+        for key, value in price(made, len(due)).items():
+            shown = "\n".join(map(str, value)) if isinstance(value, list) else _number(value)
+            table.add_row(key.replace("_", " "), escape(shown))
+        Console().print(table)
+
+
+def _number(value: Any) -> str:
+    return f"{value:,.3f}" if isinstance(value, float) else f"{value:,}"
+
+
+@app.command()
+def status(output: Annotated[str, typer.Argument(help="Output location of a run.")]) -> None:
+    """Says how far a run is or was, from its receipts alone."""
+    with _plain_errors():
+        from dsdit.errors import StoreError
+        from dsdit.steps.report import make_report
+        from dsdit.store import join, read_json
+        from flows.jobs import read_plan
+        from flows.reporting import print_report
+
+        latest = read_json(join(output, "plans", "latest.json"))
+        if latest is None:
+            raise StoreError(f"{output!r} holds no plan: nothing was run there")
+        made = read_plan(join(output, "plans", latest["plan"]))
+        print_report(make_report(made, join(output, "receipts")), Console())
+
+
+@app.command("sample-region")
+def sample_region(
+    folder: Annotated[Path, typer.Argument(help="Where to write it.")] = Path("output/sample-region"),
+    seed: int = 7,
+    height_m: float = 2000.0,
+    width_m: float = 2000.0,
+) -> None:
+    """Makes the sample region: truth, scenes, references and their catalog."""
+    with _plain_errors():
+        from catalogs.sample_region import make_sample_region
+
+        typer.echo(make_sample_region(folder, seed=seed, size_m=(height_m, width_m)))
+
+
+@app.command()
+def weights(name: Annotated[str, typer.Argument(help="Shipped name or folder.")] = "dsdit-tiny") -> None:
+    """Shows and checks a weights folder."""
+    with _plain_errors():
+        from dsdit.model.weights import load_weights
+
+        loaded = load_weights(name)
+        table = Table(title=loaded.config.name, show_header=False, title_justify="left")
+        for key, value in {**asdict(loaded.config), "digest": loaded.digest}.items():
+            table.add_row(key, escape(str(value)))
+        Console().print(table)
+
+
+@app.command()
+def train(
+    config: Annotated[Path, typer.Argument(help="Training configuration (YAML).")],
+    data: Annotated[Path, typer.Option(help="Folder with pairs/ and single/.")],
+    out: Annotated[Path, typer.Option(help="Folder of checkpoints and weights.")],
+    resume: Annotated[bool, typer.Option(help="Goes on from the last checkpoint.")] = True,
+) -> None:
+    """Trains a model; interrupted, it goes on where it was."""
+    with _plain_errors():
+        from dsdit.training import train as run_training
+        from dsdit.training.config import read_config
+
+        run_training(read_config(config), data, out, resume)
+
+
+@app.command()
+def evaluate(
+    folder: Annotated[Path, typer.Argument(help="Folder with pairs/A_<id>.* and pairs/B_<id>.*.")],
+    scale: int = 8,
+    split: Annotated[str | None, typer.Option(help="Split of manifest.csv.")] = None,
+    weights_: Annotated[str, typer.Option("--weights")] = "dsdit-tiny",
+    json_: Annotated[Path | None, typer.Option("--json", help="Where to write the figures.")] = None,
+) -> None:
+    """Measures a model and its baselines on pairs of dates."""
+    with _plain_errors():
+        from dsdit.evaluate import evaluate as run_evaluation
+
+        run_evaluation(folder, scale=scale, split=split, weights=weights_, json_out=json_)
+
+
+@app.command()
+def serve() -> None:
+    """Prefect server, work pool, worker and both deployments, until Ctrl-C."""
+    _environment()
+    from flows.serving import serve as run_server
+
+    with _plain_errors():
+        run_server()
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,80 @@
+"""What runs on a Dask worker: one step of one job, given as coordinates and locations.
+
+The plan and the network are loaded once a process. Data first, then the receipt.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import NamedTuple
+
+from catalogs.staging import stage
+from dsdit.errors import PlanError
+from dsdit.plan import Plan
+from dsdit.receipts import Receipt, write_receipt
+from dsdit.status import JobState
+from dsdit.steps.mosaic import mosaic
+from dsdit.steps.sample import sample
+from dsdit.store import join, read_json
+from dsdit.window import Index
+
+
+class Places(NamedTuple):
+    """Where a run reads and writes."""
+
+    plan: str
+    """Plan file; its name changes with its content."""
+    scratch: str
+    """Zarr group of staged pixels and tiles."""
+    mosaic: str
+    """Zarr group of the output."""
+    scratch_receipts: str
+    """Receipts of stage and sample; they go with scratch."""
+    receipts: str
+    """Receipts of mosaic."""
+
+    @classmethod
+    def of(cls, plan: str, scratch: str, output: str) -> Places:
+        """The places of a run."""
+        return cls(
+            plan,
+            join(scratch, "data.zarr"),
+            join(output, "mosaic.zarr"),
+            join(scratch, "receipts"),
+            join(output, "receipts"),
+        )
+
+
+@lru_cache(maxsize=4)
+def read_plan(url: str) -> Plan:
+    """The plan at `url`. Raises PlanError where there is none."""
+    record = read_json(url)
+    if record is None:
+        raise PlanError(f"there is no plan at {url}")
+    return Plan.from_dict(record)
+
+
+def run_step(step: str, job: Index, places: Places) -> Receipt:
+    """Runs one step of one job, writes its receipt and returns it."""
+    plan = read_plan(places.plan)
+    job = Index(*job)
+    if step == "stage":
+        receipt = stage(plan, job, places.scratch)
+    elif step == "sample":
+        from dsdit.sampling.sampler import open_sampler
+
+        receipt = sample(plan, job, places.scratch, open_sampler(plan.model, plan.sampler))
+    else:
+        receipt = mosaic(plan, job, places.scratch, places.mosaic, places.scratch_receipts)
+    write_receipt(receipts_of(step, places), receipt)
+    return receipt
+
+
+def receipts_of(step: str, places: Places) -> str:
+    """Where a step's receipts lie."""
+    return places.receipts if step == "mosaic" else places.scratch_receipts
+
+
+def failed_receipt(step: str, job: Index, digest: str, reason: str) -> Receipt:
+    """Receipt of a step that raised: what is known of it is the reason."""
+    return Receipt(step=step, job=job, state=JobState.FAILED, digest=digest, seconds=0.0, errors=(reason,))

@@ -1,0 +1,229 @@
+"""From a request to a plan: lattice, search, measures, choice. No Prefect here, and no Dask.
+
+Everything that is kept lies below the output: the answers of the catalogs, the measures, the plan under its digest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from catalogs.item import SceneItem
+from catalogs.search import search
+from catalogs.source import Source, load_source
+
+from catalogs.measure import Cover, item_window, kept_cover, kept_fit
+from catalogs.planning import choose_cells, pairs_of, sort_items, used_items
+from dsdit.errors import CatalogError, ReadError, RequestError
+from dsdit.layout import Layout
+from dsdit.model.weights import Weights, load_weights
+from dsdit.plan import CellChoice, ModelChoice, Plan, SamplerSettings, cell_window
+from dsdit.sensor import reach_px
+from dsdit.store import join, write_json
+from dsdit.tiling import Lattice, default_shard, default_tile
+from dsdit.window import Index
+from flows.request import References, Request, Scenes
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Searched:
+    """What the catalogs gave for a request."""
+
+    lr_source: Source
+    ref_source: Source | None
+    lr: tuple[SceneItem, ...]
+    ref: tuple[SceneItem, ...]
+
+
+def open_source(choice: Scenes | References) -> Source:
+    """The source of a request, with its endpoint replaced where the request says so."""
+    source = load_source(choice.source)
+    if choice.endpoint is not None:
+        endpoint = choice.endpoint
+        if "://" not in endpoint:
+            endpoint = str(Path(endpoint).resolve())
+        source = source.model_copy(update={"endpoint": endpoint})
+    return source
+
+
+def make_lattice(request: Request, weights: Weights, mtf_nyquist: float) -> Lattice:
+    """Sizes that the request leaves out follow from scale, network and region."""
+    scale, token = request.scale, weights.model.token_px
+    tile, overlap = default_tile(token, scale)
+    tile, overlap = request.tiling.tile_px or tile, request.tiling.overlap_px or overlap
+    halo = reach_px(scale, mtf_nyquist)
+    side = max(request.region().window.shape)
+    if overlap < tile:
+        chunk, chunks = default_shard(tile, overlap, halo, side)
+    else:
+        chunk = chunks = 1
+    return Lattice(
+        scale=scale,
+        token_px=token,
+        tile_px=tile,
+        overlap_px=overlap,
+        chunk_strides=request.tiling.chunk_strides or chunk,
+        shard_chunks=request.tiling.shard_chunks or chunks,
+        halo_px=halo,
+    )
+
+
+def make_layout(request: Request) -> tuple[Layout, Weights]:
+    """The jobs of a request, and the weights whose tokens set its lattice. Raises RequestError, WeightsError."""
+    weights = load_weights(request.model.weights)
+    mtf = open_source(request.lr).mtf_nyquist
+    layout = Layout(request.region(), make_lattice(request, weights, mtf))
+    if not layout.mosaic_jobs:
+        raise RequestError(f"region {request.name!r} holds no pixel of {request.gsd_m} m")
+    return layout, weights
+
+
+def search_catalogs(request: Request, layout: Layout, now: datetime, say: Say) -> Searched:
+    """Asks each catalog once for all cells that the run reaches, and keeps the answer. Raises CatalogError."""
+    start, end = request.period.resolve(now)
+    place = layout.lattice
+    first = cell_window(place, Index(layout.cells.row0, layout.cells.col0))
+    last = cell_window(place, Index(layout.cells.row1 - 1, layout.cells.col1 - 1))
+    footprint = layout.region.lonlat(first.union(last))
+    lr_source = open_source(request.lr)
+    found = {"lr": search(lr_source, footprint, start, end)}
+    asked = f"{lr_source.collection} at {lr_source.endpoint} from {start.date()} to {end.date()}"
+    ref_source = None
+    if request.ref is not None:
+        ref_source = open_source(request.ref)
+        ref_start = start - timedelta(days=request.ref.max_age_days)
+        found["ref"] = search(ref_source, footprint, ref_start, end)
+    for kind, result in found.items():
+        say(f"search: {len(result.items)} {kind} items, {len(result.dropped)} left out")
+        for item_id, reason in result.dropped:
+            say(f"search: {kind} item {item_id} left out: {reason}")
+        write_json(
+            join(request.output, "search", f"{kind}.json"),
+            {"items": [i.to_dict() for i in result.items], "dropped": [list(d) for d in result.dropped]},
+        )
+    if not found["lr"].items:
+        x0, y0, x1, y1 = layout.region.footprint.bounds
+        raise CatalogError(
+            f"nothing to do: no scene in {asked} over region {request.name!r} "
+            f"({x0:.0f}, {y0:.0f}, {x1:.0f}, {y1:.0f} in {request.crs}): widen the period or look at the source"
+        )
+    return Searched(
+        lr_source, ref_source, tuple(found["lr"].items), tuple(found["ref"].items if "ref" in found else ())
+    )
+
+
+def measure_items(
+    request: Request, layout: Layout, searched: Searched, say: Say
+) -> tuple[list[SceneItem], range, range, dict[int, dict[Index, Cover]]]:
+    """The table of items and the cover of every (item, cell). An item that cannot be read is offered to all cells it
+    touches, so that staging tries it, fails and says so: it is not taken for absent."""
+    items, lr, ref = sort_items(searched.lr, searched.ref)
+    folder = join(request.output, "measures")
+    covers: dict[int, dict[Index, Cover]] = {}
+    for number, item in enumerate(items):
+        source = searched.lr_source if number in lr else searched.ref_source
+        assert source is not None
+        try:
+            covers[number] = kept_cover(item, source, layout.region.grid, layout.cells, folder)
+        except ReadError as error:
+            say(f"measure: {error}")
+            covers[number] = _assumed(item, layout)
+    return items, lr, ref, covers
+
+
+def _assumed(item: SceneItem, layout: Layout) -> dict[Index, Cover]:
+    touched = item_window(item, layout.region.grid).refine(layout.lattice.scale)
+    cells = layout.lattice.cells_touching(touched).intersect(layout.cells)
+    return {cell: Cover(0.5, 0.5) for cell in cells.indices()}
+
+
+def make_plan(request: Request, now: datetime, say: Say) -> Plan:
+    """Searches, measures and chooses. Raises RequestError, CatalogError, WeightsError."""
+    layout, weights = make_layout(request)
+    searched = search_catalogs(request, layout, now, say)
+    items, lr, ref, covers = measure_items(request, layout, searched, say)
+    age = request.ref.max_age_days if request.ref else None
+    cells = choose_cells(items, lr, ref, covers, layout.cells, request.lr.rule, age)
+    items, cells = _only_used(items, cells)
+    lr_source, ref_source = searched.lr_source, searched.ref_source
+    fits = {}
+    for ref_number, lr_number in pairs_of(cells):
+        assert ref_source is not None
+        fits[ref_number, lr_number] = kept_fit(
+            items[ref_number],
+            ref_source,
+            items[lr_number],
+            lr_source,
+            layout.region.grid,
+            join(request.output, "measures"),
+            lambda error: say(f"measure: {error}"),
+        )
+    sources = {s.name: s.model_dump(mode="json") for s in (lr_source, ref_source) if s is not None}
+    return Plan(
+        region=layout.region,
+        lattice=layout.lattice,
+        sampler=SamplerSettings(**request.sampling.model_dump()),
+        model=ModelChoice(request.model.weights, weights.digest, request.model.device, request.model.dtype),
+        mtf_nyquist=lr_source.mtf_nyquist,
+        sources=sources,
+        items=tuple(item.to_dict() for item in items),
+        cells=cells,
+        fits=fits,
+        keep_reference=request.keep_reference,
+    )
+
+
+def _only_used(
+    items: list[SceneItem], cells: dict[Index, CellChoice]
+) -> tuple[list[SceneItem], dict[Index, CellChoice]]:
+    used = used_items(cells)
+    number = {old: new for new, old in enumerate(used)}
+    renumbered = {
+        cell: CellChoice(tuple(number[i] for i in c.lr), tuple(number[i] for i in c.ref)) for cell, c in cells.items()
+    }
+    return [items[i] for i in used], renumbered
+
+
+def keep_plan(plan: Plan, output: str) -> str:
+    """Writes the plan under its digest, and as the output's latest; returns its location."""
+    url = join(output, "plans", f"{plan.digest[:16]}.json")
+    write_json(url, plan.to_dict())
+    write_json(join(output, "plans", "latest.json"), {"plan": f"{plan.digest[:16]}.json"})
+    return url
+
+
+def price(plan: Plan, due: int) -> dict[str, Any]:
+    """What the plan would cost, before anything is spent. Sizes are upper bounds, before compression."""
+    lattice, layout = plan.lattice, plan.layout
+    hr, lr = lattice.shard_px**2, (lattice.shard_px // lattice.scale) ** 2
+    tile_bytes = lattice.shard_strides**2 * (3 * lattice.tile_px**2 + (lattice.tile_px // lattice.token_px) ** 2) * 4
+    per_stage = hr * (3 * 4 + 4) + lr * (3 * 4 + 1 + 4)
+    seconds = layout.tile_count * SECONDS_PER_TILE * plan.sampler.nfe
+    return {
+        "shards": len(layout.mosaic_jobs),
+        "shards_due": due,
+        "tiles": layout.tile_count,
+        "network_calls": -(-layout.tile_count // plan.sampler.batch) * plan.sampler.nfe,
+        "bytes_read": len(layout.stage_jobs) * hr * 3 + len(layout.stage_jobs) * lr * 8,
+        "bytes_scratch": len(layout.stage_jobs) * per_stage + len(layout.sample_jobs) * tile_bytes,
+        "bytes_written": int(len(layout.mosaic_jobs) * (hr * 7 * 4 / 3 + lr * 30)),
+        "device_hours": seconds / 3600,
+        "items": len(plan.items),
+        "licences": sorted(
+            {f"{n}: {s.get('licence')} (derivatives: {s.get('derivatives')})" for n, s in plan.sources.items()}
+        ),
+    }
+
+
+SECONDS_PER_TILE = 0.08
+"""One network call on one CPU core for one tile of 128 px of `dsdit-tiny`."""
+
+
+def utc_now() -> datetime:
+    """Now, aware, in UTC."""
+    return datetime.now(UTC)

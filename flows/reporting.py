@@ -1,0 +1,67 @@
+"""The report as a person reads it: on the terminal, as an artifact, and as a file beside the mosaic."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from dsdit.steps.report import Report
+from dsdit.store import join, read_json
+
+
+def report_record(report: Report) -> dict[str, Any]:
+    """Plain JSON."""
+    return asdict(report)
+
+
+def read_report(output: str) -> Report | None:
+    """The report of the last run at `output`; None where there is none."""
+    record = read_json(join(output, "report.json"))
+    return None if record is None else Report(**{**record, "errors": tuple(record["errors"])})
+
+
+def _rows(report: Report) -> list[tuple[str, str]]:
+    area = max(sum(report.pixels.values()), 1)
+    rows = [("shards", ", ".join(f"{n} {state}" for state, n in sorted(report.jobs.items())))]
+    rows.append(("tiles", ", ".join(f"{n} {state.replace('_', ' ')}" for state, n in sorted(report.tiles.items()))))
+    rows.append(
+        (
+            "pixels",
+            ", ".join(f"{100 * n / area:.2f}% {s.replace('_', ' ')}" for s, n in report.pixels.items() if n),
+        )
+    )
+    rows.append(("network calls", str(report.calls)))
+    rows.append(("worker seconds", ", ".join(f"{step} {s:.1f}" for step, s in report.seconds.items())))
+    if report.lr_error:
+        before, after = report.lr_error["before"], report.lr_error["after"]
+        rows.append(("mean |A(sr) - lr|", f"{before:.5f} before restoring, {after:.5f} after (reflectance)"))
+    rows += [("error", error) for error in report.errors[:10]]
+    if len(report.errors) > 10:
+        rows.append(("error", f"and {len(report.errors) - 10} more in report.json"))
+    return rows
+
+
+def print_report(report: Report, console: Console) -> None:
+    """A table; text that came from a catalog is escaped."""
+    table = Table(title=f"region {report.region}", show_header=False, title_justify="left")
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    for name, value in _rows(report):
+        table.add_row(name, escape(value))
+    console.print(table)
+
+
+def report_markdown(report: Report) -> str:
+    """A Markdown table; text that came from a catalog cannot leave its cell."""
+    lines = [f"## Region {report.region}", "", "| | |", "| --- | --- |"]
+    lines += [f"| {name} | {_cell(value)} |" for name, value in _rows(report)]
+    return "\n".join(lines)
+
+
+def _cell(text: str) -> str:
+    safe = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return safe.replace("|", "\\|").replace("`", "'").replace("\n", " ")

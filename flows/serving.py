@@ -1,0 +1,87 @@
+"""`dsdit serve`: the three commands of a small installation in one process group, on loopback.
+
+prefect server start; prefect deploy --all --prefect-file infra/prefect.yaml; prefect worker start --pool sr
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+
+from dsdit.errors import DsditError
+
+POOL = "sr"
+_READY_S = 60.0
+
+
+def serve(port: int = 4200) -> None:
+    """Starts server, pool, deployments and worker, and waits; ends them all on Ctrl-C or SIGTERM.
+
+    Raises DsditError where one of them does not start.
+    """
+    if not Path("infra/prefect.yaml").exists():
+        raise DsditError("infra/prefect.yaml is not here: run this in the project's root")
+    api = f"http://127.0.0.1:{port}/api"
+    environment = {**os.environ, "PREFECT_API_URL": api}
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    running: list[subprocess.Popen[bytes]] = []
+    try:
+        if not _healthy(api):
+            running.append(_start(["server", "start", "--host", "127.0.0.1", "--port", str(port)], environment))
+            _wait(api, running[0])
+        _call(["work-pool", "create", POOL, "--type", "process", "--overwrite"], environment)
+        _call(["--no-prompt", "deploy", "--all", "--prefect-file", "infra/prefect.yaml"], environment)
+        running.append(_start(["worker", "start", "--pool", POOL, "--limit", "2"], environment))
+        sys.stdout.write(
+            f"\nUI: http://127.0.0.1:{port}\nIn another shell:\n  export PREFECT_API_URL={api}\n"
+            "  prefect deployment run sr-region/sr-region -p region=sample --watch --watch-timeout 900\n\n"
+        )
+        sys.stdout.flush()
+        while all(process.poll() is None for process in running):
+            time.sleep(0.5)
+        raise DsditError("the Prefect server or worker has ended: see its words above")
+    except KeyboardInterrupt:
+        return
+    finally:
+        for process in reversed(running):
+            process.terminate()
+        for process in running:
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+
+def _prefect(arguments: list[str]) -> list[str]:
+    return [sys.executable, "-m", "prefect", *arguments]
+
+
+def _start(arguments: list[str], environment: dict[str, str]) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(_prefect(arguments), env=environment)  # noqa: S603
+
+
+def _call(arguments: list[str], environment: dict[str, str]) -> None:
+    done = subprocess.run(_prefect(arguments), env=environment, stdin=subprocess.DEVNULL, check=False)  # noqa: S603
+    if done.returncode:
+        raise DsditError(f"`prefect {' '.join(arguments)}` ended with code {done.returncode}: see its words above")
+
+
+def _healthy(api: str) -> bool:
+    try:
+        return httpx.get(f"{api}/health", timeout=2).status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
+def _wait(api: str, server: subprocess.Popen[bytes]) -> None:
+    end = time.monotonic() + _READY_S
+    while not _healthy(api):
+        if server.poll() is not None or time.monotonic() > end:
+            raise DsditError(f"the Prefect server does not answer at {api}: is the port taken?")
+        time.sleep(0.3)

@@ -1,0 +1,38 @@
+"""The flow `sr-region`: from a region to a published mosaic.
+
+    region -> search -> measure -> plan -> stage -> sample -> mosaic -> publish
+
+Running it again with the same request does what is due and nothing else.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefect import flow
+
+from dsdit.store import join
+from flows.prepare import utc_now
+from flows.request import load_request
+from flows.tasks import make_sample, plan_region, process, publish_region
+
+
+@flow(name="sr-region", log_prints=True)
+def sr_region(region: str = "sample", overrides: dict[str, Any] | None = None) -> dict[str, str]:
+    """Super-resolves one region.
+
+    Args:
+        region: name of a request that ships (sample), or the path of a request's YAML file.
+        overrides: keys of the request to replace, such as {"compute": {"workers": 4}}.
+
+    Returns:
+        Locations of mosaic, picture, STAC item and COG.
+    """
+    request = load_request(region, overrides)
+    now = utc_now()
+    if request.sample_region is not None:
+        make_sample(request.sample_region)
+    plan_url = plan_region(request, now)
+    process(request, plan_url)
+    places = publish_region(request, plan_url, now)
+    return {**places, "report": join(request.output, "report.json")}

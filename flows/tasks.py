@@ -1,0 +1,121 @@
+"""The coarse steps of the flow as Prefect tasks: each takes and returns locations, and can be repeated."""
+
+from __future__ import annotations
+
+import time
+from datetime import datetime
+from pathlib import Path
+
+from catalogs.sample_region import make_sample_region
+from prefect import task
+from prefect.artifacts import (
+    create_image_artifact,
+    create_markdown_artifact,
+    create_progress_artifact,
+    update_progress_artifact,
+)
+from prefect.logging import get_run_logger
+
+from dsdit.errors import DsditError
+from dsdit.mosaic_group import create_mosaic
+from dsdit.steps.picture import thumbnail_uri
+from dsdit.steps.publish import publish
+from dsdit.steps.report import due_jobs, make_report
+from dsdit.store import check_writable, create_scratch, forget_arrays, join, read_bytes, remove, write_json
+from flows.cluster import open_cluster, quiet
+from flows.jobs import Places, read_plan
+from flows.prepare import keep_plan, make_plan
+from flows.reporting import read_report, report_markdown, report_record
+from flows.request import Request, SampleRegion
+from flows.wavefront import Progress, Wavefront, run_wavefront
+
+PROGRESS_EVERY_S = 3.0
+
+
+@task(name="sample-region")
+def make_sample(settings: SampleRegion) -> str:
+    """Makes the sample region if it is not there; returns its folder."""
+    folder = Path(settings.folder)
+    if not (folder / "items.json").exists():
+        get_run_logger().info("sample region: making it at %s", folder)
+        make_sample_region(folder, seed=settings.seed, size_m=settings.size_m)
+    return str(folder)
+
+
+@task(name="plan")
+def plan_region(request: Request, now: datetime) -> str:
+    """Searches, measures and chooses; returns the location of the plan."""
+    logger = get_run_logger()
+    check_writable(request.output)
+    check_writable(request.scratch_url)
+    plan = make_plan(request, now, logger.info)
+    url = keep_plan(plan, request.output)
+    logger.info(
+        "plan: %d shards, %d tiles from %d items",
+        len(plan.layout.mosaic_jobs),
+        plan.layout.tile_count,
+        len(plan.items),
+    )
+    return url
+
+
+@task(name="process")
+def process(request: Request, plan_url: str) -> str:
+    """Stages, samples and mosaics every due job on Dask; returns the location of the mosaic."""
+    quiet()
+    logger = get_run_logger()
+    plan = read_plan(plan_url)
+    places = Places.of(plan_url, request.scratch_url, request.output)
+    due = due_jobs(plan, places.receipts)
+    logger.info("process: %d of %d shards are due", len(due), len(plan.layout.mosaic_jobs))
+    create_mosaic(plan, places.mosaic)
+    if not due:
+        return places.mosaic
+    forget_arrays()
+    create_scratch(places.scratch, plan.lattice, plan.layout.jobs_window, plan.lattice.token_px)
+    front = Wavefront(plan, places, tuple(due), request.keep_scratch)
+    artifact = create_progress_artifact(0.0, key=f"{_key(request)}-tiles", description="tiles sampled")
+    last = 0.0
+
+    def show(progress: Progress) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last >= PROGRESS_EVERY_S or progress.jobs == progress.jobs_total:
+            last = now
+            logger.info("process: %s", progress)
+            share = progress.jobs / progress.jobs_total
+            if progress.tiles_total:
+                share = 0.9 * progress.tiles / progress.tiles_total + 0.1 * share
+            update_progress_artifact(artifact, 100.0 * share)  # type: ignore[arg-type]
+
+    with open_cluster(request.compute) as client:
+        receipts = run_wavefront(client, front, request.compute.futures_per_worker, show, logger.error)
+    report = make_report(plan, places.receipts, tuple(receipts))
+    write_json(join(request.output, "report.json"), report_record(report))
+    if not request.keep_scratch:
+        remove(request.scratch_url)
+    return places.mosaic
+
+
+@task(name="publish")
+def publish_region(request: Request, plan_url: str, now: datetime) -> dict[str, str]:
+    """Checks the receipts against the plan, then makes all that readers see; returns locations."""
+    plan = read_plan(plan_url)
+    report = read_report(request.output) or make_report(plan, join(request.output, "receipts"))
+    written = report.jobs.get("done", 0) + report.jobs.get("degraded", 0)
+    if not written:
+        raise DsditError(
+            f"no shard of {request.name!r} could be written; the first reason: {(report.errors or ('none given',))[0]}"
+        )
+    places = publish(plan, request.output, report, now)
+    create_markdown_artifact(report_markdown(report), key=f"{_key(request)}-report", description="report of the run")
+    create_image_artifact(
+        thumbnail_uri(read_bytes(places["picture"]) or b""),
+        key=f"{_key(request)}-picture",
+        description=f"low resolution, reference, super-resolved, residual; {places['picture']}",
+    )
+    return places
+
+
+def _key(request: Request) -> str:
+    return request.name.lower().replace("_", "-")

@@ -1,0 +1,1 @@
+"""Files of deployments, clusters, regions and notebooks."""
