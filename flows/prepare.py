@@ -8,15 +8,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
-from catalogs.item import SceneItem
-from catalogs.search import search
-from catalogs.source import Source, load_source
+import shapely
 
+from catalogs.item import SceneItem
 from catalogs.measure import Cover, item_window, kept_cover, kept_fit
 from catalogs.planning import choose_cells, pairs_of, sort_items, used_items
+from catalogs.search import search
+from catalogs.source import Source, load_source
 from dsdit.errors import CatalogError, ReadError, RequestError
 from dsdit.layout import Layout
 from dsdit.model.weights import Weights, load_weights
@@ -43,12 +43,7 @@ class Searched:
 def open_source(choice: Scenes | References) -> Source:
     """The source of a request, with its endpoint replaced where the request says so."""
     source = load_source(choice.source)
-    if choice.endpoint is not None:
-        endpoint = choice.endpoint
-        if "://" not in endpoint:
-            endpoint = str(Path(endpoint).resolve())
-        source = source.model_copy(update={"endpoint": endpoint})
-    return source
+    return source if choice.endpoint is None else source.at(choice.endpoint)
 
 
 def make_lattice(request: Request, weights: Weights, mtf_nyquist: float) -> Lattice:
@@ -89,7 +84,7 @@ def search_catalogs(request: Request, layout: Layout, now: datetime, say: Say) -
     place = layout.lattice
     first = cell_window(place, Index(layout.cells.row0, layout.cells.col0))
     last = cell_window(place, Index(layout.cells.row1 - 1, layout.cells.col1 - 1))
-    footprint = layout.region.lonlat(first.union(last))
+    footprint = shapely.geometry.shape(layout.region.lonlat(first.union(last)))
     lr_source = open_source(request.lr)
     found = {"lr": search(lr_source, footprint, start, end)}
     asked = f"{lr_source.collection} at {lr_source.endpoint} from {start.date()} to {end.date()}"

@@ -156,7 +156,7 @@ def run_wavefront(
     tiles = jobs = 0
     ready = [(_RANK[step], job, step) for (step, job), needs in front.waits.items() if not needs]
     heapq.heapify(ready)
-    running = as_completed(with_results=False, raise_errors=False)
+    running = as_completed(loop=client.loop, with_results=False, raise_errors=False)
     in_flight: dict[str, Work] = {}
 
     def push(works: list[Work]) -> None:

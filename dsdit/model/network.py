@@ -53,7 +53,8 @@ class TimestepEmbedder(nn.Module):
         half = _FREQUENCIES // 2
         steps = torch.arange(half, dtype=torch.float32, device=timestep.device)
         angle = timestep.float()[:, None] * torch.exp(-math.log(_MAX_PERIOD) / half * steps)
-        return cast(Tensor, self.mlp(torch.cat([angle.cos(), angle.sin()], dim=-1).to(self.mlp[0].weight.dtype)))
+        wave = torch.cat([angle.cos(), angle.sin()], dim=-1)
+        return cast(Tensor, self.mlp(wave.to(cast(nn.Linear, self.mlp[0]).weight.dtype)))
 
 
 class FinalLayer(nn.Module):

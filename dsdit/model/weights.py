@@ -120,7 +120,7 @@ def read_config(folder: Path) -> WeightsConfig:
         sensor["scales"] = tuple(sensor["scales"])
     values["sensor"] = _build(SensorDefaults, sensor, f"{path}: sensor")
     values["sampler"] = _build(SamplerDefaults, values.get("sampler") or {}, f"{path}: sampler")
-    return _build(WeightsConfig, values, str(path))  # type: ignore[no-any-return]
+    return _build(WeightsConfig, values, str(path))
 
 
 def digest(folder: Path) -> str:
@@ -201,4 +201,5 @@ def save_weights(
     partial = folder / (TENSOR_FILE + ".partial")
     save_file(stored, partial)
     (folder / CONFIG_FILE).write_text(json.dumps(asdict(config), indent=2) + "\n", "utf-8")
+    partial.chmod(0o644)
     partial.replace(folder / TENSOR_FILE)

@@ -69,15 +69,14 @@ class TileSampler:
         shares: list[Tensor] = []
         with torch.inference_mode():
             conditions = model.conditions(batch.restored, batch.ref, batch.ref_valid, batch.ref_high, batch.scale)
-            has_ref = torch.as_tensor(batch.ref_valid).any(-1).any(-1).to(model.device, torch.float32)
 
             def velocity(z: Tensor, sigma: Tensor | float) -> Tensor:
-                strong = model.denoise(z, sigma, conditions, has_ref)
+                strong = model.denoise(z, sigma, conditions, 1.0)
                 self.calls += 1
                 shares.append(strong.weighting)
                 x0 = strong.x0
                 if self.settings.guidance_scale != 1.0:
-                    weak = model.denoise(z, sigma, conditions, torch.zeros_like(has_ref)).x0
+                    weak = model.denoise(z, sigma, conditions, 0.0).x0
                     self.calls += 1
                     x0 = weak + self.settings.guidance_scale * (x0 - weak)
                 return (z - x0) / sigma

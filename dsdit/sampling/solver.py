@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -18,14 +19,14 @@ Velocity = Callable[[Tensor, float], Tensor]
 
 def _euler(velocity: Velocity, x: Tensor, sigmas: list[float]) -> Tensor:
     """First order, one call a step."""
-    for s, following in zip(sigmas, sigmas[1:], strict=False):
+    for s, following in pairwise(sigmas):
         x = x + (following - s) * velocity(x, s)
     return x
 
 
 def _heun(velocity: Velocity, x: Tensor, sigmas: list[float]) -> Tensor:
     """Second order, two calls a step; the step to 0 is Euler's, as velocity is not asked at 0."""
-    for s, following in zip(sigmas, sigmas[1:], strict=False):
+    for s, following in pairwise(sigmas):
         slope = velocity(x, s)
         ahead = x + (following - s) * slope
         x = ahead if following == 0 else x + (following - s) / 2 * (slope + velocity(ahead, following))
@@ -33,7 +34,10 @@ def _heun(velocity: Velocity, x: Tensor, sigmas: list[float]) -> Tensor:
 
 
 def _multistep(velocity: Velocity, x: Tensor, sigmas: list[float], flow: bool) -> Tensor:
-    """DPM-Solver++(2M) (Lu et al. 2022). The half log-SNR is log((1 - s) / s) for a flow, -log s as published."""
+    """DPM-Solver++(2M) (Lu et al. 2022) in the half log-SNR: log((1 - s) / s) for a flow, -log s as published.
+
+    Both solve the same ODE, since (x - x0) / s is the slope in either; they extrapolate x0 along different clocks.
+    """
 
     def log_snr(s: float) -> float:
         if flow:
@@ -42,7 +46,7 @@ def _multistep(velocity: Velocity, x: Tensor, sigmas: list[float], flow: bool) -
 
     previous: Tensor | None = None
     last_step = math.inf
-    for s, following in zip(sigmas, sigmas[1:], strict=False):
+    for s, following in pairwise(sigmas):
         x0 = x - s * velocity(x, s)
         if following == 0:
             x, previous = x0, x0
@@ -84,7 +88,7 @@ def sample(velocity: Velocity, noise: Tensor, sigmas: Tensor, solver: str = "eul
     if solver not in SOLVERS:
         raise ValueError(f"solver {solver!r} is not known: use one of {sorted(SOLVERS)}")
     levels = [float(s) for s in torch.as_tensor(sigmas).to(torch.float64)]
-    if len(levels) < 2 or any(a <= b for a, b in zip(levels, levels[1:], strict=False)):
+    if len(levels) < 2 or any(a <= b for a, b in pairwise(levels)):
         raise ValueError(f"sigmas must fall, and be two or more: {levels}")
     if levels[0] > 1 or levels[-1] < 0:
         raise ValueError(f"sigmas run from {levels[0]} to {levels[-1]}: they must lie within 0 and 1")

@@ -95,7 +95,8 @@ class CropDataset:
         ref = np.where(valid[:, None], ref, restored)
         ref_high = high_band(ref, scale, mtf)
         inner = slice(margin, margin + crop)
-        hr, restored, ref, ref_high = (np.ascontiguousarray(a[..., inner, inner]) for a in (hr, restored, ref, ref_high))
+        pictures = (np.ascontiguousarray(a[..., inner, inner]) for a in (hr, restored, ref, ref_high))
+        hr, restored, ref, ref_high = pictures
         return Batch(hr, restored, ref, np.ascontiguousarray(valid[:, inner, inner]), ref_high, scale)
 
     def _scene(self, rng: np.random.Generator) -> Scene:
@@ -112,8 +113,9 @@ class CropDataset:
             top = int(rng.integers(-16, max(1, source.shape[1] - size + 17)))
             left = int(rng.integers(-16, max(1, source.shape[2] - size + 17)))
         elif scene.ref is not None:
-            source, low = scene.ref, self._low[scene.id][1]
-            assert low is not None
+            ref_low = self._low[scene.id][1]
+            assert ref_low is not None
+            source, low = scene.ref, ref_low
         else:
             window = _unit(cut(scene.hr, top + int(rng.integers(-1, 2)), left + int(rng.integers(-1, 2)), size))
             return degrade.relight(rng, window)
@@ -126,8 +128,8 @@ class CropDataset:
         scene = self._scene(rng)
         if scene.ref is not None and rng.random() < 0.5:
             scene = self._swapped(scene)
-        top = int(rng.integers(0, scene.hr.shape[1] - crop + 1)) - margin
-        left = int(rng.integers(0, scene.hr.shape[2] - crop + 1)) - margin
+        top = int(rng.integers(0, max(1, scene.hr.shape[1] - crop + 1))) - margin
+        left = int(rng.integers(0, max(1, scene.hr.shape[2] - crop + 1))) - margin
         kind = rng.random()
         other, shift = scene, (0, 0)
         wrong = self.config.wrong_reference * (2.0 if scene.ref is None else 1.0)

@@ -6,6 +6,7 @@ Memory holds them as 8-bit values; 480 pairs of 256 px are 200 MB as float32 and
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,3 +87,15 @@ def match_gain_offset(ref_low: NDArray, lr_low: NDArray) -> tuple[NDArray[np.flo
     gain = np.clip(spread, 0.5, 2.0).astype(np.float32)
     offset = lr_low.mean(axes, keepdims=True) - gain * ref_low.mean(axes, keepdims=True)
     return gain, offset.astype(np.float32)
+
+
+def matched_pair(scene: Scene, scale: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Truth and matched reference of a pair, (3, H, W) scaled, cut to a multiple of `scale` and of 8 px."""
+    if scene.ref is None:
+        raise ValueError(f"{scene.id} is a single image")
+    unit = math.lcm(scale, LOW_BAND_PX)
+    h, w = (n // unit * unit for n in scene.hr.shape[1:])
+    gain, offset = match_gain_offset(low_band(scene.ref), low_band(scene.hr))
+    hr = scene.hr[:, :h, :w].astype(np.float32)
+    ref = scene.ref[:, :h, :w].astype(np.float32) * gain + offset
+    return hr * np.float32(2 / 255) - 1, ref * np.float32(2 / 255) - 1

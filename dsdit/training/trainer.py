@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -58,6 +59,9 @@ class Trainer:
         self.config, self.out = config, out
         self.network = build_network(config)
         self.model = TinyModel(self.network)
+        if config.compile:
+            for block in self.network.joint_blocks:
+                block.compile(dynamic=False)
         self.average = {k: v.detach().clone() for k, v in self.network.state_dict().items()}
         self.optimizer = torch.optim.AdamW(
             self.network.parameters(), config.learning_rate, betas=(0.9, 0.99), weight_decay=config.weight_decay
@@ -102,7 +106,7 @@ class Trainer:
         generator = torch.Generator().manual_seed(self.config.seed * 1_000_003 + self.step)
         loss = self.loss(batch, generator)
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.config.gradient_clip)
         self.optimizer.step()
         self.step += 1
@@ -130,8 +134,6 @@ class Trainer:
         path = self.out / "resume.safetensors"
         if not path.is_file():
             return False
-        from safetensors import safe_open
-
         tensors = load_file(path)
         with safe_open(path, "pt") as file:
             metadata = file.metadata()
@@ -196,7 +198,8 @@ def train(config: TrainingConfig, data: Path, out: Path, resume: bool = False) -
                 saved = trainer.minutes
             if done or trainer.minutes - validated >= config.validation_minutes:
                 before = time.monotonic()
-                _LOG.info("step %d validation %s", trainer.step, validation.measure(trainer.network.config, trainer.average))
+                figures = validation.measure(trainer.network.config, trainer.average)
+                _LOG.info("step %d validation %s", trainer.step, figures)
                 paused += time.monotonic() - before
                 validated = trainer.minutes
     return out / "weights"

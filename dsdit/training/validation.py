@@ -14,21 +14,11 @@ from dsdit.model.network import DSDiT
 from dsdit.model.preconditioning import TinyModel
 from dsdit.sensor import EVALUATION_MTF, bicubic_restored, decimate, high_band, restore
 from dsdit.training.config import ALLOWED_LICENCES
-from dsdit.training.imagery import Scene, low_band, match_gain_offset, read_pairs
+from dsdit.training.imagery import matched_pair, read_pairs
 
 Array = NDArray[np.float32]
 _SIZE_PX = 128
 _SCALE = 8
-
-
-def matched_pair(scene: Scene) -> tuple[Array, Array]:
-    """Truth and matched reference of a pair, (3, H, W) scaled, cut to a multiple of 8 px."""
-    assert scene.ref is not None
-    h, w = (n // 8 * 8 for n in scene.hr.shape[1:])
-    gain, offset = match_gain_offset(low_band(scene.ref), low_band(scene.hr))
-    hr = scene.hr[:, :h, :w].astype(np.float32)
-    ref = scene.ref[:, :h, :w].astype(np.float32) * gain + offset
-    return hr * np.float32(2 / 255) - 1, ref * np.float32(2 / 255) - 1
 
 
 def psnr_db(sr: Array, hr: Array) -> float:
@@ -55,7 +45,7 @@ class Validation:
         chosen = [scenes[i] for i in np.linspace(0, len(scenes) - 1, min(count, len(scenes))).astype(int)]
         windows = []
         for scene in chosen:
-            pair = np.stack(matched_pair(scene))
+            pair = np.stack(matched_pair(scene, _SCALE))
             top, left = ((n - _SIZE_PX) // 2 for n in pair.shape[-2:])
             windows.append(pair[..., top : top + _SIZE_PX, left : left + _SIZE_PX])
         hr, ref = np.stack(windows, axis=1)
@@ -68,7 +58,7 @@ class Validation:
         model = TinyModel(network)
         restored = bicubic_restored(self.lr, _SCALE, EVALUATION_MTF)
         detail = high_band(self.ref, _SCALE, EVALUATION_MTF)
-        pictures = {"restored": restored, "injection_half": restored + detail / 2}
+        pictures: dict[str, Array] = {"restored": restored, "injection_half": restored + detail * np.float32(0.5)}
         valid = np.ones((len(self.hr), _SIZE_PX, _SIZE_PX), bool)
         with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
             conditions = model.conditions(restored, self.ref, valid, detail, _SCALE)

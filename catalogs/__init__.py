@@ -1,0 +1,1 @@
+"""Catalogs of scenes: sources, search, choosing, measuring, exact reading, staging. Everything from outside is untrusted."""

@@ -1,0 +1,224 @@
+"""A scene as we keep it: what of a STAC item decides pixels, in plain numbers, and nothing secret.
+
+A `SceneItem` goes into the plan file, so it turns into JSON and back without loss. Hrefs are kept without query or
+signature; those of a local catalog are relative to its folder. The dn rule is resolved here, once, to a scale and an
+offset per band.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pystac
+import shapely
+from shapely.geometry import box, mapping, shape
+
+from catalogs.source import DisplayRule, FixedRule, Source
+from catalogs.trust import accepted_href, local_path, plain
+from dsdit.bands import BANDS
+from dsdit.errors import CatalogError
+from dsdit.radiometry import Curve
+
+SENTINEL2_SCALE, SENTINEL2_OFFSET = 1e-4, -0.1
+_BASELINE_WITH_OFFSET = (4, 0)
+_APPLIED = ("earthsearch:boa_offset_applied", "s2:boa_offset_applied", "sentinel:boa_offset_applied")
+_BASELINES = ("s2:processing_baseline", "processing:version", "sentinel:processing_baseline")
+_UPDATED = ("s2:generation_time", "processing:datetime", "updated", "created")
+_HEAD_BYTES = 65536
+
+
+@dataclass(frozen=True)
+class SceneItem:
+    """One scene of one source. Equal items have equal digests."""
+
+    source: str
+    """Name of its source."""
+    id: str
+    """Id in the catalog; shown, never used in a path."""
+    collection: str | None
+    """Collection in the catalog."""
+    when: datetime
+    """Time of acquisition, aware, UTC."""
+    footprint: Mapping[str, Any]
+    """GeoJSON geometry, longitude and latitude."""
+    bbox: tuple[float, float, float, float]
+    """West, south, east, north of the footprint, degrees."""
+    hrefs: Mapping[str, str]
+    """Asset key to URL without query, or to a path relative to the local catalog's folder."""
+    scale: tuple[float, float, float]
+    """Per band: reflectance = dn * scale + offset."""
+    offset: tuple[float, float, float]
+    """Per band, in reflectance."""
+    crs: str | None
+    """Code of the assets' CRS, if the item says so; the file itself is believed."""
+    cloud_cover: float | None
+    """Percent of the whole scene, as the catalog says."""
+    gsd_m: float | None
+    """As the catalog says."""
+    updated: str | None
+    """When the product was made, as the catalog says."""
+    platform: str | None
+    """Satellite or aircraft, as the catalog says."""
+    tile: str | None
+    """Code of the catalog's own tiling grid, such as MGRS-31TEJ."""
+    digest: str
+    """sha256 of id, collection, time, hrefs, product time, rule, and the head of local files."""
+
+    def __hash__(self) -> int:
+        return hash(self.digest)
+
+    def to_dict(self) -> dict[str, Any]:
+        """A record of JSON's own types."""
+        record = asdict(self)
+        record["when"] = self.when.isoformat()
+        return json.loads(json.dumps(record))
+
+    @classmethod
+    def from_dict(cls, record: Mapping[str, Any]) -> SceneItem:
+        """The item of a record made by `to_dict`."""
+        fields = dict(record)
+        fields["when"] = datetime.fromisoformat(fields["when"])
+        for key in ("bbox", "scale", "offset"):
+            fields[key] = tuple(fields[key])
+        return cls(**fields)
+
+
+def scene_item(item: pystac.Item, source: Source) -> SceneItem:
+    """The scene that a STAC item describes. Raises CatalogError with the reason why it cannot be used."""
+    properties = item.properties
+    missing = [key for key in source.assets if key not in item.assets]
+    if missing:
+        raise CatalogError(f"asset {', '.join(missing)} is missing")
+    hrefs = {key: accepted_href(_href(item, key), source) for key in source.assets}
+    footprint = _footprint(item)
+    scale, offset = zip(*(_rule(item, source, source.bands[band].asset) for band in BANDS), strict=True)
+    when = item.datetime or _time(properties.get("start_datetime"))
+    if when is None:
+        raise CatalogError("it has no time of acquisition")
+    when = when.replace(tzinfo=UTC) if when.tzinfo is None else when.astimezone(UTC)
+    updated = next((str(properties[key]) for key in _UPDATED if properties.get(key)), None)
+    content = {
+        "id": item.id,
+        "collection": item.collection_id,
+        "when": when.isoformat(),
+        "hrefs": hrefs,
+        "updated": updated,
+        "rule": [scale, offset],
+        "files": {k: _fingerprint(local_path(h, source.root)) for k, h in hrefs.items() if "://" not in h},
+        "checksums": {k: item.assets[k].extra_fields.get("file:checksum") for k in source.assets},
+    }
+    return SceneItem(
+        source=source.name,
+        id=item.id,
+        collection=item.collection_id,
+        when=when,
+        footprint=json.loads(json.dumps(mapping(footprint))),
+        bbox=footprint.bounds,
+        hrefs=hrefs,
+        scale=scale,
+        offset=offset,
+        crs=_crs(item, source),
+        cloud_cover=_number(properties.get("eo:cloud_cover")),
+        gsd_m=_number(properties.get("gsd")),
+        updated=updated,
+        platform=properties.get("platform"),
+        tile=_tile(properties),
+        digest=hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest(),
+    )
+
+
+def _href(item: pystac.Item, key: str) -> str:
+    href = item.assets[key].href
+    if "://" in href or href.startswith("/"):
+        return href
+    return item.assets[key].get_absolute_href() or href
+
+
+def _footprint(item: pystac.Item) -> shapely.Geometry:
+    try:
+        footprint = shape(item.geometry) if item.geometry else box(*(item.bbox or ()))
+    except (TypeError, ValueError, KeyError, IndexError, AttributeError, shapely.errors.ShapelyError) as error:
+        raise CatalogError(f"its geometry cannot be read: {plain(error, 100)}") from error
+    if footprint.is_empty or not all(map(math.isfinite, footprint.bounds)):
+        raise CatalogError("its geometry is empty or not finite")
+    west, south, east, north = footprint.bounds
+    if west < -360 or east > 360 or south < -90 or north > 90:
+        raise CatalogError("its geometry is not in longitude and latitude")
+    return footprint if footprint.is_valid else shapely.make_valid(footprint)
+
+
+def _rule(item: pystac.Item, source: Source, asset: str) -> tuple[float, float]:
+    """(scale, offset) of one asset under the source's rule."""
+    if isinstance(source.rule, FixedRule):
+        return source.rule.scale, source.rule.offset
+    if isinstance(source.rule, DisplayRule):
+        return Curve(source.rule.maximum).maximum / 255.0, 0.0
+    properties = item.properties
+    applied = next((properties[key] for key in _APPLIED if key in properties), None)
+    if applied is True:
+        return SENTINEL2_SCALE, 0.0
+    stated = _stated(item.assets[asset])
+    if stated is not None:
+        return stated
+    baseline = next((properties[key] for key in _BASELINES if properties.get(key)), None)
+    try:
+        number = tuple(int(part) for part in str(baseline).split("."))
+    except ValueError as error:
+        raise CatalogError("it states neither an offset nor a processing baseline") from error
+    return SENTINEL2_SCALE, SENTINEL2_OFFSET if number >= _BASELINE_WITH_OFFSET else 0.0
+
+
+def _stated(asset: pystac.Asset) -> tuple[float, float] | None:
+    """Scale and offset in the raster extension, version 1 (`raster:bands`) or 2 (`bands` or the asset itself)."""
+    fields = asset.extra_fields
+    for band in [*(fields.get("raster:bands") or ()), *(fields.get("bands") or ()), fields]:
+        for prefix in ("", "raster:") if band is not fields else ("raster:",):
+            scale, offset = _number(band.get(prefix + "scale")), _number(band.get(prefix + "offset"))
+            if scale is not None and offset is not None and scale > 0:
+                return scale, offset
+    return None
+
+
+def _crs(item: pystac.Item, source: Source) -> str | None:
+    for fields in (item.properties, item.assets[source.assets[0]].extra_fields):
+        if isinstance(code := fields.get("proj:code"), str):
+            return code
+        if isinstance(epsg := fields.get("proj:epsg"), int):
+            return f"EPSG:{epsg}"
+    return None
+
+
+def _tile(properties: Mapping[str, Any]) -> str | None:
+    if code := properties.get("grid:code"):
+        return str(code)
+    if code := properties.get("s2:mgrs_tile"):
+        return f"MGRS-{code}"
+    parts = [properties.get(f"mgrs:{key}") for key in ("utm_zone", "latitude_band", "grid_square")]
+    return "MGRS-{:02d}{}{}".format(int(parts[0]), *parts[1:]) if all(parts) else None
+
+
+def _number(value: object) -> float | None:
+    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
+
+
+def _time(value: object) -> datetime | None:
+    return pystac.utils.str_to_datetime(value) if isinstance(value, str) else None
+
+
+def _fingerprint(path: Path) -> str | None:
+    """Size and hash of both ends of a file (a COG's head lists the size of every block); None where it is missing."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(_HEAD_BYTES)
+            size = file.seek(0, 2)
+            file.seek(max(size - _HEAD_BYTES, 0))
+            return f"{size}:{hashlib.sha256(head + file.read(_HEAD_BYTES)).hexdigest()}"
+    except OSError:
+        return None

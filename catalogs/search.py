@@ -1,0 +1,132 @@
+"""search: from a footprint and a period to scenes that can be used, and reasons for those that cannot.
+
+What a server answers is filtered again here, since servers exist that ignore parts of the question. The result does not
+depend on the order of the answer: newest first, then by id. Of reprocessed duplicates the newest is kept; two halves of
+one pass (split downlinks) are both kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import pystac
+import shapely
+from shapely.geometry import shape
+
+from catalogs.endpoints import stac_items
+from catalogs.item import SceneItem, scene_item
+from catalogs.source import Source
+from catalogs.trust import plain
+from dsdit.errors import CatalogError
+
+SAME_PASS = timedelta(minutes=10)
+"""Scenes of one tile and satellite closer than this come from one pass."""
+SAME_AREA = 0.8
+"""Shared part of the union of two footprints above which they are the same scene, processed twice."""
+_SAME_AREA_UNTILED = 0.99
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """What a search found."""
+
+    items: tuple[SceneItem, ...]
+    """Usable scenes, newest first, then by id."""
+    dropped: tuple[tuple[str, str], ...]
+    """(id, reason) of each scene that touches footprint and period and is not used, by id."""
+
+
+def search(
+    source: Source,
+    footprint_lonlat: shapely.Geometry,
+    start: datetime,
+    end: datetime,
+    max_items: int | None = None,
+) -> SearchResult:
+    """Scenes of `source` that touch `footprint_lonlat` (degrees) between `start` and `end` (aware, both included).
+
+    `max_items` keeps the newest. Raises CatalogError where the catalog cannot be asked, ValueError on naive times.
+    """
+    if start.tzinfo is None or end.tzinfo is None:
+        raise ValueError("start and end must be aware times")
+    return clean(stac_items(source, footprint_lonlat, start, end), source, footprint_lonlat, start, end, max_items)
+
+
+def clean(
+    answer: Iterable[pystac.Item],
+    source: Source,
+    footprint_lonlat: shapely.Geometry,
+    start: datetime,
+    end: datetime,
+    max_items: int | None = None,
+) -> SearchResult:
+    """`search` on an answer that is already here."""
+    items: dict[str, SceneItem] = {}
+    dropped: set[tuple[str, str]] = set()
+    shapely.prepare(footprint_lonlat)
+    for record in answer:
+        if source.collection is not None and record.collection_id != source.collection:
+            continue
+        if record.datetime is not None and not _within(record.datetime, start, end):
+            continue
+        try:
+            item = scene_item(record, source)
+        except CatalogError as error:
+            if not _elsewhere(record, footprint_lonlat):
+                dropped.add((record.id, str(error)))
+            continue
+        if _within(item.when, start, end) and footprint_lonlat.intersects(shape(item.footprint)):
+            twin = items.get(item.id)
+            if twin is None or _age(twin) < _age(item):
+                items[item.id] = item
+    kept, replaced = newest_processing(items.values())
+    dropped.update(replaced)
+    ordered = sorted(sorted(kept, key=lambda i: i.id), key=lambda i: i.when, reverse=True)
+    return SearchResult(tuple(ordered[:max_items]), tuple(sorted(dropped)))
+
+
+def newest_processing(items: Iterable[SceneItem]) -> tuple[list[SceneItem], list[tuple[str, str]]]:
+    """Of scenes that show the same pass over the same ground, the one processed last; (id, reason) of the others."""
+    kept: list[SceneItem] = []
+    replaced: list[tuple[str, str]] = []
+    for item in sorted(items, key=_age, reverse=True):
+        newer = next((other for other in kept if _same_scene(item, other)), None)
+        if newer is None:
+            kept.append(item)
+        else:
+            replaced.append((item.id, f"an older processing of {plain(newer.id, 120)}"))
+    return kept, replaced
+
+
+def _same_scene(a: SceneItem, b: SceneItem) -> bool:
+    """Same satellite, tile, grid and pass, and mostly the same area; without a tile code equal in time and area."""
+    if (a.collection, a.platform, a.tile, a.crs) != (b.collection, b.platform, b.tile, b.crs):
+        return False
+    if a.tile is None:
+        if a.when != b.when or a.updated is None or a.updated == b.updated:
+            return False
+    elif abs(a.when - b.when) > SAME_PASS:
+        return False
+    ground_a, ground_b = shape(a.footprint), shape(b.footprint)
+    union = ground_a.union(ground_b).area
+    shared = ground_a.intersection(ground_b).area / union if union else 0.0
+    return shared >= (SAME_AREA if a.tile else _SAME_AREA_UNTILED)
+
+
+def _age(item: SceneItem) -> tuple[str, str, str]:
+    return item.updated or "", item.id, item.digest
+
+
+def _within(when: datetime, start: datetime, end: datetime) -> bool:
+    aware = when.replace(tzinfo=UTC) if when.tzinfo is None else when
+    return start <= aware <= end
+
+
+def _elsewhere(record: pystac.Item, footprint: shapely.Geometry) -> bool:
+    """Whether an unusable item certainly does not touch the footprint."""
+    try:
+        return not footprint.intersects(shape(record.geometry))
+    except Exception:  # noqa: BLE001 - a foreign geometry may break shapely in any way; then it is reported
+        return False

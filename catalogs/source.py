@@ -1,0 +1,195 @@
+"""A source: our record of one STAC collection, as data.
+
+It says where the collection is asked, which asset holds which band, how dn become reflectance, what masks clouds, which
+schemes, hosts and drivers may be followed, and under which licence the pixels come. Sources are YAML files; a user's own
+file is as good as the shipped ones. A local catalog is a source whose endpoint is a path: the request says which.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from dsdit.bands import BANDS
+from dsdit.errors import RequestError
+from dsdit.radiometry import DEFAULT_CURVE
+from dsdit.sensor import BOX_MTF, EVALUATION_MTF
+
+SOURCES_FOLDER = Path(__file__).parent / "sources"
+LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Band(_Record):
+    """Where one band lies."""
+
+    asset: str
+    """Key of the asset in the STAC item."""
+    index: int = Field(default=1, ge=1)
+    """Band of the file, from 1."""
+
+
+class FixedRule(_Record):
+    """reflectance = dn * scale + offset, the same for every item."""
+
+    kind: Literal["fixed"] = "fixed"
+    scale: float = Field(gt=0)
+    offset: float = 0.0
+
+
+class Sentinel2Rule(_Record):
+    """Sentinel-2 L2A: dn * 1e-4, and -0.1 since processing baseline 04.00 unless the catalog took it off already."""
+
+    kind: Literal["sentinel2"]
+
+
+class DisplayRule(_Record):
+    """8-bit display images, by the inverse of the model's curve: 255 becomes `maximum`. An assumption, and said so."""
+
+    kind: Literal["display"]
+    maximum: float = Field(default=DEFAULT_CURVE.maximum, gt=0)
+    """Reflectance of value 255."""
+
+
+class SclMask(_Record):
+    """Sentinel-2's scene classification, or any image of integer classes."""
+
+    kind: Literal["scl"]
+    asset: str = "scl"
+    cloud: tuple[int, ...] = (3, 8, 9, 10)
+    """Classes that are cloud or its shadow."""
+    nodata: tuple[int, ...] = (0, 1)
+    """Classes that hold no usable value."""
+
+
+class NoMask(_Record):
+    """The source has no cloud mask: every pixel with data is taken as clear."""
+
+    kind: Literal["none"] = "none"
+
+
+class Source(_Record):
+    """One STAC collection. Raises pydantic's ValidationError; `load_source` turns it into a sentence."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")
+    role: Literal["lr", "ref"]
+    endpoint: str | None = None
+    """STAC API (https), or a path to items.json, catalog.json or a folder of items; None: the request gives it."""
+    collection: str | None = None
+    """Id of the collection; None takes every item of a local catalog."""
+    bands: dict[Literal["red", "green", "blue"], Band]
+    rule: Annotated[FixedRule | Sentinel2Rule | DisplayRule, Field(discriminator="kind")]
+    mask: Annotated[SclMask | NoMask, Field(discriminator="kind")] = NoMask()
+    nodata: float | None = None
+    """dn without data where the file does not say; None: the file's own."""
+    gsd_m: float = Field(gt=0)
+    mtf_nyquist: float = Field(default=EVALUATION_MTF, gt=0, lt=BOX_MTF)
+    """Total MTF at the LR Nyquist frequency (of an `lr` source)."""
+    schemes: tuple[Literal["https", "http", "s3"], ...] = ("https",)
+    """Schemes of assets that may be followed; http only to this machine."""
+    hosts: tuple[str, ...] = ()
+    """Hosts of assets, exact or `*.domain`; for s3 the buckets."""
+    drivers: tuple[Literal["GTiff", "COG", "JP2OpenJPEG"], ...] = ("GTiff", "COG")
+    """What GDAL may take a file for."""
+    signing: Literal["none", "planetary-computer"] = "none"
+    requester_pays: bool = False
+    licence: str
+    attribution: str
+    derivatives: Literal["yes", "no", "non-commercial"]
+
+    @model_validator(mode="after")
+    def _check(self) -> Source:
+        if missing := [band for band in BANDS if band not in self.bands]:
+            raise ValueError(f"bands lack {', '.join(missing)}: {', '.join(BANDS)} are needed")
+        url = urlsplit(self.endpoint or "")
+        if self.is_local:
+            if url.scheme and not (self.endpoint or "").startswith("/"):
+                raise ValueError(f"endpoint {self.endpoint!r} is neither https nor a path")
+        elif url.username or url.password or url.query:
+            raise ValueError(f"endpoint on {url.hostname} carries a login or query: give the plain address")
+        elif url.scheme == "http" and not ("http" in self.schemes and url.hostname in LOOPBACK):
+            raise ValueError(f"endpoint {self.endpoint} is http: only https, or http to 127.0.0.1 with schemes [http]")
+        if not self.is_local and not self.collection:
+            raise ValueError("collection is missing: a STAC API is asked for one collection")
+        return self
+
+    @property
+    def is_local(self) -> bool:
+        """Whether items lie on this machine."""
+        return not (self.endpoint or "").startswith(("https://", "http://"))
+
+    @property
+    def root(self) -> Path:
+        """Folder below which every file of a local catalog lies. Raises RequestError where no endpoint is given."""
+        if self.endpoint is None or not self.is_local:
+            raise RequestError(f"source {self.name} has no local endpoint: name its items.json, catalog.json or folder")
+        path = Path(self.endpoint)
+        return path if path.is_dir() else path.parent
+
+    @property
+    def assets(self) -> tuple[str, ...]:
+        """Keys of all assets that are read, mask included, each once, in a fixed order."""
+        keys = [self.bands[band].asset for band in BANDS]
+        if isinstance(self.mask, SclMask):
+            keys.append(self.mask.asset)
+        return tuple(dict.fromkeys(keys))
+
+    @cached_property
+    def digest(self) -> str:
+        """sha256 of what decides pixels: bands, rule, mask, nodata, MTF; neither place, hosts nor licence."""
+        kept = self.model_dump_json(include={"bands", "rule", "mask", "nodata", "mtf_nyquist"})
+        return hashlib.sha256(kept.encode()).hexdigest()
+
+    def at(self, endpoint: str | Path, base: Path | None = None) -> Source:
+        """The same source asked elsewhere; a relative path counts from `base`. Raises RequestError."""
+        text = str(endpoint)
+        if not text.startswith(("https://", "http://")):
+            text = str(((base or Path.cwd()) / text).absolute())
+        return _validated({**self.model_dump(), "endpoint": text}, self.name)
+
+
+def known_sources() -> tuple[str, ...]:
+    """Names of the shipped sources."""
+    return tuple(sorted(path.stem for path in SOURCES_FOLDER.glob("*.yaml")))
+
+
+def load_source(name_or_path: str | Path, base: Path | None = None) -> Source:
+    """A shipped source by name, or a user's YAML by path (relative to `base`, or to the working directory).
+
+    A relative endpoint counts from the YAML's folder. Raises RequestError with the names that are known.
+    """
+    text = str(name_or_path)
+    if text in known_sources():
+        path = SOURCES_FOLDER / f"{text}.yaml"
+    else:
+        path = (base or Path.cwd()) / text
+        if not text.endswith((".yaml", ".yml")) or not path.is_file():
+            raise RequestError(
+                f"source {text!r} is not known: use a YAML file or one of {', '.join(known_sources())}"
+            )
+    try:
+        record = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise RequestError(f"source {text!r} cannot be read: {error}") from error
+    if not isinstance(record, dict):
+        raise RequestError(f"source {text!r} is no mapping: see the shipped ones in catalogs/sources")
+    source = _validated(record, text)
+    return source if source.endpoint is None or not source.is_local else source.at(source.endpoint, path.parent)
+
+
+def _validated(record: dict[str, object], name: str) -> Source:
+    try:
+        return Source.model_validate(record)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise RequestError(f"source {name!r}, {place or 'record'}: {first['msg']}") from error

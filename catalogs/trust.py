@@ -1,0 +1,84 @@
+"""What a catalog may make us open: nothing but the schemes, hosts and folders that its source names.
+
+Hrefs come from outside. A remote one must be a plain URL of an allowed scheme and host; a local one must lie below the
+catalog's own folder, symbolic links followed. Checked when an item is accepted and again before it is opened.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path, PurePosixPath
+from urllib.parse import unquote, urlsplit
+
+from catalogs.source import LOOPBACK, Source
+from dsdit.errors import CatalogError
+
+MAX_HREF = 2048
+"""Characters of the longest href that is followed."""
+_CONTROL = re.compile(r"[\x00-\x20\x7f\\]")
+_QUERY = re.compile(r"\?[^\s'\"]*")
+
+
+def plain(text: object, limit: int = 300) -> str:
+    """Text from outside for a message or log: on one line, without queries (they may hold tokens), cut to `limit`."""
+    line = " ".join(_QUERY.sub("", str(text)).split())
+    return "".join(c if c.isprintable() else "?" for c in line)[:limit]
+
+
+def accepted_href(href: str, source: Source) -> str:
+    """The href as it is kept: a URL without query, or a path below the catalog's folder. Raises CatalogError."""
+    if not isinstance(href, str) or not href or len(href) > MAX_HREF or _CONTROL.search(href):
+        raise CatalogError(f"href {plain(href, 80)!r} is empty, too long or holds odd characters")
+    parts = _split(href)
+    if parts.scheme:
+        return _accepted_url(href, source)
+    if not source.is_local:
+        raise CatalogError(f"href {plain(href, 80)!r} of a remote item is no URL")
+    root = source.root.resolve()
+    return local_path(href, root).relative_to(root).as_posix()
+
+
+def local_path(href: str, root: Path) -> Path:
+    """The file that a local href names, links followed. Raises CatalogError unless it lies below `root`."""
+    root = root.resolve()
+    pure = PurePosixPath(href)
+    if href.startswith("/vsi") or "/vsi" in href or ".." in pure.parts:
+        raise CatalogError(f"href {plain(href, 80)!r} leaves the catalog's folder")
+    path = (root / pure).resolve()
+    if not path.is_relative_to(root) or path == root:
+        raise CatalogError(f"href {plain(href, 80)!r} leaves the catalog's folder")
+    return path
+
+
+def _accepted_url(href: str, source: Source) -> str:
+    parts = _split(href)
+    host = (parts.hostname or "").lower()
+    shown = plain(href, 120)
+    if parts.scheme not in source.schemes:
+        allowed = ", ".join(source.schemes)
+        raise CatalogError(f"href {shown!r} has scheme {parts.scheme!r}: source {source.name} allows {allowed}")
+    if parts.username or parts.password:
+        raise CatalogError(f"href on {host!r} carries a login")
+    if parts.scheme == "http" and host not in LOOPBACK:
+        raise CatalogError(f"href {shown!r} is http to another machine")
+    if not host_allowed(host, source.hosts):
+        allowed = ", ".join(source.hosts) or "none"
+        raise CatalogError(f"href {shown!r} is on host {host!r}: source {source.name} allows {allowed}")
+    path = unquote(parts.path)
+    if ".." in PurePosixPath(path).parts or "/vsi" in path or not path.strip("/"):
+        raise CatalogError(f"href {shown!r} has a path that is not followed")
+    return parts._replace(query="", fragment="").geturl()
+
+
+def host_allowed(host: str, hosts: tuple[str, ...]) -> bool:
+    """Whether `host` is one of `hosts`, which are exact or `*.domain`."""
+    return any(host == h.lower() or (h.startswith("*.") and host.endswith(h[1:].lower())) for h in hosts)
+
+
+def _split(href: str):  # noqa: ANN202 - urllib's own type
+    try:
+        parts = urlsplit(href)
+        _ = parts.port
+    except ValueError as error:
+        raise CatalogError(f"href {plain(href, 80)!r} is no URL: {plain(error)}") from error
+    return parts

@@ -1,0 +1,95 @@
+"""The wrapper around DSDiT: streams, gate, and that one step does not hear the noise."""
+
+import numpy as np
+import pytest
+import torch
+
+from dsdit.model import Conditions, DSDiT, DSDiTConfig, PixelCodec, TinyModel
+from dsdit.sampling import guided, sample, spaced_sigmas
+
+
+@pytest.fixture(scope="module")
+def model():
+    torch.manual_seed(0)
+    network = DSDiT(
+        DSDiTConfig(depth=2, hidden_size=32, num_heads=2, in_channels=49, pos_embed_max_size=8, qk_norm="rms")
+    )
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, std=0.05)
+    return TinyModel(network.eval().requires_grad_(False))
+
+
+@pytest.fixture(scope="module")
+def pictures():
+    rng = np.random.default_rng(0)
+    return [rng.normal(0, 0.3, (2, 3, 16, 24)).astype(np.float32) for _ in range(3)]
+
+
+def conditions(model, pictures, valid=None, scale=8):
+    restored, ref, high = pictures
+    valid = np.ones((2, 16, 24), bool) if valid is None else valid
+    return model.conditions(restored, ref, valid, high, scale)
+
+
+def test_codec_is_lossless():
+    image = torch.randn(2, 3, 16, 24)
+    codec = PixelCodec()
+    assert codec.encode(image).shape == (2, codec.channels, 4, 6)
+    assert torch.equal(codec.decode(codec.encode(image)), image)
+
+
+def test_decode_undoes_encode(model, pictures):
+    restored, hr, _ = pictures
+    assert np.allclose(model.decode(model.encode(hr, restored), restored).numpy(), hr, atol=1e-6)
+
+
+def test_streams_hold_what_they_say(model, pictures):
+    valid = np.ones((2, 16, 24), bool)
+    valid[:, :, :10] = False
+    given = conditions(model, [pictures[0], np.where(valid[:, None], pictures[1], np.nan), pictures[2]], valid, 16)
+    assert torch.all(given.lr[:, -1] == 1.0)
+    assert given.ref[0, -1, 0].tolist() == [0, 0, 0.5, 1, 1, 1]
+    assert torch.isfinite(given.ref).all()
+    assert torch.all(given.ref[:, :, :, :2] == 0) and torch.all(given.ref_high_band[:, :, :, :2] == 0)
+    missing = conditions(model, pictures, np.zeros((2, 16, 24), bool))
+    expected = conditions(model, pictures).without_reference()
+    assert torch.equal(missing.ref, expected.ref) and torch.equal(missing.ref_high_band, expected.ref_high_band)
+
+
+def test_one_step_is_the_mean_whatever_the_noise(model, pictures):
+    given = conditions(model, pictures)
+    velocity = guided(lambda z, s, ref_scale: model.velocity(z, s, given, ref_scale), 1.0)
+    shape = (2, *model.latent_shape(16, 24))
+    one, other = (sample(velocity, torch.randn(shape), spaced_sigmas(1)) for _ in range(2))
+    mean = model.denoise(torch.zeros(shape), 1.0, given).x0
+    assert torch.allclose(one, mean, atol=1e-5) and torch.allclose(other, mean, atol=1e-5)
+
+
+def test_clean_latent_passes_at_small_sigma(model, pictures):
+    given = conditions(model, pictures)
+    z = torch.randn(2, *model.latent_shape(16, 24))
+    assert torch.allclose(model.denoise(z, 1e-4, given).x0, z, atol=1e-2)
+
+
+def test_ref_scale_scales_the_gate_per_sample(model, pictures):
+    given = conditions(model, pictures)
+    z = torch.randn(2, *model.latent_shape(16, 24))
+    both = model.denoise(z, 0.8, given, torch.tensor([1.0, 0.0]))
+    assert torch.all(both.gate[1] == 0) and torch.all(both.gate[0] > 0)
+    assert torch.allclose(both.x0[1], model.denoise(z, 0.8, given, 0.0).x0[1], atol=1e-5)
+    assert both.gate.shape == (2, 4, 6) and both.weighting.shape == (2, 2, 3)
+
+
+def test_tiles_off_the_token_grid_are_refused(model):
+    with pytest.raises(ValueError, match="multiple of 8 px"):
+        model.latent_shape(16, 20)
+
+
+def test_batch_neighbours_and_order_change_no_bit(model):
+    rng = np.random.default_rng(1)
+    given = model.conditions(*(rng.normal(0, 0.3, s).astype(np.float32) for s in [(6, 3, 16, 24)] * 2),
+                             np.ones((6, 16, 24), bool), rng.normal(0, 0.3, (6, 3, 16, 24)).astype(np.float32), 8)
+    z = torch.randn(6, *model.latent_shape(16, 24))
+    order = torch.tensor([3, 1, 5, 0, 2, 4])
+    shuffled = Conditions(given.lr[order], given.ref[order], given.ref_high_band[order])
+    assert torch.equal(model.denoise(z, 1.0, given).x0[order], model.denoise(z[order], 1.0, shuffled).x0)

@@ -1,0 +1,31 @@
+"""Noise levels: ends, order, and refusals."""
+
+import pytest
+import torch
+
+from dsdit.sampling import published_sigmas, spaced_sigmas
+
+
+@pytest.mark.parametrize("schedule", [published_sigmas, spaced_sigmas])
+@pytest.mark.parametrize("steps", [1, 2, 5, 40])
+def test_from_one_down_to_zero(schedule, steps):
+    sigmas = schedule(steps)
+    assert sigmas.shape == (steps + 1,) and sigmas.dtype == torch.float32
+    assert sigmas[0] == 1 and sigmas[-1] == 0
+    assert torch.all(sigmas[1:] < sigmas[:-1])
+
+
+def test_one_step_is_from_noise_to_picture():
+    assert published_sigmas(1).tolist() == spaced_sigmas(1).tolist() == [1.0, 0.0]
+
+
+def test_spaced_applies_the_shift_once():
+    assert spaced_sigmas(2).tolist() == [1.0, 0.75, 0.0]
+
+
+@pytest.mark.parametrize("schedule", [published_sigmas, spaced_sigmas])
+def test_impossible_schedules_are_refused(schedule):
+    with pytest.raises(ValueError, match="steps"):
+        schedule(0)
+    with pytest.raises(ValueError, match="shift"):
+        schedule(3, shift=0.0)
