@@ -176,5 +176,5 @@ def _read(path: Path) -> dict[str, Any]:
 def _item(record: Any, place: str) -> pystac.Item:
     try:
         return pystac.Item.from_dict(record, href=None, migrate=True, preserve_dict=False)
-    except Exception as error:  # noqa: BLE001 - a foreign record may break pystac in any way
+    except Exception as error:
         raise CatalogError(f"{place} holds an item that is no STAC: {plain(error)}") from error

@@ -1,6 +1,6 @@
 """Reading pixels of an item onto a GeoBox: exact, the same whatever window is asked, and never silent.
 
-The warp uses no approximate transformer, and the factor by which a kernel widens when it reduces is fixed from the two
+The warp's transformer is exact, and the factor by which a kernel widens when it reduces is fixed from the two
 pixel sizes: GDAL would guess both anew for each window. A source on the very lattice of the GeoBox is not warped at
 all. A pixel outside the file, or that its nodata value or mask takes away, is invalid; anything else that goes wrong is
 a `ReadError`. The owner of rasterio's reading and of GDAL's settings.
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from rasterio.enums import MaskFlags, Resampling
 from rasterio.errors import CRSError, RasterioError, RasterioIOError, WindowError
-from rasterio.warp import reproject
+from rasterio.vrt import WarpedVRT
 from rasterio.warp import transform as transform_points
 from rasterio.windows import Window as RasterWindow
 
@@ -32,6 +32,8 @@ from dsdit.errors import CatalogError, ReadError
 
 VALID, NO_DATA, CLOUD = 0, 1, 2
 """Values of `read_mask`."""
+TOLERANCE_PX = 1e-9
+"""Error allowed to GDAL's transformer, in pixels of the file. At its own 1/8 a pixel's place depends on the window."""
 MAX_SIDE_PX = 400_000
 """Side of the largest file that is believed."""
 GDAL_SETTINGS: dict[str, Any] = {
@@ -180,14 +182,14 @@ def _geometry(file: rasterio.DatasetReader, geobox: GeoBox) -> _Geometry:
     """Of the whole file to the lattice of the GeoBox: the same for every window of it."""
     crs, gsd = geobox.crs.to_wkt() if geobox.crs else "", abs(geobox.affine.a)
     if rasterio.crs.CRS.from_wkt(crs) == file.crs:
-        to_file = ~file.transform * geobox.affine
+        to_file = ~file.transform @ geobox.affine
         col, row = to_file.c, to_file.f
         one = all(abs(a - b) < _ALIGNED_PX / max(geobox.shape) for a, b in ((to_file.a, 1), (to_file.e, 1)))
         straight = abs(to_file.b) < 1e-12 and abs(to_file.d) < 1e-12
         if one and straight and abs(col - round(col)) < _ALIGNED_PX and abs(row - round(row)) < _ALIGNED_PX:
             return _Geometry(1.0, (round(row), round(col)))
     row, col = file.height / 2, file.width / 2
-    xs, ys = zip(*(file.transform * (col + dc, row + dr) for dr, dc in ((0, 0), (0, 1), (1, 0))), strict=True)
+    xs, ys = zip(*(file.transform @ (col + dc, row + dr) for dr, dc in ((0, 0), (0, 1), (1, 0))), strict=True)
     xs, ys = transform_points(file.crs, crs, xs, ys)
     across = math.hypot(xs[1] - xs[0], ys[1] - ys[0])
     down = math.hypot(xs[2] - xs[0], ys[2] - ys[0])
@@ -204,24 +206,28 @@ def _warp(
     geometry = _geometry(file, geobox)
     if geometry.offset is not None:
         return _cut(file, indexes, nodata, geometry.offset, geobox.shape)
-    out = np.full((len(indexes), *geobox.shape), np.nan, np.float32)
-    scale = min(geometry.ratio, 1.0)
-    reproject(
-        source=rasterio.band(file, indexes),
-        destination=out,
-        src_nodata=nodata,
-        dst_transform=geobox.affine,
-        dst_crs=geobox.crs.to_wkt() if geobox.crs else None,
-        dst_nodata=np.nan,
-        init_dest_nodata=True,
+    scale = repr(min(geometry.ratio, 1.0))
+    masked = nodata is None and MaskFlags.per_dataset in file.mask_flag_enums[indexes[0] - 1]
+    with WarpedVRT(
+        file,
+        crs=geobox.crs.to_wkt() if geobox.crs else None,
+        transform=geobox.affine,
+        height=geobox.shape[0],
+        width=geobox.shape[1],
         resampling=resampling,
+        dtype="float32",
+        src_nodata=nodata,
+        nodata=float("nan"),
+        add_alpha=masked,
+        tolerance=TOLERANCE_PX,
         num_threads=1,
-        tolerance=0.0,
         XSCALE=scale,
         YSCALE=scale,
-        SAMPLE_GRID="YES",
         UNIFIED_SRC_NODATA="YES",
-    )
+    ) as warped:
+        out: NDArray[np.float32] = warped.read(indexes, out_dtype=np.float32)
+        if masked:
+            out[:, warped.read(warped.count) == 0] = np.nan
     return out
 
 

@@ -13,12 +13,12 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 import shapely
-from catalogs.item import SceneItem
-from catalogs.load import CLOUD, NO_DATA, read_bands, read_mask
-from catalogs.source import Source
 from numpy.typing import NDArray
 from odc.geo.geom import Geometry
 
+from catalogs.item import SceneItem
+from catalogs.load import CLOUD, NO_DATA, read_bands, read_mask
+from catalogs.source import Source
 from dsdit.errors import ReadError
 from dsdit.grid import Grid
 from dsdit.plan import Fit

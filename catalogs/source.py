@@ -173,9 +173,7 @@ def load_source(name_or_path: str | Path, base: Path | None = None) -> Source:
     else:
         path = (base or Path.cwd()) / text
         if not text.endswith((".yaml", ".yml")) or not path.is_file():
-            raise RequestError(
-                f"source {text!r} is not known: use a YAML file or one of {', '.join(known_sources())}"
-            )
+            raise RequestError(f"source {text!r} is not known: use a YAML file or one of {', '.join(known_sources())}")
     try:
         record = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:

@@ -10,11 +10,11 @@ from __future__ import annotations
 import time
 
 import numpy as np
+from numpy.typing import NDArray
+
 from catalogs.item import SceneItem
 from catalogs.load import CLOUD, read_bands, read_mask
 from catalogs.source import Source
-from numpy.typing import NDArray
-
 from dsdit.errors import ReadError
 from dsdit.plan import Fit, Plan, cell_window
 from dsdit.receipts import Receipt

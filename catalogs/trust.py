@@ -75,7 +75,7 @@ def host_allowed(host: str, hosts: tuple[str, ...]) -> bool:
     return any(host == h.lower() or (h.startswith("*.") and host.endswith(h[1:].lower())) for h in hosts)
 
 
-def _split(href: str):  # noqa: ANN202 - urllib's own type
+def _split(href: str):
     try:
         parts = urlsplit(href)
         _ = parts.port

@@ -132,7 +132,8 @@ def super_resolve(
             noise = torch.randn(len(some), *model.latent_shape(tile, tile), generator=generator)
             latent = sample(
                 lambda z, s, given=given: model.velocity(z, s, given),  # type: ignore[misc]
-                noise.to(model.device, model.dtype), spaced_sigmas(steps),
+                noise.to(model.device, model.dtype),
+                spaced_sigmas(steps),
             )
             decoded = model.decode(latent, cuts[0]).float().cpu().numpy()
         tiles.extend(zip(some, decoded, strict=True))
@@ -207,5 +208,9 @@ def evaluate(
             progress(done + 1, len(scenes))
     means: Rows = {row: {part: _mean(found) for part, found in parts.items()} for row, parts in figures.items()}
     return {
-        "weights": loaded.config.name, "digest": loaded.digest, "split": split, "scale": scale, "rows": means,
+        "weights": loaded.config.name,
+        "digest": loaded.digest,
+        "split": split,
+        "scale": scale,
+        "rows": means,
     }

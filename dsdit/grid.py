@@ -76,6 +76,13 @@ class Grid:
             math.ceil(x1 / gsd_m - snap),
         )
 
+    def centres_in(self, bounds: tuple[float, float, float, float], gsd_m: float) -> Window:
+        """Pixels of size `gsd_m` whose centres lie within `bounds` (x0, y0, x1, y1 in CRS units); may be empty."""
+        x0, y0, x1, y1 = bounds
+        row0, col0 = math.ceil(-y1 / gsd_m - 0.5), math.ceil(x0 / gsd_m - 0.5)
+        row1, col1 = math.floor(-y0 / gsd_m - 0.5) + 1, math.floor(x1 / gsd_m - 0.5) + 1
+        return Window(row0, col0, max(row0, row1), max(col0, col1))
+
     def bounds_of(self, window: Window, gsd_m: float) -> tuple[float, float, float, float]:
         """Bounds (x0, y0, x1, y1 in CRS units) of a window of pixels of size `gsd_m`."""
         return window.col0 * gsd_m, -window.row1 * gsd_m, window.col1 * gsd_m, -window.row0 * gsd_m

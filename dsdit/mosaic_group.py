@@ -159,7 +159,9 @@ def write_coordinates(group: zarr.Group, plan: Plan, window: Window, gsd_m: floa
     y = y0 - (np.arange(rows) + 0.5) * gsd_m
     _coordinate(group, "x", x, {"standard_name": "projection_x_coordinate", "units": "m", "axis": "X"})
     _coordinate(group, "y", y, {"standard_name": "projection_y_coordinate", "units": "m", "axis": "Y"})
-    _coordinate(group, "band", np.array(BANDS), {})
+    if "band" not in group:
+        bands = group.create_array("band", shape=(len(BANDS),), dtype="string", dimension_names=("band",))
+        bands[...] = np.array(BANDS, dtype=object)
     crs = grid.odc_crs
     mapping = {
         **crs.proj.to_cf(),

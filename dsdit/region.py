@@ -64,8 +64,8 @@ class Region:
 
     @cached_property
     def window(self) -> Window:
-        """Smallest window of HR pixels around the footprint."""
-        return self.grid.window_of(self.footprint.bounds, self.grid.gsd_m)
+        """Smallest window around the HR pixels whose centres the footprint's bounds hold."""
+        return self.grid.centres_in(self.footprint.bounds, self.grid.gsd_m)
 
     def clip(self, window: Window) -> Window:
         """Smallest window of HR pixels around the part of the footprint inside `window`; empty where there is none."""
@@ -75,7 +75,7 @@ class Region:
         if self.footprint.contains(box):
             return window
         part = self.footprint.intersection(box)
-        return self.grid.window_of(part.bounds, self.grid.gsd_m).intersect(window)
+        return self.grid.centres_in(part.bounds, self.grid.gsd_m).intersect(window)
 
     def covers(self, window: Window) -> bool:
         """True where every pixel of the window is inside."""

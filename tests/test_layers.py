@@ -8,7 +8,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 ORDER = ["dsdit", "catalogs", "flows"]
 OWNERS = {
-    "zarr": {"dsdit/store.py", "dsdit/mosaic_group.py", "dsdit/steps/publish.py"},
+    "zarr": {"dsdit/store.py", "dsdit/mosaic_group.py"},
     "fsspec": {"dsdit/store.py"},
     "distributed": {"flows/cluster.py", "flows/wavefront.py"},
     "dask_cuda": {"flows/cluster.py"},

@@ -17,6 +17,8 @@ from dsdit.store import join, read_window
 from dsdit.window import Window
 
 PANEL_PX = 800
+REFERENCE_MAX_PX = 6000
+"""The reference has no pyramid: a larger region is shown without it."""
 RESIDUAL_LIMIT = 0.02
 """Reflectance that is shown as full red or blue."""
 _GAP = 8
@@ -37,8 +39,8 @@ def make_picture(plan: Plan, mosaic: str) -> bytes:
     residual = read_window(join(mosaic, "lr"), "residual", lr_first, lr_window)
     top = _white(sr)
     panels = [("low resolution", tint(lr, top, Image.Resampling.NEAREST))]
-    if plan.keep_reference and level == 0:
-        ref = decode(read_window(join(mosaic, "ref"), "ref", mosaic_window(plan), window))
+    if plan.keep_reference and max(region.shape) <= REFERENCE_MAX_PX:
+        ref = decode(read_window(join(mosaic, "ref"), "ref", mosaic_window(plan), region))
         panels.append(("reference", tint(ref, top, Image.Resampling.BOX)))
     panels.append(("super-resolved", tint(sr, top, Image.Resampling.BOX)))
     panels.append((f"residual, +-{RESIDUAL_LIMIT} reflectance", _diverging(residual)))

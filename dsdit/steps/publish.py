@@ -12,7 +12,6 @@ import numpy as np
 import pystac
 import rasterio
 import rasterio.shutil
-import zarr
 from rasterio.windows import Window as RasterWindow
 
 from dsdit.bands import BANDS
@@ -38,8 +37,6 @@ def publish(plan: Plan, output: str, report: Report, when: datetime) -> dict[str
     write_json(item, stac_item(plan, when).to_dict())
     root = open_group(mosaic, "r+")
     root.attrs.update(group_attributes(plan, report, when, levels))
-    if not mosaic.startswith("s3://"):
-        zarr.consolidate_metadata(mosaic)
     return {"mosaic": mosaic, "picture": picture, "item": item, "cog": cog}
 
 

@@ -13,7 +13,10 @@ def _tiles(window: Window, tile: int, overlap: int, seed: int):
     for row in range((window.row0 - overlap) // stride, (window.row1 - 1) // stride + 1):
         for col in range((window.col0 - overlap) // stride, (window.col1 - 1) // stride + 1):
             values = np.random.default_rng([seed, row + 1000, col + 1000]).normal(size=(2, tile, tile))
-            yield Window(row * stride, col * stride, row * stride + tile, col * stride + tile), values.astype(np.float32)
+            yield (
+                Window(row * stride, col * stride, row * stride + tile, col * stride + tile),
+                values.astype(np.float32),
+            )
 
 
 def test_feather_rises_and_never_reaches_zero() -> None:

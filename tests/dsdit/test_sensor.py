@@ -51,7 +51,10 @@ def test_restoring_brings_the_truth_of_lr_back() -> None:
     rng = np.random.default_rng(1)
     hr = upsample(rng.uniform(0, 0.4, (3, 30, 20)).astype(np.float32), 8)
     lr = decimate(hr, 8, EVALUATION_MTF)
-    errors = [np.abs(decimate(bicubic_restored(lr, 8, EVALUATION_MTF, k), 8, EVALUATION_MTF) - lr).mean() for k in (0, 1, 3, 6)]
+    errors = [
+        np.abs(decimate(bicubic_restored(lr, 8, EVALUATION_MTF, k), 8, EVALUATION_MTF) - lr).mean()
+        for k in (0, 1, 3, 6)
+    ]
     assert errors[0] > errors[1] > errors[2] > errors[3]
     assert errors[2] < errors[0] / 3
 

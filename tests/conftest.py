@@ -1,0 +1,51 @@
+"""Fixtures that are made once a session."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
+os.environ["DO_NOT_TRACK"] = "1"
+
+SHARED = Path(__file__).parent.parent.parent / "shared"
+CORNER = (720000.0, 5322000.0)
+"""North-west corner of the sample region in EPSG:32632."""
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Imagery beside the project; where it lies, no test may do without it."""
+    if not (SHARED / "data").is_dir():
+        pytest.skip("the imagery beside the project is not here")
+    return SHARED / "data"
+
+
+@pytest.fixture(scope="session")
+def catalog(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The sample region, 480 x 640 m (y, x) with 600 m of land around."""
+    from catalogs.sample_region import make_sample_region
+
+    folder = tmp_path_factory.mktemp("catalog") / "sample"
+    make_sample_region(folder, seed=7, size_m=(480.0, 640.0), margin_m=600.0)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small network of random weights."""
+    import torch
+
+    from tests.support.running import make_weights
+
+    torch.set_num_threads(1)
+    return make_weights(tmp_path_factory.mktemp("weights") / "random")
+
+
+def box(west_m: float, south_m: float, east_m: float, north_m: float) -> tuple[float, float, float, float]:
+    """Bounds in EPSG:32632 of metres east and south of the sample region's north-west corner."""
+    x, y = CORNER
+    return x + west_m, y - south_m, x + east_m, y - north_m

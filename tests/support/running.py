@@ -1,0 +1,117 @@
+"""Small requests over the sample region, and the wavefront in this very process, with the same steps and receipts."""
+
+from __future__ import annotations
+
+import heapq
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from dsdit.model.config import DSDiTConfig
+from dsdit.model.network import DSDiT
+from dsdit.model.weights import WeightsConfig, save_weights
+from dsdit.mosaic_group import create_mosaic, level_url, mosaic_window
+from dsdit.plan import Plan
+from dsdit.receipts import Receipt
+from dsdit.steps.report import Report, due_jobs, make_report
+from dsdit.store import create_scratch, forget_arrays, join, read_window
+from dsdit.window import Index, Window
+from flows.jobs import Places, run_step
+from flows.prepare import keep_plan, make_plan
+from flows.request import Request, make_request
+from flows.wavefront import Wavefront
+
+NOW = datetime(2024, 7, 20, tzinfo=UTC)
+
+
+def make_weights(folder: Path, seed: int = 0) -> Path:
+    """A small network of random weights, whose every part has its say: fast, and as sensitive as a trained one."""
+    torch.manual_seed(seed)
+    network = DSDiT(DSDiTConfig(2, 64, 1, in_channels=49, pos_embed_max_size=32, qk_norm="rms"))
+    with torch.no_grad():
+        for name, value in network.named_parameters():
+            if value.ndim > 1 and name != "pos_embed":
+                value.normal_(0, 0.5 / value[0].numel() ** 0.5)
+    save_weights(folder, network, WeightsConfig("random", network.config))
+    return folder
+
+
+def sample_record(catalog: Path, weights: Path, output: Path, bounds: tuple[float, ...], **more: Any) -> dict[str, Any]:
+    """A request over the small sample region. `bounds` in EPSG:32632; two steps, so that the noise counts."""
+    record: dict[str, Any] = {
+        "name": "test",
+        "bounds": list(bounds),
+        "crs": "EPSG:32632",
+        "gsd_m": 1.25,
+        "scale": 8,
+        "period": {"start": "2024-06-15", "end": "2024-07-15"},
+        "lr": {"source": "sample-lr", "endpoint": str(catalog / "items.json")},
+        "ref": {"source": "sample-ref", "endpoint": str(catalog / "items.json"), "max_age_days": 1800},
+        "output": str(output),
+        "model": {"weights": str(weights)},
+        "sampling": {"steps": 2, "batch": 4},
+        "tiling": {"chunk_strides": 2, "shard_chunks": 2},
+    }
+    return {**record, **more}
+
+
+@dataclass
+class Ran:
+    """A finished run."""
+
+    request: Request
+    plan: Plan
+    places: Places
+    receipts: list[Receipt]
+    report: Report
+
+    def pixels(self, window: Window | None = None, name: str = "sr") -> np.ndarray:
+        """`sr` or `status` on a window of HR pixels, the region's by default."""
+        place = window or self.plan.region.window
+        forget_arrays()
+        return read_window(level_url(self.places.mosaic, 0), name, mosaic_window(self.plan), place)
+
+    def lr_layer(self, name: str) -> np.ndarray:
+        """An array of group `lr` on the region's window."""
+        scale = self.plan.lattice.scale
+        first = mosaic_window(self.plan).coarsen(scale)
+        forget_arrays()
+        return read_window(join(self.places.mosaic, "lr"), name, first, self.plan.region.window.coarsen(scale))
+
+
+def prepare(record: dict[str, Any], now: datetime = NOW) -> tuple[Request, Plan, Places]:
+    """Plan and places of a request, with the stores made."""
+    request = make_request(record)
+    plan = make_plan(request, now, lambda _: None)
+    url = keep_plan(plan, request.output)
+    places = Places.of(url, request.scratch_url, request.output)
+    create_mosaic(plan, places.mosaic)
+    forget_arrays()
+    create_scratch(places.scratch, plan.lattice, plan.layout.jobs_window, plan.lattice.token_px)
+    return request, plan, places
+
+
+def run_here(record: dict[str, Any], stop_after: int | None = None, reverse: bool = False) -> Ran:
+    """Runs every due step in this process; `stop_after` leaves after so many steps, `reverse` turns the order round."""
+    request, plan, places = prepare(record)
+    front = Wavefront(plan, places, tuple(due_jobs(plan, places.receipts)), request.keep_scratch)
+    ready: list[tuple[int, int, int, str]] = []
+
+    def push(works: list[tuple[str, Index]]) -> None:
+        for step, job in works:
+            rank = {"mosaic": 0, "sample": 1, "stage": 2}[step]
+            sign = -1 if reverse else 1
+            heapq.heappush(ready, (rank, sign * job.row, sign * job.col, step))
+
+    push([work for work, needs in front.waits.items() if not needs])
+    sign = -1 if reverse else 1
+    while ready and (stop_after is None or len(front.receipts) < stop_after):
+        _, row, col, step = heapq.heappop(ready)
+        job = Index(sign * row, sign * col)
+        push(front.finish((step, job), run_step(step, job, places)))
+    receipts = list(front.receipts.values())
+    return Ran(request, plan, places, receipts, make_report(plan, places.receipts, tuple(receipts)))
