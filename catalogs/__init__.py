@@ -1,1 +1,1 @@
-"""Catalogs of scenes: sources, search, choosing, measuring, exact reading, staging. Everything from outside is untrusted."""
+"""Catalogs of scenes: sources, search, measures, choice, exact reading, staging. Answers are untrusted."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,15 @@ _RETRY = Retry(
 )
 
 
+@dataclass(frozen=True)
+class BadItem:
+    """A record that is no STAC item; the rest of the answer is still of use."""
+
+    id: str
+    """Its id, as far as it has one."""
+    reason: str
+
+
 class _OwnHostSession(requests.Session):
     """Sends nothing to another host or under a weaker scheme than the endpoint's; requests' redirects come here too."""
 
@@ -66,7 +76,7 @@ class _OwnHostSession(requests.Session):
         return response
 
 
-def stac_items(source: Source, footprint: Geometry, start: datetime, end: datetime) -> Iterator[pystac.Item]:
+def stac_items(source: Source, footprint: Geometry, start: datetime, end: datetime) -> Iterator[pystac.Item | BadItem]:
     """Items of the source's collection; of an API those it says touch footprint and period. Raises CatalogError."""
     if source.is_local:
         yield from _local_items(source)
@@ -76,7 +86,7 @@ def stac_items(source: Source, footprint: Geometry, start: datetime, end: dateti
 
 def _api_items(
     source: Source, footprint: Geometry, start: datetime, end: datetime, retry: Retry = _RETRY
-) -> Iterator[pystac.Item]:
+) -> Iterator[pystac.Item | BadItem]:
     endpoint = source.endpoint or ""
     io = StacApiIO(timeout=_TIMEOUT_S)
     io.session = _OwnHostSession(endpoint, retry)
@@ -96,7 +106,7 @@ def _api_items(
                 count += 1
                 if count > MAX_ITEMS:
                     raise CatalogError(f"{endpoint} offers more than {MAX_ITEMS} items: narrow the period")
-                yield _item(record, endpoint)
+                yield _item(record)
     except (APIError, requests.RequestException) as error:
         raise CatalogError(f"catalog {endpoint} cannot be asked: {_cause(error)}") from error
     except (pystac.STACError, NotImplementedError, KeyError, TypeError, ValueError, AttributeError) as error:
@@ -109,19 +119,21 @@ def _cause(error: Exception) -> str:
     return f"HTTP status {status}" if status else plain(error)
 
 
-def _local_items(source: Source) -> Iterator[pystac.Item]:
+def _local_items(source: Source) -> Iterator[pystac.Item | BadItem]:
     root = source.root
     path = Path(source.endpoint or "")
     if not path.exists():
         raise CatalogError(f"catalog {path} is not there")
     if path.is_dir():
         records = [(p, _read(p)) for p in sorted(path.glob("**/*.json")) if p.resolve().is_relative_to(root.resolve())]
-        found = ((p, r) for p, r in records if r.get("type") == "Feature")
+        found: Iterator[tuple[Path, dict[str, Any]]] = ((p, r) for p, r in records if r.get("type") == "Feature")
     else:
         found = _walk(path, root, set())
     for place, record in found:
-        item = _item(record, str(place))
-        if source.collection is None or item.collection_id == source.collection:
+        item = _item(record)
+        if isinstance(item, BadItem):
+            yield item
+        elif source.collection is None or item.collection_id == source.collection:
             item.set_self_href(None)
             folder = place.parent.resolve().relative_to(root.resolve())
             for asset in item.assets.values():
@@ -173,8 +185,9 @@ def _read(path: Path) -> dict[str, Any]:
     return record
 
 
-def _item(record: Any, place: str) -> pystac.Item:
+def _item(record: Any) -> pystac.Item | BadItem:
     try:
-        return pystac.Item.from_dict(record, href=None, migrate=True, preserve_dict=False)
-    except Exception as error:
-        raise CatalogError(f"{place} holds an item that is no STAC: {plain(error)}") from error
+        return pystac.Item.from_dict(record, migrate=True, preserve_dict=False)
+    except Exception as error:  # noqa: BLE001 - a foreign record may break pystac in any way
+        name = record.get("id") if isinstance(record, dict) else None
+        return BadItem(plain(name or "without id", 120), f"it is no STAC item: {plain(error, 160)}")

@@ -78,7 +78,7 @@ class SceneItem:
         """A record of JSON's own types."""
         record = asdict(self)
         record["when"] = self.when.isoformat()
-        return json.loads(json.dumps(record))
+        return json.loads(json.dumps(record, allow_nan=False))
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> SceneItem:
@@ -201,7 +201,7 @@ def _tile(properties: Mapping[str, Any]) -> str | None:
     if code := properties.get("s2:mgrs_tile"):
         return f"MGRS-{code}"
     parts = [properties.get(f"mgrs:{key}") for key in ("utm_zone", "latitude_band", "grid_square")]
-    return "MGRS-{:02d}{}{}".format(int(parts[0]), *parts[1:]) if all(parts) else None
+    return "MGRS-{:02d}{}{}".format(int(str(parts[0])), *parts[1:]) if all(parts) else None
 
 
 def _number(value: object) -> float | None:
@@ -209,7 +209,10 @@ def _number(value: object) -> float | None:
 
 
 def _time(value: object) -> datetime | None:
-    return pystac.utils.str_to_datetime(value) if isinstance(value, str) else None
+    try:
+        return datetime.fromisoformat(str(value))
+    except ValueError:
+        return None
 
 
 def _fingerprint(path: Path) -> str | None:

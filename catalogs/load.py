@@ -52,6 +52,8 @@ GDAL_SETTINGS: dict[str, Any] = {
 }
 """GDAL's settings for every read of this package."""
 _NEAR_ONE = 0.02
+_NOTHING = -1e30
+"""Where the warp found nothing. Not NaN: beside a band that calls itself alpha (NAIP's fourth) GDAL gives NaN only."""
 _ALIGNED_PX = 1e-6
 
 
@@ -79,7 +81,7 @@ def read_bands(
         values = _read(item, source, asset, [bands[k].index for k in rows], geobox, Resampling[resampling])
         for k, plane in zip(rows, values, strict=True):
             out[k] = plane * np.float32(item.scale[k]) + np.float32(item.offset[k])
-    valid = np.isfinite(out).all(axis=0)
+    valid = np.logical_and.reduce(np.isfinite(out), axis=0)
     out[:, ~valid] = np.nan
     return out, valid
 
@@ -217,7 +219,7 @@ def _warp(
         resampling=resampling,
         dtype="float32",
         src_nodata=nodata,
-        nodata=float("nan"),
+        nodata=_NOTHING,
         add_alpha=masked,
         tolerance=TOLERANCE_PX,
         num_threads=1,
@@ -226,6 +228,7 @@ def _warp(
         UNIFIED_SRC_NODATA="YES",
     ) as warped:
         out: NDArray[np.float32] = warped.read(indexes, out_dtype=np.float32)
+        out[out == np.float32(_NOTHING)] = np.nan
         if masked:
             out[:, warped.read(warped.count) == 0] = np.nan
     return out

@@ -15,7 +15,7 @@ import pystac
 import shapely
 from shapely.geometry import shape
 
-from catalogs.endpoints import stac_items
+from catalogs.endpoints import BadItem, stac_items
 from catalogs.item import SceneItem, scene_item
 from catalogs.source import Source
 from catalogs.trust import plain
@@ -55,7 +55,7 @@ def search(
 
 
 def clean(
-    answer: Iterable[pystac.Item],
+    answer: Iterable[pystac.Item | BadItem],
     source: Source,
     footprint_lonlat: shapely.Geometry,
     start: datetime,
@@ -67,6 +67,9 @@ def clean(
     dropped: set[tuple[str, str]] = set()
     shapely.prepare(footprint_lonlat)
     for record in answer:
+        if isinstance(record, BadItem):
+            dropped.add((record.id, record.reason))
+            continue
         if source.collection is not None and record.collection_id != source.collection:
             continue
         if record.datetime is not None and not _within(record.datetime, start, end):

@@ -1,8 +1,8 @@
 """A source: our record of one STAC collection, as data.
 
 It says where the collection is asked, which asset holds which band, how dn become reflectance, what masks clouds, which
-schemes, hosts and drivers may be followed, and under which licence the pixels come. Sources are YAML files; a user's own
-file is as good as the shipped ones. A local catalog is a source whose endpoint is a path: the request says which.
+schemes, hosts and drivers may be followed, and under which licence the pixels come. Sources are YAML files; a user's
+own file is as good as the shipped ones. A local catalog is a source whose endpoint is a path: the request says which.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from dsdit.bands import BANDS
+from dsdit.bands import BANDS, BandName
 from dsdit.errors import RequestError
 from dsdit.radiometry import DEFAULT_CURVE
 from dsdit.sensor import BOX_MTF, EVALUATION_MTF
@@ -86,7 +86,7 @@ class Source(_Record):
     """STAC API (https), or a path to items.json, catalog.json or a folder of items; None: the request gives it."""
     collection: str | None = None
     """Id of the collection; None takes every item of a local catalog."""
-    bands: dict[Literal["red", "green", "blue"], Band]
+    bands: dict[BandName, Band]
     rule: Annotated[FixedRule | Sentinel2Rule | DisplayRule, Field(discriminator="kind")]
     mask: Annotated[SclMask | NoMask, Field(discriminator="kind")] = NoMask()
     nodata: float | None = None

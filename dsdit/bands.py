@@ -1,4 +1,7 @@
 """The bands that the network knows, in the order in which every array holds them."""
 
-BANDS = ("red", "green", "blue")
+from typing import Literal
+
+BandName = Literal["red", "green", "blue"]
+BANDS: tuple[BandName, ...] = ("red", "green", "blue")
 """Order of the `band` axis everywhere. Other bands are refused at the door; the axis itself stays open."""

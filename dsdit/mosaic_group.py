@@ -12,6 +12,7 @@ import numpy as np
 import zarr
 
 from dsdit.bands import BANDS
+from dsdit.errors import StoreError
 from dsdit.plan import Plan
 from dsdit.radiometry import SR_ADD_OFFSET, SR_FILL, SR_SCALE_FACTOR
 from dsdit.status import PixelStatus
@@ -155,6 +156,12 @@ def write_coordinates(group: zarr.Group, plan: Plan, window: Window, gsd_m: floa
     rows, cols = window.shape
     x0, y0 = window.col0 * gsd_m, -window.row0 * gsd_m
     transform = [gsd_m, 0.0, x0, 0.0, -gsd_m, y0]
+    there = group.attrs.get("spatial:transform")
+    if there is not None and there != transform:
+        raise StoreError(
+            f"{group.store_path} lies elsewhere ({there}) than this run would write ({transform}): "
+            "choose another output, or remove this one"
+        )
     x = x0 + (np.arange(cols) + 0.5) * gsd_m
     y = y0 - (np.arange(rows) + 0.5) * gsd_m
     _coordinate(group, "x", x, {"standard_name": "projection_x_coordinate", "units": "m", "axis": "X"})
@@ -172,7 +179,7 @@ def write_coordinates(group: zarr.Group, plan: Plan, window: Window, gsd_m: floa
         group.create_array("spatial_ref", shape=(), dtype="int32", attributes=mapping, fill_value=0)
     epsg = crs.to_epsg()
     code = {"proj:code": f"EPSG:{epsg}"} if epsg else {"proj:wkt2": crs.to_wkt()}
-    spatial = {
+    spatial: dict[str, Any] = {
         **code,
         "spatial:dimensions": ["y", "x"],
         "spatial:transform": transform,

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,7 +75,7 @@ def _pad(values: Array, axis: int, before: int, after: int) -> Array:
     return np.pad(values, width, mode="edge")
 
 
-def _along(axis: int, index: slice) -> tuple[object, ...]:
+def _along(axis: int, index: slice) -> tuple[Any, ...]:
     return (..., index, slice(None)) if axis == -2 else (..., index)
 
 

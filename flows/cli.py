@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import logging
 import os
 import sys
 from collections.abc import Iterator
@@ -13,12 +15,14 @@ from typing import Annotated, Any
 import typer
 import yaml
 from rich.console import Console
+from rich.logging import RichHandler
 from rich.markup import escape
 from rich.table import Table
 
 from dsdit.errors import DsditError, RequestError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+PARTS = ("all", "agreeing", "disagreeing")
 RegionArgument = Annotated[str, typer.Argument(help="Name of a request that ships (sample), or its YAML file.")]
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", help="key=value of the request, such as compute.workers=4.")
@@ -157,21 +161,23 @@ def train(
     config: Annotated[Path, typer.Argument(help="Training configuration (YAML).")],
     data: Annotated[Path, typer.Option(help="Folder with pairs/ and single/.")],
     out: Annotated[Path, typer.Option(help="Folder of checkpoints and weights.")],
-    resume: Annotated[bool, typer.Option(help="Goes on from the last checkpoint.")] = True,
+    resume: Annotated[bool, typer.Option(help="Goes on from the checkpoint in --out.")] = False,
+    minutes: Annotated[float | None, typer.Option(help="Length of the run, instead of the file's.")] = None,
 ) -> None:
-    """Trains a model; interrupted, it goes on where it was."""
+    """Trains a model; interrupted, it goes on where it was. Prints the folder of its weights."""
     with _plain_errors():
+        from dsdit.training import read_training_config
         from dsdit.training import train as run_training
-        from dsdit.training.config import read_config
 
-        run_training(read_config(config), data, out, resume)
+        logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[RichHandler(show_path=False)])
+        typer.echo(run_training(read_training_config(config, minutes), data, out, resume))
 
 
 @app.command()
 def evaluate(
-    folder: Annotated[Path, typer.Argument(help="Folder with pairs/A_<id>.* and pairs/B_<id>.*.")],
+    folder: Annotated[Path, typer.Argument(help="Folder with pairs/A_<id>.*, pairs/B_<id>.* and a manifest.csv.")],
     scale: int = 8,
-    split: Annotated[str | None, typer.Option(help="Split of manifest.csv.")] = None,
+    split: Annotated[str, typer.Option(help="Split of manifest.csv.")] = "val",
     weights_: Annotated[str, typer.Option("--weights")] = "dsdit-tiny",
     json_: Annotated[Path | None, typer.Option("--json", help="Where to write the figures.")] = None,
 ) -> None:
@@ -179,7 +185,14 @@ def evaluate(
     with _plain_errors():
         from dsdit.evaluate import evaluate as run_evaluation
 
-        run_evaluation(folder, scale=scale, split=split, weights=weights_, json_out=json_)
+        figures = run_evaluation(folder, weights_, split=split, scale=scale)
+        if json_ is not None:
+            json_.write_text(json.dumps(figures, indent=1))
+        rows: dict[str, dict[str, dict[str, float]]] = figures["rows"]  # type: ignore[assignment]
+        table = Table("row", *PARTS, title=f"PSNR (dB), {figures['weights']} at scale {scale}", title_justify="left")
+        for name, parts in rows.items():
+            table.add_row(name, *(f"{parts[p]['psnr']:.2f}" if p in parts else "" for p in PARTS))
+        Console().print(table)
 
 
 @app.command()

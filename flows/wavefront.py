@@ -11,6 +11,7 @@ import heapq
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 from distributed import Client, as_completed
 
@@ -157,7 +158,7 @@ def run_wavefront(
     ready = [(_RANK[step], job, step) for (step, job), needs in front.waits.items() if not needs]
     heapq.heapify(ready)
     running = as_completed(loop=client.loop, with_results=False, raise_errors=False)
-    in_flight: dict[str, Work] = {}
+    in_flight: dict[Any, Work] = {}
 
     def push(works: list[Work]) -> None:
         for step, job in works:

@@ -203,7 +203,7 @@ def block_mean(values: Array, scale: int) -> Array:
     for row in range(scale):
         for col in range(scale):
             total += values[row::scale, col::scale]
-    return total / np.float32(scale * scale)
+    return np.divide(total, np.float32(scale * scale), dtype=np.float32)
 
 
 def _age(plan: Plan, lr_item: NDArray[np.int32], ref_item: NDArray[np.int32]) -> NDArray[np.float32]:
