@@ -1,5 +1,5 @@
 # `make run` and `make test` each work alone on a fresh machine: they make .venv with the tested set of packages.
-PYTHON ?= python3.11
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
@@ -9,7 +9,7 @@ export DO_NOT_TRACK := 1
 export OMP_NUM_THREADS := 1
 # One thread a process: two Dask workers share the cores.
 
-.PHONY: run test setup lint serve stop faults mutants slow notebook clean
+.PHONY: run test setup lint serve stop faults mutants slow clean
 
 run: $(STAMP)  ## the sample region, from its catalog to its mosaic
 	@$(BIN)/dsdit run sample

@@ -91,6 +91,8 @@ class Source(_Record):
     mask: Annotated[SclMask | NoMask, Field(discriminator="kind")] = NoMask()
     nodata: float | None = None
     """dn without data where the file does not say; None: the file's own."""
+    alpha: bool = True
+    """Whether a band that the file calls alpha takes pixels away; NAIP's near infrared is often called so."""
     gsd_m: float = Field(gt=0)
     mtf_nyquist: float = Field(default=EVALUATION_MTF, gt=0, lt=BOX_MTF)
     """Total MTF at the LR Nyquist frequency (of an `lr` source)."""
@@ -145,8 +147,8 @@ class Source(_Record):
 
     @cached_property
     def digest(self) -> str:
-        """sha256 of what decides pixels: bands, rule, mask, nodata, MTF; neither place, hosts nor licence."""
-        kept = self.model_dump_json(include={"bands", "rule", "mask", "nodata", "mtf_nyquist"})
+        """sha256 of what decides pixels: bands, rule, masks, nodata, MTF; neither place, hosts nor licence."""
+        kept = self.model_dump_json(include={"bands", "rule", "mask", "nodata", "alpha", "mtf_nyquist"})
         return hashlib.sha256(kept.encode()).hexdigest()
 
     def at(self, endpoint: str | Path, base: Path | None = None) -> Source:

@@ -32,7 +32,7 @@ class Receipt:
     """Of the step's inputs; see `Plan.job_digest`."""
     seconds: float
     tiles: dict[str, int] = field(default_factory=dict)
-    """Tile "row,col" -> TileState, for the tiles that the job owns (sample)."""
+    """Tile "row,col" -> TileState: those that the job owns (sample) or blends (mosaic)."""
     pixels: dict[str, int] = field(default_factory=dict)
     """Pixels by PixelStatus name, within the region (mosaic)."""
     sources: tuple[str, ...] = ()

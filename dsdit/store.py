@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import uuid
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -44,14 +45,19 @@ def filesystem(url: str) -> tuple[fsspec.AbstractFileSystem, str]:
 
 
 def check_writable(url: str) -> None:
-    """Raises StoreError where nothing can be written below `url`; leaves nothing behind."""
+    """Raises StoreError where nothing can be written below `url`; leaves nothing behind, folders included."""
     probe = join(url, f".probe-{uuid.uuid4().hex}")
+    fs, path = filesystem(probe)
+    made = [] if is_remote(url) else [folder for folder in Path(path).parents if not folder.exists()]
     try:
         write_bytes(probe, b"")
-        fs, path = filesystem(probe)
         fs.rm_file(path)
-    except (OSError, PermissionError) as error:
+    except OSError as error:
         raise StoreError(f"nothing can be written to {url!r} ({error}): choose another output or scratch") from error
+    finally:
+        for folder in made:
+            with suppress(OSError):
+                folder.rmdir()
 
 
 def write_bytes(url: str, content: bytes) -> None:

@@ -57,6 +57,7 @@ def _environment() -> None:
     os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
     os.environ.setdefault("DO_NOT_TRACK", "1")
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "INFO")
+    os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")
     os.environ.setdefault("PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW", "ignore")
 
 
@@ -68,10 +69,16 @@ def run(region: RegionArgument, set_: SetOption = None) -> None:
         from flows.request import load_request
 
         overrides = _overrides(set_)
-        load_request(region, overrides)
+        request = load_request(region, overrides)
+        if request.sample_region is None:
+            from flows.prepare import check_request
+
+            check_request(request)
+        from flows.logs import plain_errors
         from flows.reporting import print_report, read_report
         from flows.sr_region import sr_region
 
+        plain_errors(silent=True)
         places = sr_region(region, overrides)
         report = read_report(
             str(Path(places["report"]).parent) if "://" not in places["report"] else places["report"][:-12]
@@ -79,6 +86,7 @@ def run(region: RegionArgument, set_: SetOption = None) -> None:
         console = Console()
         if report is not None:
             print_report(report, console)
+        logging.getLogger("prefect").setLevel(logging.WARNING)
         sys.stdout.write(f"picture: {places['picture']}\n{places['mosaic']}\n")
 
 
@@ -87,11 +95,12 @@ def plan(region: RegionArgument, set_: SetOption = None) -> None:
     """Says what a run would do and cost. Reads catalogs and overviews; samples and writes no pixel."""
     with _plain_errors():
         from dsdit.steps.report import due_jobs
-        from dsdit.store import join
+        from dsdit.store import check_writable, join
         from flows.prepare import keep_plan, make_plan, price, utc_now
         from flows.request import load_request
 
         request = load_request(region, _overrides(set_))
+        check_writable(request.output)
         if request.sample_region is not None:
             from catalogs.sample_region import make_sample_region
 
@@ -117,6 +126,7 @@ def status(output: Annotated[str, typer.Argument(help="Output location of a run.
     """Says how far a run is or was, from its receipts alone."""
     with _plain_errors():
         from dsdit.errors import StoreError
+        from dsdit.receipts import list_receipts, read_receipts
         from dsdit.steps.report import make_report
         from dsdit.store import join, read_json
         from flows.jobs import read_plan
@@ -126,7 +136,29 @@ def status(output: Annotated[str, typer.Argument(help="Output location of a run.
         if latest is None:
             raise StoreError(f"{output!r} holds no plan: nothing was run there")
         made = read_plan(join(output, "plans", latest["plan"]))
-        print_report(make_report(made, join(output, "receipts")), Console())
+        running = join(output, "scratch", "receipts")
+        steps = [read_receipts(running, step, list_receipts(running, step)) for step in ("stage", "sample")]
+        standing = tuple(receipt for receipts in steps for receipt in receipts.values())
+        print_report(make_report(made, join(output, "receipts"), standing), Console())
+
+
+@app.command()
+def export(
+    output: Annotated[str, typer.Argument(help="Output location of a run.")],
+    path: Annotated[str, typer.Argument(help="Where to write the COG.")],
+) -> None:
+    """Writes the mosaic's full resolution as one COG, for GIS."""
+    with _plain_errors():
+        from dsdit.errors import StoreError
+        from dsdit.steps.publish import write_cog
+        from dsdit.store import join, read_json
+        from flows.jobs import read_plan
+
+        latest = read_json(join(output, "plans", "latest.json"))
+        if latest is None:
+            raise StoreError(f"{output!r} holds no plan: nothing was run there")
+        write_cog(read_plan(join(output, "plans", latest["plan"])), join(output, "mosaic.zarr"), path)
+        typer.echo(path)
 
 
 @app.command("sample-region")
@@ -196,13 +228,13 @@ def evaluate(
 
 
 @app.command()
-def serve() -> None:
+def serve(port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the server, on 127.0.0.1.")] = 4200) -> None:
     """Prefect server, work pool, worker and both deployments, until Ctrl-C."""
     _environment()
     from flows.serving import serve as run_server
 
     with _plain_errors():
-        run_server()
+        run_server(port)
 
 
 if __name__ == "__main__":

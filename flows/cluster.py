@@ -15,6 +15,9 @@ from flows.request import Compute
 _ENVIRONMENT = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 """One thread a process: OpenMP barriers of several would spin against each other."""
 
+CONNECT_S = 20.0
+"""How long a scheduler at an address may take to answer."""
+
 
 @contextmanager
 def open_cluster(compute: Compute) -> Iterator[Client]:
@@ -26,7 +29,7 @@ def open_cluster(compute: Compute) -> Iterator[Client]:
     if compute.cluster == "address":
         assert compute.address is not None
         try:
-            client = Client(compute.address, timeout=20, set_as_default=False)
+            client = Client(compute.address, timeout=CONNECT_S, set_as_default=False)
         except (OSError, TimeoutError, ValueError) as error:
             raise RequestError(f"no Dask scheduler answers at {compute.address!r}: {error}") from error
         with client:

@@ -22,7 +22,7 @@ from dsdit.layout import Layout
 from dsdit.model.weights import Weights, load_weights
 from dsdit.plan import CellChoice, ModelChoice, Plan, SamplerSettings, cell_window
 from dsdit.sensor import reach_px
-from dsdit.store import join, write_json
+from dsdit.store import check_writable, join, write_json
 from dsdit.tiling import Lattice, default_shard, default_tile
 from dsdit.window import Index
 from flows.request import References, Request, Scenes
@@ -43,6 +43,8 @@ class Searched:
 def open_source(choice: Scenes | References) -> Source:
     """The source of a request, with its endpoint replaced where the request says so."""
     source = load_source(choice.source)
+    if source.derivatives == "no":
+        raise RequestError(f"source {source.name} allows no derivatives ({source.licence}): take another one")
     return source if choice.endpoint is None else source.at(choice.endpoint)
 
 
@@ -76,6 +78,15 @@ def make_layout(request: Request) -> tuple[Layout, Weights]:
     if not layout.mosaic_jobs:
         raise RequestError(f"region {request.name!r} holds no pixel of {request.gsd_m} m")
     return layout, weights
+
+
+def check_request(request: Request) -> None:
+    """Raises RequestError, CatalogError, WeightsError or StoreError where a run could not begin; leaves nothing behind."""
+    make_layout(request)
+    if request.ref is not None:
+        open_source(request.ref)
+    check_writable(request.output)
+    check_writable(request.scratch_url)
 
 
 def search_catalogs(request: Request, layout: Layout, now: datetime, say: Say) -> Searched:
@@ -192,6 +203,12 @@ def keep_plan(plan: Plan, output: str) -> str:
     return url
 
 
+def network_calls(plan: Plan) -> int:
+    """Network passes of the whole plan: every job fills up its own last batch. Tiles that turn out cloudy spare some."""
+    batches = sum(-(-len(plan.layout.sample_tiles(job)) // plan.sampler.batch) for job in plan.layout.sample_jobs)
+    return batches * plan.sampler.nfe
+
+
 def price(plan: Plan, due: int) -> dict[str, Any]:
     """What the plan would cost, before anything is spent. Sizes are upper bounds, before compression."""
     lattice, layout = plan.lattice, plan.layout
@@ -203,7 +220,7 @@ def price(plan: Plan, due: int) -> dict[str, Any]:
         "shards": len(layout.mosaic_jobs),
         "shards_due": due,
         "tiles": layout.tile_count,
-        "network_calls": -(-layout.tile_count // plan.sampler.batch) * plan.sampler.nfe,
+        "network_calls": network_calls(plan),
         "bytes_read": len(layout.stage_jobs) * hr * 3 + len(layout.stage_jobs) * lr * 8,
         "bytes_scratch": len(layout.stage_jobs) * per_stage + len(layout.sample_jobs) * tile_bytes,
         "bytes_written": int(len(layout.mosaic_jobs) * (hr * 7 * 4 / 3 + lr * 30)),

@@ -12,9 +12,12 @@ from typing import Any
 from prefect import flow
 
 from dsdit.store import join
+from flows.logs import plain_errors
 from flows.prepare import utc_now
 from flows.request import load_request
 from flows.tasks import make_sample, plan_region, process, publish_region
+
+plain_errors()
 
 
 @flow(name="sr-region", log_prints=True)

@@ -20,6 +20,8 @@ CORNER = (720000.0, 5322000.0)
 def shared() -> Path:
     """Imagery beside the project; where it lies, no test may do without it."""
     if not (SHARED / "data").is_dir():
+        if os.environ.get("DSDIT_REQUIRE_SHARED") == "1":
+            pytest.fail(f"DSDIT_REQUIRE_SHARED is set and {SHARED / 'data'} is not a folder")
         pytest.skip("the imagery beside the project is not here")
     return SHARED / "data"
 

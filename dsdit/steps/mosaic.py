@@ -80,6 +80,7 @@ def mosaic(plan: Plan, job: Index, scratch: str, output: str, receipts: str) -> 
         state=state,
         digest=plan.job_digest(job),
         seconds=time.monotonic() - started,
+        tiles={f"{t.row},{t.col}": int(states.get(t, TileState.FAILED)) for t in plan.layout.tiles_of_mosaic(job)},
         pixels=pixels,
         sources=tuple(sources),
         errors=tuple(dict.fromkeys(errors)),

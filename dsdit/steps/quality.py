@@ -5,11 +5,15 @@ Both are ratios of mean absolute differences between neighbouring pixels, across
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
 from dsdit.tiling import Lattice
 from dsdit.window import Window
+
+_Lines = Callable[[NDArray[np.int64]], NDArray[np.bool_]]
 
 
 def line_gradients(picture: NDArray[np.float32], axis: int) -> NDArray[np.float64]:
@@ -20,7 +24,7 @@ def line_gradients(picture: NDArray[np.float32], axis: int) -> NDArray[np.float6
 
 
 def seam_ratio(picture: NDArray[np.float32], window: Window, lattice: Lattice) -> float:
-    """Gradient across lines where a tile begins or ends, over that across other lines of the same phase.
+    """Gradient across lines where a tile begins or ends, over that of others of the same phase.
 
     `picture` (band, y, x) lies on `window`. Both kinds of line are borders of LR pixels: only the tiles tell them apart.
     """
@@ -36,7 +40,7 @@ def _on_tiles(line: NDArray[np.int64], lattice: Lattice) -> NDArray[np.bool_]:
     return (line % lattice.stride_px == 0) | ((line - lattice.overlap_px) % lattice.stride_px == 0)
 
 
-def _ratio(picture: NDArray[np.float32], window: Window, among, on) -> float:  # type: ignore[no-untyped-def]
+def _ratio(picture: NDArray[np.float32], window: Window, among: _Lines, on: _Lines) -> float:
     chosen, others = [], []
     for axis, first in ((-2, window.row0), (-1, window.col0)):
         gradients = line_gradients(picture, axis)

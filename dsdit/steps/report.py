@@ -20,7 +20,7 @@ class Report:
     jobs: dict[str, int]
     """Shards by state; `due` are those that a next run would do."""
     tiles: dict[str, int]
-    """Tiles by state, as the sample steps last saw them."""
+    """Tiles by state, as they were last sampled or blended."""
     pixels: dict[str, int]
     """Pixels of the region by status."""
     seconds: dict[str, float]
@@ -58,9 +58,8 @@ def make_report(plan: Plan, receipts: str, done_receipts: tuple[Receipt, ...] = 
     jobs = Counter(str(r.state) for r in mosaic.values())
     jobs["planned"] = len(plan.layout.mosaic_jobs)
     jobs["due"] = sum(is_due(plan, job, mosaic.get(job)) for job in plan.layout.mosaic_jobs)
-    tiles: Counter[str] = Counter()
-    for receipt in listed["sample"].values():
-        tiles.update(TileState(s).name.lower() for s in receipt.tiles.values())
+    seen = {tile: s for r in (*mosaic.values(), *listed["sample"].values()) for tile, s in r.tiles.items()}
+    tiles = Counter(TileState(s).name.lower() for s in seen.values())
     pixels: Counter[str] = Counter({s.name.lower(): 0 for s in PixelStatus if s is not PixelStatus.OUTSIDE})
     before = after = weight = 0.0
     for receipt in mosaic.values():

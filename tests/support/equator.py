@@ -20,7 +20,7 @@ from shapely.geometry import box, mapping
 LR_CRS = "EPSG:32631"
 """The scene is warped; the reference lies in the region's CRS, off its lattice."""
 REF_CRS = "EPSG:3857"
-_SIDE_M = 1400.0
+_SIDE_M = 700.0
 """Both files reach so far from the origin, on either side."""
 
 LR_SOURCE = """\
@@ -77,7 +77,7 @@ def make_equator(folder: Path) -> Path:
         land = reflectance(x, y)
         if kind == "equator-lr":
             dn = np.rint((land + 0.1) * 10_000).astype(np.uint16)
-            dn[:, 126:134, 128:133] = 0
+            dn[:, 64:67, 64:68] = 0
         else:
             dn = np.clip(np.rint(land / 0.4 * 255), 1, 255).astype(np.uint8)
         _write(folder / f"{kind}.tif", dn, crs, grid)
@@ -127,7 +127,7 @@ def equator_record(
         "ref": {"source": str(folder / "equator-ref.yaml"), "endpoint": str(folder / "items.json")},
         "output": str(output),
         "model": {"weights": str(weights)},
-        "sampling": {"steps": 2, "batch": 4},
-        "tiling": {"chunk_strides": 4, "shard_chunks": 1},
+        "sampling": {"steps": 2, "batch": 3},
+        "tiling": {"chunk_strides": 3, "shard_chunks": 1},
     }
     return {**record, **more}

@@ -1,0 +1,198 @@
+"""Each fault here is put in by the test alone, and must turn the named check red; without it the check is green."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+import catalogs.staging
+import dsdit.steps.mosaic
+import dsdit.steps.sample
+import tests.support.running
+from catalogs.item import SceneItem
+from catalogs.load import NO_DATA
+from dsdit.blend import blend
+from dsdit.errors import ReadError
+from dsdit.receipts import Receipt, write_receipt
+from dsdit.sampling.sampler import TileBatch, TileSampler, open_sampler
+from dsdit.status import JobState
+from dsdit.window import Index, Window
+from flows.jobs import Places, read_plan, receipts_of, run_step
+from tests.support.checks import (
+    check_agreeing_tiles_blend_to_themselves,
+    check_batches_have_one_size,
+    check_no_receipt_before_data,
+    check_overlaps_see_the_same,
+    check_raises,
+    check_read_error_is_told,
+    check_same_answer,
+)
+from tests.support.equator import equator_record, make_equator
+from tests.support.running import Ran, run_here
+
+AROUND_ZERO = (-61.3, -73.9, 88.1, 52.2)
+SOUTH = (7.3, -50.0, 60.0, -9.0)
+
+
+@pytest.fixture(scope="module")
+def equator(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_equator(tmp_path_factory.mktemp("equator") / "catalog")
+
+
+@pytest.fixture(scope="module")
+def kept(equator: Path, weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Ran:
+    """A sound run whose staged pixels were kept."""
+    output = tmp_path_factory.mktemp("kept") / "output"
+    return run_here(equator_record(equator, weights, output, AROUND_ZERO, keep_scratch=True))
+
+
+def test_noise_keyed_by_tile(kept: Ran, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every tile has a stream of its own, whoever asks for it: its neighbours see other noise on the same ground."""
+
+    def noise(sampler: TileSampler, window: Window) -> NDArray[np.float32]:
+        key = (window.row0 + 2**31) << 32 | (window.col0 + 2**31)
+        shape = sampler.model.latent_shape(*window.shape)
+        return np.random.Generator(np.random.Philox(key=key)).standard_normal(shape, np.float32)
+
+    check_overlaps_see_the_same(kept)
+    monkeypatch.setattr(TileSampler, "noise", noise)
+    check_raises(partial(check_overlaps_see_the_same, kept), "another noise of one place")
+
+
+def test_noise_keyed_by_the_number_of_the_tile(
+    equator: Path, weights: Path, kept: Ran, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Noise that counts tiles as they come depends on the region."""
+    count = 0
+
+    def noise(sampler: TileSampler, window: Window) -> NDArray[np.float32]:
+        nonlocal count
+        count += 1
+        shape = sampler.model.latent_shape(*window.shape)
+        return np.random.Generator(np.random.Philox(key=count)).standard_normal(shape, np.float32)
+
+    monkeypatch.setattr(TileSampler, "noise", noise)
+    part = run_here(equator_record(equator, weights, tmp_path / "output", SOUTH))
+    check_raises(partial(check_same_answer, kept, part), "sr: .* values differ")
+
+
+def test_normalisation_by_the_statistics_of_a_tile(kept: Ran, monkeypatch: pytest.MonkeyPatch) -> None:
+    original = TileSampler.__call__
+
+    def normalised(sampler: TileSampler, batch: TileBatch) -> tuple[NDArray, NDArray]:
+        mean = batch.restored.mean((2, 3), keepdims=True)
+        deviation = batch.restored.std((2, 3), keepdims=True)
+        alike = replace(
+            batch,
+            restored=(batch.restored - mean) / deviation,
+            ref=(batch.ref - mean) / deviation,
+            ref_high=batch.ref_high / deviation,
+        )
+        pictures, shares = original(sampler, alike)
+        return pictures * deviation + mean, shares
+
+    check_overlaps_see_the_same(kept)
+    monkeypatch.setattr(TileSampler, "__call__", normalised)
+    check_raises(partial(check_overlaps_see_the_same, kept), "another lr of one place")
+
+
+def test_a_feather_that_is_not_normalised(kept: Ran, monkeypatch: pytest.MonkeyPatch) -> None:
+    def summed(window: Window, tiles: Any, weight: NDArray, channels: int) -> tuple[NDArray, NDArray]:
+        mean, total = blend(window, tiles, weight, channels)
+        return mean * total, total
+
+    check = partial(check_agreeing_tiles_blend_to_themselves, kept.plan, kept.places.scratch)
+    check()
+    monkeypatch.setattr(dsdit.steps.mosaic, "blend", summed)
+    check_raises(check, "tiles that agree blend to something")
+
+
+def test_ragged_batches(kept: Ran, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last batch as it is, to a network that takes any size: the sampler itself refuses it."""
+    original, batch_of = TileSampler.__call__, dsdit.steps.sample._batch
+
+    def ragged(plan: Any, context: Any, tiles: Any, *rest: Any) -> TileBatch:
+        full, n = batch_of(plan, context, tiles, *rest), len(tiles)
+        arrays = (full.restored, full.ref, full.ref_valid, full.ref_high, full.noise)
+        return TileBatch(*(a[:n] for a in arrays), scale=full.scale)
+
+    def takes_any(sampler: TileSampler, batch: TileBatch) -> tuple[NDArray, NDArray]:
+        other = TileSampler.__new__(TileSampler)
+        other.__dict__.update(vars(sampler))
+        other.settings = replace(sampler.settings, batch=batch.restored.shape[0])
+        return original(other, batch)
+
+    check_batches_have_one_size(kept)
+    monkeypatch.setattr(dsdit.steps.sample, "_batch", ragged)
+    with pytest.raises(ValueError, match="the network is always given 3"):
+        check_batches_have_one_size(kept)
+    monkeypatch.setattr(TileSampler, "__call__", takes_any)
+    check_raises(partial(check_batches_have_one_size, kept), "the network is to be given 3 at a time")
+
+
+def test_a_sampler_refuses_a_batch_of_another_size(kept: Ran) -> None:
+    sampler = open_sampler(kept.plan.model, kept.plan.sampler)
+    nothing = np.zeros((2, 3, 128, 128), np.float32)
+    with pytest.raises(ValueError, match="a batch of 2"):
+        sampler(TileBatch(nothing, nothing, nothing[:, 0] > 0, nothing, np.zeros((2, 48, 32, 32), np.float32), 8))
+
+
+@pytest.mark.parametrize("step", ["stage", "sample", "mosaic"])
+def test_a_receipt_before_the_data(
+    equator: Path, weights: Path, kept: Ran, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    def early(work: str, job: Index, places: Places) -> Receipt:
+        plan = read_plan(places.plan)
+        digest = {"stage": plan.stage_digest, "sample": plan.sample_digest, "mosaic": plan.job_digest}[work](job)
+        write_receipt(receipts_of(work, places), Receipt(work, job, JobState.DONE, digest, 0.0))
+        return run_step(work, job, places)
+
+    record = equator_record(equator, weights, tmp_path / "output", AROUND_ZERO, keep_scratch=True)
+    monkeypatch.setattr(tests.support.running, "run_step", early)
+    check_raises(partial(check_no_receipt_before_data, kept, record, step), "has a receipt and no data")
+
+
+@pytest.fixture(scope="module")
+def broken(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The catalog, with noise where the scene's own resolution lies in its file; head and overviews are sound."""
+    folder = make_equator(tmp_path_factory.mktemp("broken") / "catalog")
+    path = folder / "equator-lr.tif"
+    content = bytearray(path.read_bytes())
+    half = len(content) // 2
+    content[half:] = np.random.default_rng(1).bytes(len(content) - half)
+    path.write_bytes(content)
+    return folder
+
+
+def test_a_read_error_is_told(broken: Path, weights: Path, tmp_path: Path) -> None:
+    ran = run_here(equator_record(broken, weights, tmp_path / "output", SOUTH))
+    check_read_error_is_told(ran, "equator-lr-1")
+
+
+def test_a_read_error_taken_for_no_data(
+    broken: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read_bands, read_mask = catalogs.staging.read_bands, catalogs.staging.read_mask
+
+    def bands(item: SceneItem, source: Any, geobox: Any, resampling: str) -> tuple[NDArray, NDArray]:
+        try:
+            return read_bands(item, source, geobox, resampling)
+        except ReadError:
+            return np.full((3, *geobox.shape), np.nan, np.float32), np.zeros(geobox.shape, bool)
+
+    def mask(item: SceneItem, source: Any, geobox: Any) -> NDArray[np.uint8]:
+        try:
+            return read_mask(item, source, geobox)
+        except ReadError:
+            return np.full(geobox.shape, NO_DATA, np.uint8)
+
+    monkeypatch.setattr(catalogs.staging, "read_bands", bands)
+    monkeypatch.setattr(catalogs.staging, "read_mask", mask)
+    ran = run_here(equator_record(broken, weights, tmp_path / "output", SOUTH))
+    check_raises(partial(check_read_error_is_told, ran, "equator-lr-1"), "nothing failed|taken for no data")

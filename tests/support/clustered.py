@@ -1,0 +1,40 @@
+"""A request on a Dask cluster, without Prefect."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from distributed import Client
+
+from dsdit.steps.publish import mosaic_digest
+from dsdit.steps.report import due_jobs, make_report
+from dsdit.store import forget_arrays
+from flows.cluster import open_cluster
+from flows.wavefront import Progress, Wavefront, run_wavefront
+from tests.support.running import Ran, prepare
+
+Watch = Callable[[Client, Progress], None]
+
+
+def run_on(record: dict[str, Any], watch: Watch | None = None, client: Client | None = None) -> Ran:
+    """Runs every due step on `client`, or on the cluster that the request asks for; `watch` sees every finished step."""
+    if client is None:
+        request, _, _ = prepare(record)
+        with open_cluster(request.compute) as opened:
+            return run_on(record, watch, opened)
+    request, plan, places = prepare(record)
+    front = Wavefront(plan, places, tuple(due_jobs(plan, places.receipts)), request.keep_scratch)
+
+    def seen(progress: Progress) -> None:
+        if watch is not None:
+            watch(client, progress)
+
+    receipts = run_wavefront(client, front, request.compute.futures_per_worker, seen, lambda _: None)
+    return Ran(request, plan, places, receipts, make_report(plan, places.receipts, tuple(receipts)))
+
+
+def digest_of(ran: Ran) -> str:
+    """sha256 of the region's pixels."""
+    forget_arrays()
+    return mosaic_digest(ran.plan, ran.places.mosaic)
