@@ -228,7 +228,9 @@ def evaluate(
 
 
 @app.command()
-def serve(port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the server, on 127.0.0.1.")] = 4200) -> None:
+def serve(
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the server, on 127.0.0.1.")] = 4200,
+) -> None:
     """Prefect server, work pool, worker and both deployments, until Ctrl-C."""
     _environment()
     from flows.serving import serve as run_server

@@ -12,7 +12,7 @@ from catalogs.staging import stage
 from dsdit.errors import PlanError
 from dsdit.plan import Plan
 from dsdit.receipts import Receipt, write_receipt
-from dsdit.status import JobState
+from dsdit.status import JobState, TileState
 from dsdit.steps.mosaic import mosaic
 from dsdit.steps.sample import sample
 from dsdit.store import join, read_json
@@ -75,6 +75,17 @@ def receipts_of(step: str, places: Places) -> str:
     return places.receipts if step == "mosaic" else places.scratch_receipts
 
 
-def failed_receipt(step: str, job: Index, digest: str, reason: str) -> Receipt:
-    """Receipt of a step that raised: what is known of it is the reason."""
-    return Receipt(step=step, job=job, state=JobState.FAILED, digest=digest, seconds=0.0, errors=(reason,))
+def failed_receipt(plan: Plan, step: str, job: Index, digest: str, reason: str) -> Receipt:
+    """Receipt of a step that raised: the reason, and all that it was to do as failed, so that the report adds up."""
+    tiles = plan.layout.sample_tiles(job) if step == "sample" else ()
+    inside = plan.region.mask(plan.lattice.shard_window(job)) if step == "mosaic" else None
+    return Receipt(
+        step=step,
+        job=job,
+        state=JobState.FAILED,
+        digest=digest,
+        seconds=0.0,
+        tiles={f"{tile.row},{tile.col}": int(TileState.FAILED) for tile in tiles},
+        pixels={} if inside is None else {"failed": int(inside.sum())},
+        errors=(reason,),
+    )

@@ -20,7 +20,7 @@ class Sentences(logging.Filter):
         if isinstance(error, DsditError):
             record.msg, record.args, record.exc_info, record.exc_text = "%s", (str(error),), None, None
             return not self.silent
-        return not (self.silent and record.levelno >= logging.ERROR and str(record.msg).startswith("Finished in state"))
+        return not (self.silent and str(record.msg).startswith("Finished in state Failed"))
 
 
 _SENTENCES = Sentences()

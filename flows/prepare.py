@@ -81,7 +81,7 @@ def make_layout(request: Request) -> tuple[Layout, Weights]:
 
 
 def check_request(request: Request) -> None:
-    """Raises RequestError, CatalogError, WeightsError or StoreError where a run could not begin; leaves nothing behind."""
+    """Raises Request-, Catalog-, Weights- or StoreError where a run could not begin; leaves nothing behind."""
     make_layout(request)
     if request.ref is not None:
         open_source(request.ref)
@@ -204,7 +204,7 @@ def keep_plan(plan: Plan, output: str) -> str:
 
 
 def network_calls(plan: Plan) -> int:
-    """Network passes of the whole plan: every job fills up its own last batch. Tiles that turn out cloudy spare some."""
+    """Network passes of the whole plan: each job fills up its own last batch. Tiles that turn out cloudy spare some."""
     batches = sum(-(-len(plan.layout.sample_tiles(job)) // plan.sampler.batch) for job in plan.layout.sample_jobs)
     return batches * plan.sampler.nfe
 

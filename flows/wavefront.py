@@ -173,7 +173,7 @@ def run_wavefront(
 
     def fail(work: Work, reason: str) -> None:
         step, job = work
-        receipt = failed_receipt(step, job, front.digest(work), reason)
+        receipt = failed_receipt(front.plan, step, job, front.digest(work), reason)
         write_receipt(receipts_of(step, front.places), receipt)
         on_failure(f"{step} of job {tuple(job)} failed: {reason}")
         done(work, receipt)

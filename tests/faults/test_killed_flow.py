@@ -46,7 +46,6 @@ def kill_at(command: list[str], env: dict[str, str], output: Path, pattern: str,
     workers = {pid: line for pid, line in below.items() if "spawn_main" in line}
     assert len(workers) >= 2, below
     wait_for(lambda: not running(workers), 30, "the Dask workers of a killed flow end by themselves")
-    print("LEFT", running(below))
     end_all(below)
 
 

@@ -22,7 +22,8 @@ from tests.support.checks import (
     network_batches,
     receipt_files,
 )
-from tests.support.equator import equator_record, make_equator
+from tests.support.equator import equator_record
+from tests.support.kept import ACROSS, AROUND_ZERO, SOUTH, equator_catalog, kept_run
 from tests.support.on_dask import run_on_dask
 from tests.support.running import Ran, prepare, run_here, sample_record
 
@@ -30,9 +31,6 @@ WHOLE = box(411.9, 324.6, 587.3, 162.2)
 """Over four shards of 384 px, with cloud in it, off both lattices."""
 PART = box(450.7, 281.1, 537.9, 216.4)
 """Of `WHOLE`, over the same four shards."""
-AROUND_ZERO = (-61.3, -73.9, 88.1, 52.2)
-ACROSS = (-30.2, -31.1, 13.3, 29.9)
-SOUTH = (7.3, -50.0, 60.0, -9.0)
 SHARDS_384 = {"chunk_strides": 4, "shard_chunks": 1}
 SHARDS_576 = {"chunk_strides": 6, "shard_chunks": 1}
 
@@ -51,17 +49,27 @@ def part(catalog: Path, weights: Path, tmp_path_factory: pytest.TempPathFactory)
 
 @pytest.fixture(scope="module")
 def equator(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_equator(tmp_path_factory.mktemp("equator") / "catalog")
+    return equator_catalog(tmp_path_factory.getbasetemp())
 
 
 @pytest.fixture(scope="module")
-def around_zero(equator: Path, weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Ran:
-    output = tmp_path_factory.mktemp("zero") / "output"
-    return run_here(equator_record(equator, weights, output, AROUND_ZERO, keep_scratch=True))
+def around_zero(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Ran:
+    return kept_run(tmp_path_factory.getbasetemp(), weights)
 
 
-def _again(catalog: Path, weights: Path, output: Path, **more: Any) -> dict[str, Any]:
-    return sample_record(catalog, weights, output, WHOLE, **{"tiling": SHARDS_384, **more})
+@pytest.fixture(scope="module")
+def south(equator: Path, weights: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Ran, list[int]]:
+    """A part in one quarter, without cloud, and the batches that its network was given."""
+    output = tmp_path_factory.mktemp("south") / "output"
+    with network_batches() as sizes:
+        ran = run_here(equator_record(equator, weights, output, SOUTH, tiling=SHARDS_384))
+    return ran, sizes
+
+
+@pytest.fixture
+def again(equator: Path, weights: Path, tmp_path: Path) -> dict[str, Any]:
+    """The request of `around_zero`, with an output where nothing is yet."""
+    return equator_record(equator, weights, tmp_path / "output", AROUND_ZERO)
 
 
 def test_the_region_tells_something(whole: Ran) -> None:
@@ -80,38 +88,31 @@ def test_two_shard_sizes_and_a_part_off_the_lattice(whole: Ran, part: Ran) -> No
     check_same_answer(whole, part)
 
 
-def test_two_shard_sizes_over_one_region(catalog: Path, weights: Path, whole: Ran, tmp_path: Path) -> None:
-    check_same_answer(whole, run_here(_again(catalog, weights, tmp_path / "output", tiling=SHARDS_576)))
-
-
-def test_the_order_turned_round(catalog: Path, weights: Path, whole: Ran, tmp_path: Path) -> None:
-    other = run_here(_again(catalog, weights, tmp_path / "output"), reverse=True)
-    firsts = [next(r.job for r in ran.receipts if r.step == "mosaic") for ran in (whole, other)]
-    assert firsts[0] != firsts[1]
-    check_same_answer(whole, other)
+def test_the_order_turned_round(around_zero: Ran, again: dict[str, Any]) -> None:
+    other = run_here(again, reverse=True)
+    orders = [[(r.step, r.job) for r in ran.receipts] for ran in (around_zero, other)]
+    assert orders[0] != orders[1] and sorted(orders[0]) == sorted(orders[1])
+    check_same_answer(around_zero, other)
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_workers_of_a_dask_cluster(catalog: Path, weights: Path, whole: Ran, tmp_path: Path, workers: int) -> None:
-    check_same_answer(whole, run_on_dask(_again(catalog, weights, tmp_path / "output"), workers))
+def test_workers_of_a_dask_cluster(around_zero: Ran, again: dict[str, Any], workers: int) -> None:
+    check_same_answer(around_zero, run_on_dask(again, workers))
 
 
-def test_an_interrupted_run_goes_on_and_repeats_nothing(
-    catalog: Path, weights: Path, whole: Ran, tmp_path: Path
-) -> None:
-    record = _again(catalog, weights, tmp_path / "output")
-    steps = [r.step for r in whole.receipts]
-    begun = run_here(record, stop_after=steps.index("mosaic") + 2)
+def test_an_interrupted_run_goes_on_and_repeats_nothing(around_zero: Ran, again: dict[str, Any]) -> None:
+    steps = [r.step for r in around_zero.receipts]
+    begun = run_here(again, stop_after=steps.index("mosaic") + 1)
     kept = receipt_files(begun)
     assert 0 < len(kept) < 4
-    resumed = run_here(record)
+    resumed = run_here(again)
     done, rest = ({(r.step, r.job) for r in ran.receipts} for ran in (begun, resumed))
-    assert not done & rest
-    assert done | rest == {(r.step, r.job) for r in whole.receipts}
+    assert rest and not done & rest
+    assert done | rest == {(r.step, r.job) for r in around_zero.receipts}
     after = receipt_files(resumed)
     assert len(after) == 4 and {name: after[name] for name in kept} == kept
     assert resumed.report.complete
-    check_same_answer(whole, resumed)
+    check_same_answer(around_zero, resumed)
 
 
 def test_a_finished_run_has_nothing_to_do(catalog: Path, weights: Path, part: Ran) -> None:
@@ -142,36 +143,33 @@ def test_a_tile_at_every_position_of_a_batch(whole: Ran) -> None:
         assert np.repeat(ours[:1], size, 0).tobytes() == theirs.tobytes()
 
 
-@pytest.mark.parametrize("bounds", [ACROSS, SOUTH], ids=["across", "south"])
-def test_north_and_south_of_the_origin(
-    equator: Path, weights: Path, around_zero: Ran, tmp_path: Path, bounds: tuple[float, float, float, float]
-) -> None:
-    window = around_zero.plan.region.window
-    assert window.row0 < 0 < window.row1 and window.col0 < 0 < window.col1
-    assert around_zero.report.pixels["no_data"] > 0
-    part = run_here(equator_record(equator, weights, tmp_path / "output", bounds, tiling=SHARDS_384))
-    assert around_zero.plan.lattice.shard_px == 288
-    inner = part.plan.region.window
-    assert (inner.row0 < 0) is (bounds[3] > 0) and inner.row1 > 0
+def test_a_part_across_the_origin(equator: Path, weights: Path, around_zero: Ran, tmp_path: Path) -> None:
+    part = run_here(equator_record(equator, weights, tmp_path / "output", ACROSS, tiling=SHARDS_384))
+    for window in (around_zero.plan.region.window, part.plan.region.window):
+        assert window.row0 < 0 < window.row1 and window.col0 < 0 < window.col1
+    assert (around_zero.plan.lattice.shard_px, part.plan.lattice.shard_px) == (288, 384)
+    assert part.report.pixels["no_data"] > 0
     check_same_answer(around_zero, part)
 
 
-def test_two_seeds_differ(catalog: Path, weights: Path, part: Ran, tmp_path: Path) -> None:
-    sampling = {"steps": 2, "batch": 4, "seed": 1}
-    other = run_here(sample_record(catalog, weights, tmp_path / "output", PART, tiling=SHARDS_576, sampling=sampling))
-    seen = part.pixels(name="status") == PixelStatus.DONE
-    assert np.array_equal(seen, other.pixels(name="status") == PixelStatus.DONE)
-    differ = (part.pixels() != other.pixels()).any(0)
-    assert differ[seen].mean() > 0.9
+def test_a_part_south_of_the_origin(around_zero: Ran, south: tuple[Ran, list[int]]) -> None:
+    assert south[0].plan.region.window.row0 > 0
+    check_same_answer(around_zero, south[0])
 
 
-def test_the_network_is_called_as_often_as_planned(equator: Path, weights: Path, tmp_path: Path) -> None:
+def test_the_network_is_called_as_often_as_planned(south: tuple[Ran, list[int]]) -> None:
     """Where no tile is cloudy or empty, so that none is skipped."""
-    record = equator_record(equator, weights, tmp_path / "output", SOUTH)
-    with network_batches() as sizes:
-        ran = run_here(record)
+    ran, sizes = south
     assert ran.report.tiles == {"planned": ran.plan.layout.tile_count, "done": ran.plan.layout.tile_count}
     assert len(sizes) == ran.report.calls == price(ran.plan, 1)["network_calls"]
+
+
+def test_two_seeds_differ(equator: Path, weights: Path, south: tuple[Ran, list[int]], tmp_path: Path) -> None:
+    sampling = {"steps": 2, "batch": 3, "seed": 1}
+    record = equator_record(equator, weights, tmp_path / "output", SOUTH, tiling=SHARDS_384, sampling=sampling)
+    other = run_here(record)
+    assert np.array_equal(south[0].pixels(name="status"), other.pixels(name="status"))
+    assert (south[0].pixels() != other.pixels()).any(0).mean() > 0.9
 
 
 @pytest.mark.parametrize("settings", [{"guidance_scale": 1.5}, {"solver": "heun"}, {"steps": 1}], ids=str)
@@ -198,14 +196,11 @@ def test_tiles_that_agree_blend_to_what_they_agree_on(around_zero: Ran) -> None:
 
 
 @pytest.mark.parametrize("step", ["stage", "sample", "mosaic"])
-def test_data_come_before_their_receipt(
-    equator: Path, weights: Path, around_zero: Ran, tmp_path: Path, step: str
-) -> None:
-    record = equator_record(equator, weights, tmp_path / "output", AROUND_ZERO, keep_scratch=True)
-    check_no_receipt_before_data(around_zero, record, step)
+def test_data_come_before_their_receipt(around_zero: Ran, again: dict[str, Any], step: str) -> None:
+    check_no_receipt_before_data(around_zero, {**again, "keep_scratch": True}, step)
 
 
-def test_where_a_run_writes_decides_nothing(around_zero: Ran, equator: Path, weights: Path, tmp_path: Path) -> None:
-    _, plan, places = prepare(equator_record(equator, weights, tmp_path / "output", AROUND_ZERO))
+def test_where_a_run_writes_decides_nothing(around_zero: Ran, again: dict[str, Any]) -> None:
+    _, plan, places = prepare(again)
     assert places.mosaic != around_zero.places.mosaic
     assert all(plan.job_digest(job) == around_zero.plan.job_digest(job) for job in plan.layout.mosaic_jobs)

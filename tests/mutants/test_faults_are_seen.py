@@ -34,22 +34,19 @@ from tests.support.checks import (
     check_same_answer,
 )
 from tests.support.equator import equator_record, make_equator
+from tests.support.kept import AROUND_ZERO, SOUTH, equator_catalog, kept_run
 from tests.support.running import Ran, run_here
-
-AROUND_ZERO = (-61.3, -73.9, 88.1, 52.2)
-SOUTH = (7.3, -50.0, 60.0, -9.0)
 
 
 @pytest.fixture(scope="module")
 def equator(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_equator(tmp_path_factory.mktemp("equator") / "catalog")
+    return equator_catalog(tmp_path_factory.getbasetemp())
 
 
 @pytest.fixture(scope="module")
-def kept(equator: Path, weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Ran:
+def kept(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Ran:
     """A sound run whose staged pixels were kept."""
-    output = tmp_path_factory.mktemp("kept") / "output"
-    return run_here(equator_record(equator, weights, output, AROUND_ZERO, keep_scratch=True))
+    return kept_run(tmp_path_factory.getbasetemp(), weights)
 
 
 def test_noise_keyed_by_tile(kept: Ran, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -274,7 +274,7 @@ def receipt_files(ran: Ran) -> dict[str, tuple[bytes, int]]:
 
 
 def check_read_error_is_told(ran: Ran, item: str) -> None:
-    """Where the only scene cannot be read, pixels are failed and never without data, jobs are due, the item is named."""
+    """Where the only scene cannot be read, pixels are failed, never without data; jobs are due; the item is named."""
     status = ran.pixels(name="status")
     states = {PixelStatus(k).name: int(n) for k, n in enumerate(np.bincount(status.ravel())) if n}
     assert states.get("FAILED", 0) > 0, f"nothing failed though the scene cannot be read: {states}"

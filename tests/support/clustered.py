@@ -18,7 +18,7 @@ Watch = Callable[[Client, Progress], None]
 
 
 def run_on(record: dict[str, Any], watch: Watch | None = None, client: Client | None = None) -> Ran:
-    """Runs every due step on `client`, or on the cluster that the request asks for; `watch` sees every finished step."""
+    """Runs every due step on `client`, or on the cluster that the request asks for; `watch` sees each finished step."""
     if client is None:
         request, _, _ = prepare(record)
         with open_cluster(request.compute) as opened:

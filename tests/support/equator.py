@@ -77,7 +77,7 @@ def make_equator(folder: Path) -> Path:
         land = reflectance(x, y)
         if kind == "equator-lr":
             dn = np.rint((land + 0.1) * 10_000).astype(np.uint16)
-            dn[:, 64:67, 64:68] = 0
+            dn[:, 67:71, 66:70] = 0
         else:
             dn = np.clip(np.rint(land / 0.4 * 255), 1, 255).astype(np.uint8)
         _write(folder / f"{kind}.tif", dn, crs, grid)

@@ -1,0 +1,196 @@
+"""The deployments on a real Prefect server with a process worker, as a small installation runs them."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from flows.serving import POOL
+from tests.conftest import box
+from tests.support.clustered import digest_of
+from tests.support.commands import (
+    DSDIT,
+    PREFECT,
+    ROOT,
+    call,
+    descendants,
+    environment,
+    free_port,
+    running,
+    started,
+    wait_for,
+    write_request,
+)
+from tests.support.running import Ran, run_here, sample_record
+
+ONE_SHARD = box(100, 200, 220, 120)
+
+
+@dataclass(frozen=True)
+class Installation:
+    """A server with both deployments, and a worker."""
+
+    api: str
+    env: dict[str, str]
+
+    def ask(self, path: str, **body: Any) -> Any:
+        answer = httpx.post(f"{self.api}/{path}", json=body, timeout=30)
+        answer.raise_for_status()
+        return answer.json()
+
+    def deployment(self, name: str) -> dict[str, Any]:
+        answer = httpx.get(f"{self.api}/deployments/name/sr-region/{name}", timeout=30)
+        answer.raise_for_status()
+        return answer.json()
+
+    def run(self, *parameters: str) -> Any:
+        pairs = [part for parameter in parameters for part in ("-p", parameter)]
+        return call(
+            [*PREFECT, "deployment", "run", "sr-region/sr-region", *pairs, "--watch", "--watch-timeout", "300"],
+            self.env,
+            400,
+        )
+
+
+def healthy(api: str) -> bool:
+    try:
+        return httpx.get(f"{api}/health", timeout=2).status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
+@pytest.fixture(scope="module")
+def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+    folder, port = tmp_path_factory.mktemp("prefect"), free_port()
+    api = f"http://127.0.0.1:{port}/api"
+    fast = {"PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "3", "PREFECT_WORKER_QUERY_SECONDS": "2"}
+    env = environment(folder / "home", PREFECT_API_URL=api, **fast)
+    with ExitStack() as stack:
+        server = [*PREFECT, "server", "start", "--host", "127.0.0.1", "--port", str(port)]
+        stack.enter_context(started(server, env, folder / "server.log"))
+        wait_for(lambda: healthy(api), 120, "the server is healthy")
+        for arguments in (
+            ["work-pool", "create", POOL, "--type", "process"],
+            ["--no-prompt", "deploy", "--all", "--prefect-file", "infra/prefect.yaml"],
+        ):
+            done = call([*PREFECT, *arguments], env)
+            assert done.returncode == 0, done.stdout + done.stderr
+        worker = [*PREFECT, "worker", "start", "--pool", POOL, "--limit", "2"]
+        stack.enter_context(started(worker, env, folder / "worker.log"))
+        yield Installation(api, env)
+
+
+@pytest.fixture(scope="module")
+def straight(catalog: Path, weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Ran:
+    """The same region without Prefect and Dask."""
+    return run_here(sample_record(catalog, weights, tmp_path_factory.mktemp("straight") / "out", ONE_SHARD))
+
+
+def test_nightly_has_a_cron_schedule_a_limit_and_scheduled_runs(installation: Installation) -> None:
+    nightly = installation.deployment("nightly")
+    (schedule,) = nightly["schedules"]
+    assert schedule["active"]
+    assert schedule["schedule"]["cron"] == "0 2 * * *"
+    assert schedule["schedule"]["timezone"] == "UTC"
+    assert nightly["global_concurrency_limit"]["limit"] == 1
+    assert nightly["concurrency_options"]["collision_strategy"] == "ENQUEUE"
+
+    def scheduled() -> list[dict[str, Any]]:
+        states = {"state": {"type": {"any_": ["SCHEDULED"]}}}
+        return installation.ask("flow_runs/filter", deployments={"id": {"any_": [nightly["id"]]}}, flow_runs=states)
+
+    runs = wait_for(scheduled, 60, "the server creates the runs of the cron schedule", 0.5)
+    assert all(run["auto_scheduled"] and "T02:00:00" in run["expected_start_time"] for run in runs)
+
+
+def test_the_parameter_form_knows_its_parameters(installation: Installation) -> None:
+    schema = installation.deployment("sr-region")["parameter_openapi_schema"]
+    assert set(schema["properties"]) == {"region", "overrides"}
+    assert "request" in schema["properties"]["region"]["description"]
+    assert installation.deployment("sr-region")["enforce_parameter_schema"]
+
+
+def test_a_deployment_run_makes_the_mosaic_and_its_artifacts(
+    installation: Installation, straight: Ran, catalog: Path, weights: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "out"
+    request = write_request(tmp_path / "request.yaml", sample_record(catalog, weights, output, ONE_SHARD))
+    done = installation.run(f"region={request}")
+    assert done.returncode == 0, done.stdout + done.stderr
+    (run,) = installation.ask("flow_runs/filter", flow_runs={"state": {"type": {"any_": ["COMPLETED"]}}})
+    assert run["state_name"] == "Completed"
+    assert run["parameters"]["region"] == str(request)
+    ran = Ran(straight.request, straight.plan, straight.places._replace(mosaic=str(output / "mosaic.zarr")), [], None)  # type: ignore[arg-type]
+    assert digest_of(ran) == digest_of(straight)
+    report = json.loads((output / "report.json").read_text())
+    assert report["jobs"] == {"done": 1, "planned": 1, "due": 0}
+    artifacts = installation.ask("artifacts/filter", artifacts={"flow_run_id": {"any_": [run["id"]]}})
+    kinds = {artifact["type"]: artifact for artifact in artifacts}
+    assert set(kinds) == {"progress", "markdown", "image"}
+    assert kinds["progress"]["key"] == "test-tiles"
+    assert kinds["progress"]["data"] == 100
+    assert "| tiles |" in kinds["markdown"]["data"]
+    assert str(kinds["image"]["data"]).startswith("data:image/")
+
+
+def test_a_parameter_that_nobody_knows_is_refused_at_submission(installation: Installation) -> None:
+    before = installation.ask("flow_runs/count")
+    done = installation.run("regoin=sample")
+    assert done.returncode != 0
+    assert "regoin" in done.stdout + done.stderr
+    deployment = installation.deployment("sr-region")["id"]
+    wrong = httpx.post(
+        f"{installation.api}/deployments/{deployment}/create_flow_run", json={"parameters": {"region": {"a": 1}}}
+    )
+    assert wrong.status_code == 409, wrong.text
+    assert installation.ask("flow_runs/count") == before
+
+
+def test_a_request_that_cannot_be_used_fails_with_its_sentence(installation: Installation, tmp_path: Path) -> None:
+    path = tmp_path / "none.yaml"
+    done = installation.run(f"region={path}")
+    assert done.returncode != 0
+    (run,) = installation.ask("flow_runs/filter", flow_runs={"state": {"type": {"any_": ["FAILED"]}}})
+    assert "neither a file that can be read nor one of" in run["state"]["message"]
+
+    def logged() -> list[str]:
+        logs = installation.ask("logs/filter", logs={"flow_run_id": {"any_": [run["id"]]}})
+        return [entry["message"] for entry in logs if entry["level"] >= 40]
+
+    errors = wait_for(logged, 30, "the sentence in the log of the run", 0.5)
+    assert any(str(path) in line for line in errors)
+    assert not any("Traceback" in line for line in errors)
+
+
+def test_serve_brings_up_everything_and_ends_cleanly(tmp_path: Path) -> None:
+    port, log = free_port(), tmp_path / "log"
+    api = f"http://127.0.0.1:{port}/api"
+    with started([*DSDIT, "serve", "--port", str(port)], environment(tmp_path / "home"), log, ROOT) as process:
+        wait_for(
+            lambda: "In another shell:" in log.read_text() or process.poll() is not None,
+            240,
+            "what to do next",
+        )
+        assert process.poll() is None, log.read_text()
+        here = Installation(api, {})
+        assert {d["name"] for d in here.ask("deployments/filter")} == {"sr-region", "nightly"}
+        wait_for(
+            lambda: [w for w in here.ask(f"work_pools/{POOL}/workers/filter") if w["status"] == "ONLINE"],
+            90,
+            "the worker is online",
+        )
+        below = descendants(process.pid)
+        assert len(below) >= 2
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 0, log.read_text()
+        wait_for(lambda: not running(below), 20, "server and worker are gone")
+    assert not healthy(api)
+    assert "Traceback" not in log.read_text()
