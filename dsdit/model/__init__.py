@@ -7,6 +7,14 @@ from dsdit.model.preconditioning import Conditions, Denoised, TinyModel
 from dsdit.model.weights import Weights, WeightsConfig, load_weights, save_weights
 
 __all__ = [
-    "Conditions", "DSDiT", "DSDiTConfig", "Denoised", "PixelCodec", "TinyModel", "Weights", "WeightsConfig",
-    "load_weights", "save_weights",
+    "Conditions",
+    "DSDiT",
+    "DSDiTConfig",
+    "Denoised",
+    "PixelCodec",
+    "TinyModel",
+    "Weights",
+    "WeightsConfig",
+    "load_weights",
+    "save_weights",
 ]

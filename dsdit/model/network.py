@@ -120,8 +120,10 @@ class DSDiT(nn.Module):
     def _check(self, x: Tensor, lr: Tensor, ref: Tensor) -> None:
         if not x.shape == lr.shape == ref.shape:
             raise ValueError(f"x {tuple(x.shape)}, lr {tuple(lr.shape)}, ref {tuple(ref.shape)} differ in shape")
-        if x.shape[1] != self.config.in_channels or x.shape[-2] % self.config.patch_size or (
-            x.shape[-1] % self.config.patch_size
+        if (
+            x.shape[1] != self.config.in_channels
+            or x.shape[-2] % self.config.patch_size
+            or (x.shape[-1] % self.config.patch_size)
         ):
             raise ValueError(
                 f"x is {tuple(x.shape)}: wanted (B, {self.config.in_channels}, y, x), "
@@ -130,19 +132,37 @@ class DSDiT(nn.Module):
 
     @overload
     def forward(
-        self, x: Tensor, timestep: Tensor, lr: Tensor, ref: Tensor, ref_scale: Tensor | float = ...,
-        *, return_weighting: Literal[False] = ...,
+        self,
+        x: Tensor,
+        timestep: Tensor,
+        lr: Tensor,
+        ref: Tensor,
+        ref_scale: Tensor | float = ...,
+        *,
+        return_weighting: Literal[False] = ...,
     ) -> Tensor: ...
 
     @overload
     def forward(
-        self, x: Tensor, timestep: Tensor, lr: Tensor, ref: Tensor, ref_scale: Tensor | float = ...,
-        *, return_weighting: Literal[True],
+        self,
+        x: Tensor,
+        timestep: Tensor,
+        lr: Tensor,
+        ref: Tensor,
+        ref_scale: Tensor | float = ...,
+        *,
+        return_weighting: Literal[True],
     ) -> tuple[Tensor, Tensor]: ...
 
     def forward(
-        self, x: Tensor, timestep: Tensor, lr: Tensor, ref: Tensor, ref_scale: Tensor | float = 1.0,
-        *, return_weighting: bool = False,
+        self,
+        x: Tensor,
+        timestep: Tensor,
+        lr: Tensor,
+        ref: Tensor,
+        ref_scale: Tensor | float = 1.0,
+        *,
+        return_weighting: bool = False,
     ) -> Tensor | tuple[Tensor, Tensor]:
         """x, lr, ref (B, C, y, x), timestep (B,) = 1000 * sigma -> velocity (B, C, y, x).
 

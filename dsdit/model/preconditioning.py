@@ -142,7 +142,11 @@ class TinyModel:
         guess = ((1 - s) / variance * z).to(z.dtype)
         out, weighting = self.network(
             torch.cat([guess, torch.zeros_like(guess[:, :1])], dim=1),
-            1000.0 * timestep, conditions.lr, conditions.ref, ref_scale, return_weighting=True,
+            1000.0 * timestep,
+            conditions.lr,
+            conditions.ref,
+            ref_scale,
+            return_weighting=True,
         )
         scale = torch.as_tensor(ref_scale, dtype=torch.float32, device=z.device).reshape(-1, 1, 1, 1)
         gate = out[:, -1:].float().sigmoid() * scale

@@ -151,7 +151,8 @@ def check_tensors(tensors: dict[str, torch.Tensor], network: DSDiT, path: Path) 
     unknown = sorted(set(tensors) - set(wanted))
     shapes = [
         f"{name}: file {tuple(tensors[name].shape)}, network {tuple(value.shape)}"
-        for name, value in wanted.items() if name in tensors and tensors[name].shape != value.shape
+        for name, value in wanted.items()
+        if name in tensors and tensors[name].shape != value.shape
     ]
     if missing or unknown or shapes:
         raise WeightsError(

@@ -6,5 +6,12 @@ from dsdit.sampling.schedule import published_sigmas, spaced_sigmas
 from dsdit.sampling.solver import SOLVERS, sample
 
 __all__ = [
-    "SOLVERS", "autoguidance", "block_noise", "guided", "noise_window", "published_sigmas", "sample", "spaced_sigmas",
+    "SOLVERS",
+    "autoguidance",
+    "block_noise",
+    "guided",
+    "noise_window",
+    "published_sigmas",
+    "sample",
+    "spaced_sigmas",
 ]

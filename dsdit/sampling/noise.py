@@ -39,7 +39,8 @@ def noise_window(seed: int, row0: int, col0: int, height: int, width: int, chann
             right = min(col0 + width, (block_col + 1) * BLOCK)
             noise = block_noise(seed, block_row, block_col, channels)
             out[:, top - row0 : bottom - row0, left - col0 : right - col0] = noise[
-                :, top - block_row * BLOCK : bottom - block_row * BLOCK,
+                :,
+                top - block_row * BLOCK : bottom - block_row * BLOCK,
                 left - block_col * BLOCK : right - block_col * BLOCK,
             ]
     return out

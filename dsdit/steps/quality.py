@@ -24,7 +24,7 @@ def line_gradients(picture: NDArray[np.float32], axis: int) -> NDArray[np.float6
 
 
 def seam_ratio(picture: NDArray[np.float32], window: Window, lattice: Lattice) -> float:
-    """Gradient across lines where a tile begins or ends, over that of others of the same phase.
+    """Gradient across lines where a tile begins or ends, over that of others of their phase.
 
     `picture` (band, y, x) lies on `window`. Both kinds of line are borders of LR pixels: only the tiles tell them apart.
     """

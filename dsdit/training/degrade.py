@@ -62,9 +62,9 @@ def expose(rng: np.random.Generator, hr: Array, ref: Array, wide: bool) -> tuple
     return hr, mean + (ref - mean) * own_gain + own_offset
 
 
-def turn(rng: np.random.Generator, hr: Array, ref: Array, valid: NDArray[np.bool_]) -> tuple[
-    Array, Array, NDArray[np.bool_]
-]:
+def turn(
+    rng: np.random.Generator, hr: Array, ref: Array, valid: NDArray[np.bool_]
+) -> tuple[Array, Array, NDArray[np.bool_]]:
     """One of the eight turns and flips of a square, the same for all three."""
     quarter, flip = int(rng.integers(4)), rng.random() < 0.5
 

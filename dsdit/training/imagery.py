@@ -55,8 +55,13 @@ def read_pairs(data: Path, split: str, licences: Collection[str] | None = None) 
     """Scenes of `data`/pairs in `split`, of the licence classes given (None: all)."""
     folder = data / "pairs"
     return [
-        Scene(row["id"], row["id"].split("-")[0], row["licence_class"],
-              _read_image(folder / Path(row["b"]).name), _read_image(folder / Path(row["a"]).name))
+        Scene(
+            row["id"],
+            row["id"].split("-")[0],
+            row["licence_class"],
+            _read_image(folder / Path(row["b"]).name),
+            _read_image(folder / Path(row["a"]).name),
+        )
         for row in _rows(folder, split, licences)
     ]
 

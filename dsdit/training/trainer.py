@@ -85,9 +85,7 @@ class Trainer:
     def loss(self, batch: Batch, generator: torch.Generator) -> Tensor:
         """Squared error of the velocity, each crop over the root of its energy, averaged."""
         x0 = self.model.encode(batch.hr, batch.restored)
-        conditions = self.model.conditions(
-            batch.restored, batch.ref, batch.ref_valid, batch.ref_high_band, batch.scale
-        )
+        conditions = self.model.conditions(batch.restored, batch.ref, batch.ref_valid, batch.ref_high_band, batch.scale)
         count = x0.shape[0]
         sigma = draw_sigmas(self.config, count, generator)
         keep = (torch.rand(count, generator=generator) >= self.config.ref_scale_drop).float()
@@ -124,8 +122,11 @@ class Trainer:
         for index, state in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{index}.{k}": torch.as_tensor(v) for k, v in state.items()}
         partial = self.out / "resume.partial"
-        save_file({k: v.contiguous() for k, v in tensors.items()}, partial,
-                  {"step": str(self.step), "minutes": repr(self.minutes)})
+        save_file(
+            {k: v.contiguous() for k, v in tensors.items()},
+            partial,
+            {"step": str(self.step), "minutes": repr(self.minutes)},
+        )
         partial.replace(self.out / "resume.safetensors")
         save_weights(self.out / "weights", self.average, weights_config(self.config))
 
@@ -161,9 +162,13 @@ def weights_config(config: TrainingConfig) -> WeightsConfig:
     channels = PixelCodec().channels + 1
     network = DSDiTConfig(in_channels=channels, patch_size=2, **config.network.model_dump())
     return WeightsConfig(
-        name=config.name, network=network, residual_scale=RESIDUAL_SCALE, tile_px=config.crop_px,
+        name=config.name,
+        network=network,
+        residual_scale=RESIDUAL_SCALE,
+        tile_px=config.crop_px,
         sensor=SensorDefaults(scales=tuple(sorted(config.data.scales))),
-        licence=config.licence, training_data=config.training_data.strip(),
+        licence=config.licence,
+        training_data=config.training_data.strip(),
     )
 
 
@@ -190,8 +195,13 @@ def train(config: TrainingConfig, data: Path, out: Path, resume: bool = False) -
             smooth = loss if math.isnan(smooth) else 0.98 * smooth + 0.02 * loss
             trainer.minutes = (time.monotonic() - started - paused) / 60
             if trainer.step % 20 == 0:
-                _LOG.info("step %d minute %.1f loss %.4f rate %.2e", trainer.step, trainer.minutes, smooth,
-                          trainer.learning_rate())
+                _LOG.info(
+                    "step %d minute %.1f loss %.4f rate %.2e",
+                    trainer.step,
+                    trainer.minutes,
+                    smooth,
+                    trainer.learning_rate(),
+                )
             done = trainer.progress >= 1.0
             if done or trainer.minutes - saved >= config.checkpoint_minutes:
                 trainer.save()

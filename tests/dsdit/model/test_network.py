@@ -10,9 +10,7 @@ SMALL = DSDiTConfig(depth=1, hidden_size=32, num_heads=2, in_channels=4, pos_emb
 
 def test_rms_norm_has_the_names_of_sd35():
     names = {k for k in DSDiT(SMALL).state_dict() if ".ln_" in k}
-    assert names == {
-        f"joint_blocks.0.{s}_block.attn.ln_{p}.weight" for s in ("x", "lr", "ref") for p in ("q", "k")
-    }
+    assert names == {f"joint_blocks.0.{s}_block.attn.ln_{p}.weight" for s in ("x", "lr", "ref") for p in ("q", "k")}
 
 
 def test_a_new_network_is_silent_and_weighs_evenly():

@@ -87,8 +87,12 @@ def test_tiles_off_the_token_grid_are_refused(model):
 
 def test_batch_neighbours_and_order_change_no_bit(model):
     rng = np.random.default_rng(1)
-    given = model.conditions(*(rng.normal(0, 0.3, s).astype(np.float32) for s in [(6, 3, 16, 24)] * 2),
-                             np.ones((6, 16, 24), bool), rng.normal(0, 0.3, (6, 3, 16, 24)).astype(np.float32), 8)
+    given = model.conditions(
+        *(rng.normal(0, 0.3, s).astype(np.float32) for s in [(6, 3, 16, 24)] * 2),
+        np.ones((6, 16, 24), bool),
+        rng.normal(0, 0.3, (6, 3, 16, 24)).astype(np.float32),
+        8,
+    )
     z = torch.randn(6, *model.latent_shape(16, 24))
     order = torch.tensor([3, 1, 5, 0, 2, 4])
     shuffled = Conditions(given.lr[order], given.ref[order], given.ref_high_band[order])

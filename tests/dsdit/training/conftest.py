@@ -29,8 +29,13 @@ def data(tmp_path_factory):
     pairs, singles = [], []
     (root / "pairs").mkdir()
     (root / "single").mkdir()
-    kinds = [("train", "naipca-0", CLEAR), ("train", "naipca-1", CLEAR), ("train", "levir-0", "research"),
-             ("val", "naipca-2", CLEAR), ("val", "szt-0", "research")]
+    kinds = [
+        ("train", "naipca-0", CLEAR),
+        ("train", "naipca-1", CLEAR),
+        ("train", "levir-0", "research"),
+        ("val", "naipca-2", CLEAR),
+        ("val", "szt-0", "research"),
+    ]
     for split, name, licence in kinds:
         b = picture(rng, 144, 160)
         a = np.clip(b * 0.8 + 20 + rng.normal(0, 3, b.shape), 0, 255)

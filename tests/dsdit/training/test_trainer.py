@@ -16,7 +16,9 @@ from dsdit.training.trainer import Trainer, draw_sigmas
 SETTINGS = {
     "network": {"depth": 1, "hidden_size": 32, "num_heads": 1, "pos_embed_max_size": 20},
     "data": {"origins": {"naipca": 1.0}, "scales": {8: 1.0}},
-    "batch": 2, "steps": 4, "autocast": False,
+    "batch": 2,
+    "steps": 4,
+    "autocast": False,
 }
 
 
