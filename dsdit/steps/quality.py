@@ -26,7 +26,7 @@ def line_gradients(picture: NDArray[np.float32], axis: int) -> NDArray[np.float6
 def seam_ratio(picture: NDArray[np.float32], window: Window, lattice: Lattice) -> float:
     """Gradient across lines where a tile begins or ends, over that of others of their phase.
 
-    `picture` (band, y, x) lies on `window`. Both kinds of line are borders of LR pixels: only the tiles tell them apart.
+    `picture` (band, y, x) lies on `window`. Both kinds of line are borders of LR pixels; only tiles tell them apart.
     """
     return _ratio(picture, window, lambda line: line % lattice.scale == 0, lambda line: _on_tiles(line, lattice))
 

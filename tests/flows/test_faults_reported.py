@@ -284,10 +284,9 @@ def test_nan_from_the_network_fails_its_job_marks_its_neighbours_and_is_mended(
     assert (new.pixels(own[west], "status") == PixelStatus.FAILED).all()
     assert (new.pixels(own[west]) == SR_FILL).all()
     check_status(new)
-    for name in ("out", "new"):
-        mended = run_here(record(name, 1))
-        forget_arrays()
-        assert sorted(r.job for r in mended.receipts if r.step == "mosaic") == [west, middle]
-        assert mended.report.jobs == {"done": 3, "planned": 3, "due": 0}
-        assert mended.report.errors == ()
-        assert mosaic_digest(mended.plan, mended.places.mosaic) == mosaic_digest(straight.plan, straight.places.mosaic)
+    mended = run_here(record("out", 1))
+    forget_arrays()
+    assert sorted(r.job for r in mended.receipts if r.step == "mosaic") == [west, middle]
+    assert mended.report.jobs == {"done": 3, "planned": 3, "due": 0}
+    assert mended.report.errors == ()
+    assert mosaic_digest(mended.plan, mended.places.mosaic) == mosaic_digest(straight.plan, straight.places.mosaic)

@@ -30,6 +30,7 @@ BEHIND_CLOUD = (36, 116)
 """Seen by the scene of the other UTM zone alone."""
 WIDE, TALL = box(330.9, 233.3, 548.1, 164.7), box(441.3, 329.6, 507.2, 110.4)
 """Two oblong regions that cross."""
+SMALL_SHARDS = {"chunk_strides": 3, "shard_chunks": 1}
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,8 @@ def lit(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[xr.Dat
         make_sample_region(folder / name, seed=7, size_m=(200.0, 240.0), margin_m=400.0, bright_points=points)
         bounds = box(16.3, 178.8, 160.2, 3.1)
         record = sample_record(folder / name, weights, folder / f"{name}-output", bounds, keep_reference=True)
-        trees.append(_opened(run_here({**record, "sampling": {"steps": 1, "batch": 4}})))
+        record |= {"sampling": {"steps": 1, "batch": 4}, "tiling": SMALL_SHARDS}
+        trees.append(_opened(run_here(record)))
     return trees[0], trees[1]
 
 
@@ -98,12 +100,14 @@ def test_a_bright_point_seen_from_the_other_zone(lit: tuple[xr.DataTree, xr.Data
 
 @pytest.fixture(scope="module")
 def wide(catalog: Path, weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Ran:
-    return _published(run_here(sample_record(catalog, weights, tmp_path_factory.mktemp("wide") / "output", WIDE)))
+    output = tmp_path_factory.mktemp("wide") / "output"
+    return _published(run_here(sample_record(catalog, weights, output, WIDE, tiling=SMALL_SHARDS)))
 
 
 @pytest.fixture(scope="module")
 def tall(catalog: Path, weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Ran:
-    return _published(run_here(sample_record(catalog, weights, tmp_path_factory.mktemp("tall") / "output", TALL)))
+    output = tmp_path_factory.mktemp("tall") / "output"
+    return _published(run_here(sample_record(catalog, weights, output, TALL, tiling=SMALL_SHARDS)))
 
 
 def _published(ran: Ran) -> Ran:
