@@ -130,7 +130,7 @@ def status(output: Annotated[str, typer.Argument(help="Output location of a run.
         from dsdit.steps.report import make_report
         from dsdit.store import join, read_json
         from flows.jobs import read_plan
-        from flows.reporting import print_report
+        from flows.reporting import print_report, read_report
 
         latest = read_json(join(output, "plans", "latest.json"))
         if latest is None:
@@ -139,7 +139,9 @@ def status(output: Annotated[str, typer.Argument(help="Output location of a run.
         running = join(output, "scratch", "receipts")
         steps = [read_receipts(running, step, list_receipts(running, step)) for step in ("stage", "sample")]
         standing = tuple(receipt for receipts in steps for receipt in receipts.values())
-        print_report(make_report(made, join(output, "receipts"), standing), Console())
+        report, kept = make_report(made, join(output, "receipts"), standing), read_report(output)
+        whole = kept is not None and kept.plan == made.digest and report.complete
+        print_report(kept if whole and kept is not None else report, Console())
 
 
 @app.command()

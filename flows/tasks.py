@@ -6,7 +6,6 @@ import time
 from datetime import datetime
 from pathlib import Path
 
-from catalogs.sample_region import make_sample_region
 from prefect import task
 from prefect.artifacts import (
     create_image_artifact,
@@ -16,11 +15,12 @@ from prefect.artifacts import (
 )
 from prefect.logging import get_run_logger
 
+from catalogs.sample_region import make_sample_region
 from dsdit.errors import DsditError
 from dsdit.mosaic_group import create_mosaic
 from dsdit.steps.picture import thumbnail_uri
 from dsdit.steps.publish import publish
-from dsdit.steps.report import due_jobs, make_report
+from dsdit.steps.report import STALE, due_jobs, make_report
 from dsdit.store import check_writable, create_scratch, forget_arrays, join, read_bytes, remove, write_json
 from flows.cluster import open_cluster, quiet
 from flows.jobs import Places, read_plan
@@ -102,7 +102,7 @@ def publish_region(request: Request, plan_url: str, now: datetime) -> dict[str, 
     """Checks the receipts against the plan, then makes all that readers see; returns locations."""
     plan = read_plan(plan_url)
     report = read_report(request.output) or make_report(plan, join(request.output, "receipts"))
-    written = report.jobs.get("done", 0) + report.jobs.get("degraded", 0)
+    written = sum(report.jobs.get(state, 0) for state in ("done", "degraded", STALE))
     if not written:
         raise DsditError(
             f"no shard of {request.name!r} could be written; the first reason: {(report.errors or ('none given',))[0]}"

@@ -10,6 +10,9 @@ from dsdit.receipts import Receipt, list_receipts, read_receipts
 from dsdit.status import JobState, PixelStatus, TileState
 from dsdit.window import Index
 
+STALE = "stale"
+"""State of a shard whose receipt is of other inputs than the plan's."""
+
 
 @dataclass(frozen=True)
 class Report:
@@ -18,7 +21,7 @@ class Report:
     region: str
     plan: str
     jobs: dict[str, int]
-    """Shards by state; `due` are those that a next run would do."""
+    """Shards by state, `stale` where they were made of other inputs; `due` are those that a next run would do."""
     tiles: dict[str, int]
     """Tiles by state, as they were last sampled or blended."""
     pixels: dict[str, int]
@@ -55,7 +58,7 @@ def make_report(plan: Plan, receipts: str, done_receipts: tuple[Receipt, ...] = 
     for receipt in done_receipts:
         if receipt.step in listed:
             listed[receipt.step][receipt.job] = receipt
-    jobs = Counter(str(r.state) for r in mosaic.values())
+    jobs = Counter(str(r.state) if r.digest == plan.job_digest(job) else STALE for job, r in mosaic.items())
     jobs["planned"] = len(plan.layout.mosaic_jobs)
     jobs["due"] = sum(is_due(plan, job, mosaic.get(job)) for job in plan.layout.mosaic_jobs)
     seen = {tile: s for r in (*mosaic.values(), *listed["sample"].values()) for tile, s in r.tiles.items()}
