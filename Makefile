@@ -9,13 +9,13 @@ export DO_NOT_TRACK := 1
 export OMP_NUM_THREADS := 1
 # One thread a process: two Dask workers share the cores.
 
-.PHONY: run test setup lint serve stop faults mutants slow clean
+.PHONY: run test setup lint serve short faults mutants slow clean
 
 run: $(STAMP)  ## the sample region, from its catalog to its mosaic
 	@$(BIN)/dsdit run sample
 
 test: $(STAMP)  ## every test but the slow marks
-	$(BIN)/python -m pytest -q -m "not slow and not faults and not benchmark"
+	$(BIN)/python -m pytest -q -m "not slow and not short and not faults and not benchmark" --ignore=tests/mutants
 
 setup: $(STAMP)
 
@@ -34,6 +34,9 @@ lint: $(STAMP)
 
 serve: $(STAMP)  ## Prefect server, work pool, worker and both deployments, until Ctrl-C
 	@$(BIN)/dsdit serve
+
+short: $(STAMP)  ## short forms of the slow suites
+	$(BIN)/python -m pytest -q -m short
 
 faults: $(STAMP)  ## processes killed in the middle
 	$(BIN)/python -m pytest -q -m faults

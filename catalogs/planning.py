@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from catalogs.item import SceneItem
-
 from catalogs.matching import Candidate, choose_references, choose_scenes
 from catalogs.measure import Cover
 from dsdit.plan import CellChoice

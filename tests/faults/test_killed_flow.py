@@ -60,6 +60,7 @@ def finish(command: list[str], env: dict[str, str], straight: Ran, output: Path)
     return done
 
 
+@pytest.mark.short
 def test_the_same_command_goes_on_after_a_killed_flow(catalog: Path, weights: Path, tmp_path: Path) -> None:
     straight = run_here(sample_record(catalog, weights, tmp_path / "straight", THREE_SHARDS))
     output = tmp_path / "out"

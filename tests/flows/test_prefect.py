@@ -170,6 +170,7 @@ def test_a_request_that_cannot_be_used_fails_with_its_sentence(installation: Ins
     assert not any("Traceback" in line for line in errors)
 
 
+@pytest.mark.short
 def test_serve_brings_up_everything_and_ends_cleanly(tmp_path: Path) -> None:
     port, log = free_port(), tmp_path / "log"
     api = f"http://127.0.0.1:{port}/api"
