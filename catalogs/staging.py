@@ -19,6 +19,7 @@ from dsdit.errors import ReadError
 from dsdit.plan import Fit, Plan, cell_window
 from dsdit.receipts import Receipt
 from dsdit.status import JobState, LrState
+from dsdit.steps.scratch import origin
 from dsdit.store import write_shard
 from dsdit.window import Index, Window
 
@@ -56,7 +57,7 @@ def stage(plan: Plan, job: Index, scratch: str) -> Receipt:
     """Reads and writes the LR and reference pixels of `job`; returns its receipt, which the caller keeps."""
     started = time.monotonic()
     reader = _Reader(plan)
-    lattice, origin = plan.lattice, _origin(plan)
+    lattice, first = plan.lattice, origin(plan)
     window = lattice.shard_window(job)
     lr_window = window.coarsen(lattice.scale)
     margin = lr_window.expand(FILL_RADIUS_LR_PX)
@@ -72,7 +73,7 @@ def stage(plan: Plan, job: Index, scratch: str) -> Receipt:
         ("ref", ref),
         ("ref_item", ref_item),
     ):
-        write_shard(scratch, name, origin, job, values)
+        write_shard(scratch, name, first, job, values)
     return Receipt(
         step="stage",
         job=job,
@@ -188,8 +189,3 @@ _SHIFTS = (
     ((_ALL, slice(1, None)), (_ALL, slice(None, -1))),
     ((_ALL, slice(None, -1)), (_ALL, slice(1, None))),
 )
-
-
-def _origin(plan: Plan) -> Index:
-    jobs = plan.layout.jobs_window
-    return Index(jobs.row0, jobs.col0)
