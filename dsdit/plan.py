@@ -31,16 +31,19 @@ class SamplerSettings:
     solver: str = "euler"
     guidance_scale: float = 1.0
     """Autoguidance weight; 1 takes one network call a step, others two."""
+    guidance_interval: tuple[float, float] = (0.0, 1.0)
+    """Noise levels at which autoguidance acts."""
+    start_sigma: float = 1.0
+    """Noise level at which sampling starts; below 1 it starts from the LR picture under noise."""
     seed: int = 0
     """Key of the noise."""
     batch: int = 8
     """Tiles per network call; always filled up to this size."""
 
-    @property
-    def nfe(self) -> int:
-        """Network calls per batch."""
-        calls = {"heun": 2 * self.steps - 1}.get(self.solver, self.steps)
-        return calls * (1 if self.guidance_scale == 1.0 else 2)
+    @classmethod
+    def from_dict(cls, record: dict[str, Any]) -> SamplerSettings:
+        """Inverse of `asdict`, from JSON."""
+        return cls(**{**record, "guidance_interval": tuple(record["guidance_interval"])})
 
 
 @dataclass(frozen=True)
@@ -196,7 +199,7 @@ class Plan:
         return cls(
             region=region,
             lattice=Lattice(**record["lattice"]),
-            sampler=SamplerSettings(**record["sampler"]),
+            sampler=SamplerSettings.from_dict(record["sampler"]),
             model=ModelChoice(**record["model"]),
             mtf_nyquist=record["mtf_nyquist"],
             ref_min_cover=record["ref_min_cover"],

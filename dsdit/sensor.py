@@ -3,6 +3,11 @@
 A is a Gaussian followed by the mean over scale x scale HR pixels. The two together have the band's MTF at the LR
 Nyquist frequency; that is the number a source states. Training, the mosaic step and evaluation use this one module.
 
+`recover` goes back: of all pictures that A turns into `lr` it gives about the one of least curvature, along y and x
+apart. That is x = L^-1 A^T (A L^-1 A^T)^-1 lr with L = |frequency|^4 (minimum-norm interpolation; Unser 1999), its
+inverse damped near the LR Nyquist frequency so that noise is not amplified without bound, and cut to a few LR pixels.
+Unlike an upsampled picture pushed back to LR's truth it shows no lattice of LR pixels.
+
 Everything is separable and written as sums of strided slices in a fixed order: elementwise IEEE operations and no
 BLAS. A result therefore depends on the pixels within its reach and not on the shape of the array around them, which
 is what makes a mosaic independent of its shards, bit for bit.
@@ -20,17 +25,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float32]
+_Phases = tuple[tuple[int, tuple[np.float32, ...]], ...]
 
 BOX_MTF = 2.0 / math.pi
 """MTF at the LR Nyquist frequency of a square LR pixel: sinc(1/2)."""
 EVALUATION_MTF = 0.4 * BOX_MTF
 """MTF at the LR Nyquist frequency in evaluation: Gaussian 0.4, with the pixel about 0.25."""
-RESTORE_STEP = 1.8
-"""Step of back-projection; measured: 1.0 is slower, 3.0 diverges."""
-RESTORE_ITERATIONS = 3
-"""Iterations of back-projection, before the network and after it."""
+RESTORE_ITERATIONS = 1
+"""Iterations of restoring, before the network and after it."""
+RECOVERY_REACH_LR = 5
+"""LR pixels on either side that `recover` looks at."""
 _TRUNCATE = 3.5
 _CUBIC = -0.5
+_CURVATURE = 4
+_DAMPING = 0.5
+_RING = 96
+_TAP_UNIT = 2.0**-22
 
 
 def gaussian_sigma_px(mtf_nyquist: float, scale: int) -> float:
@@ -55,7 +65,7 @@ def _decimation_taps(mtf_nyquist: float, scale: int) -> tuple[int, tuple[np.floa
 
 
 @lru_cache(maxsize=64)
-def _upsampling_taps(scale: int) -> tuple[tuple[int, tuple[np.float32, ...]], ...]:
+def _upsampling_taps(scale: int) -> _Phases:
     """Per phase p: (first, 4 taps) of cubic convolution; HR r * scale + p sums taps[k] * lr[r + first + k]."""
     phases = []
     for phase in range(scale):
@@ -66,6 +76,33 @@ def _upsampling_taps(scale: int) -> tuple[tuple[int, tuple[np.float32, ...]], ..
         far = _CUBIC * (distance**3 - 5 * distance**2 + 8 * distance - 4)
         weight = np.where(distance <= 1, near, np.where(distance < 2, far, 0.0))
         phases.append((first, tuple(np.float32(w) for w in weight / weight.sum())))
+    return tuple(phases)
+
+
+@lru_cache(maxsize=64)
+def _recovery_taps(mtf_nyquist: float, scale: int) -> _Phases:
+    """Per phase p: (first, taps) of `recover`; HR r * scale + p sums taps[k] * lr[r + first + k].
+
+    Found on a ring of LR pixels by FFT, faded to zero at its reach, rounded so that no machine's FFT shows in it.
+    """
+    size = _RING * scale
+    first, decimation = _decimation_taps(mtf_nyquist, scale)
+    impulse = np.zeros(size)
+    np.add.at(impulse, (first + np.arange(len(decimation))) % size, np.asarray(decimation, np.float64))
+    transfer = np.conj(np.fft.fft(impulse))
+    frequency = np.abs(np.fft.fftfreq(size)) * scale
+    smoothness = 1.0 / (frequency**_CURVATURE + (0.05 / _RING) ** _CURVATURE)
+    folded = (smoothness * np.abs(transfer) ** 2).reshape(scale, _RING).sum(0) / scale
+    damped = np.tile(folded + _DAMPING * folded[_RING // 2], scale)
+    response = np.fft.ifft(smoothness * np.conj(transfer) / damped).real
+    offsets = np.arange(-RECOVERY_REACH_LR, RECOVERY_REACH_LR + 1)
+    phases = []
+    for phase in range(scale):
+        distance = (phase + 0.5) / scale - 0.5 - offsets
+        fade = np.sqrt(np.cos(np.pi / 2 * np.clip(distance / RECOVERY_REACH_LR, -1, 1)).clip(0))
+        taps = response[(phase - offsets * scale) % size] * fade
+        taps = np.round(taps / taps.sum() / _TAP_UNIT) * _TAP_UNIT
+        phases.append((-RECOVERY_REACH_LR, tuple(np.float32(t) for t in taps)))
     return tuple(phases)
 
 
@@ -92,16 +129,17 @@ def _decimate_axis(values: Array, axis: int, scale: int, mtf_nyquist: float) -> 
     return total
 
 
-def _upsample_axis(values: Array, axis: int, scale: int) -> Array:
-    n = values.shape[axis]
-    padded = _pad(values, axis, 2, 2)
+def _interpolate_axis(values: Array, axis: int, phases: _Phases) -> Array:
+    n, scale = values.shape[axis], len(phases)
+    margin = max(max(-first, first + len(taps) - 1) for first, taps in phases)
+    padded = _pad(values, axis, margin, margin)
     shape = list(values.shape)
     shape[axis] = n * scale
     out = np.empty(shape, np.float32)
-    for phase, (first, taps) in enumerate(_upsampling_taps(scale)):
+    for phase, (first, taps) in enumerate(phases):
         total: Array | None = None
         for k, tap in enumerate(taps):
-            start = 2 + first + k
+            start = margin + first + k
             term = padded[_along(axis, slice(start, start + n))] * tap
             total = term if total is None else np.add(total, term, out=total)
         out[_along(axis, slice(phase, None, scale))] = total
@@ -118,9 +156,18 @@ def decimate(hr: Array, scale: int, mtf_nyquist: float) -> Array:
     return _decimate_axis(_decimate_axis(np.asarray(hr, np.float32), -2, scale, mtf_nyquist), -1, scale, mtf_nyquist)
 
 
+def _interpolate(lr: Array, phases: _Phases) -> Array:
+    return _interpolate_axis(_interpolate_axis(np.asarray(lr, np.float32), -1, phases), -2, phases)
+
+
 def upsample(lr: Array, scale: int) -> Array:
     """Cubic convolution (Keys 1981, a = -1/2) without a shift: (..., h, w) -> (..., h * scale, w * scale)."""
-    return _upsample_axis(_upsample_axis(np.asarray(lr, np.float32), -1, scale), -2, scale)
+    return _interpolate(lr, _upsampling_taps(scale))
+
+
+def recover(lr: Array, scale: int, mtf_nyquist: float) -> Array:
+    """The smooth picture that A turns about into `lr`: (..., h, w) -> (..., h * scale, w * scale)."""
+    return _interpolate(lr, _recovery_taps(mtf_nyquist, scale))
 
 
 def restore(
@@ -131,7 +178,7 @@ def restore(
     iterations: int = RESTORE_ITERATIONS,
     valid: NDArray[np.bool_] | None = None,
 ) -> Array:
-    """Back-projection (Irani and Peleg 1991): hr <- hr + step * upsample(lr - A(hr)), `iterations` times.
+    """Back-projection (Irani and Peleg 1991): hr <- hr + recover(lr - A(hr)), `iterations` times.
 
     `valid` (h, w) is True where `lr` is to be believed; elsewhere nothing is corrected. Returns a new array.
     """
@@ -140,22 +187,23 @@ def restore(
         error = lr - decimate(out, scale, mtf_nyquist)
         if valid is not None:
             error = np.where(valid, error, np.float32(0))
-        out = out + upsample(error, scale) * np.float32(RESTORE_STEP)
+        out = out + recover(error, scale, mtf_nyquist)
     return out
 
 
-def bicubic_restored(lr: Array, scale: int, mtf_nyquist: float, iterations: int = RESTORE_ITERATIONS) -> Array:
+def restored_lr(lr: Array, scale: int, mtf_nyquist: float, iterations: int = RESTORE_ITERATIONS) -> Array:
     """The smooth picture R that A turns back into `lr`: what is known before any reference speaks."""
-    return restore(upsample(lr, scale), lr, scale, mtf_nyquist, iterations)
+    return restore(recover(lr, scale, mtf_nyquist), lr, scale, mtf_nyquist, iterations)
 
 
 def high_band(hr: Array, scale: int, mtf_nyquist: float, iterations: int = RESTORE_ITERATIONS) -> Array:
-    """What of `hr` the sensor cannot see: hr minus the restored upsampling of A(hr)."""
-    return hr - bicubic_restored(decimate(hr, scale, mtf_nyquist), scale, mtf_nyquist, iterations)
+    """What of `hr` the sensor cannot see: hr minus R of A(hr)."""
+    return hr - restored_lr(decimate(hr, scale, mtf_nyquist), scale, mtf_nyquist, iterations)
 
 
 def reach_px(scale: int, mtf_nyquist: float, iterations: int = RESTORE_ITERATIONS) -> int:
-    """Distance in HR pixels over which upsampling and restoring carry a change, rounded up to a multiple of scale."""
+    """Distance in HR pixels over which recovering and restoring carry a change, rounded up to a multiple of scale."""
     first, _ = _decimation_taps(mtf_nyquist, scale)
-    reach = 2 * scale + iterations * (2 * scale - first)
+    recovery = RECOVERY_REACH_LR * scale
+    reach = recovery + iterations * (recovery - first)
     return math.ceil(reach / scale) * scale

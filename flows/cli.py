@@ -22,7 +22,6 @@ from rich.table import Table
 from dsdit.errors import DsditError, RequestError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
-PARTS = ("all", "agreeing", "disagreeing")
 RegionArgument = Annotated[str, typer.Argument(help="Name of a request that ships (sample), or its YAML file.")]
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", help="key=value of the request, such as compute.workers=4.")
@@ -125,17 +124,13 @@ def _number(value: Any) -> str:
 def status(output: Annotated[str, typer.Argument(help="Output location of a run.")]) -> None:
     """Says how far a run is or was, from its receipts alone."""
     with _plain_errors():
-        from dsdit.errors import StoreError
         from dsdit.receipts import list_receipts, read_receipts
         from dsdit.steps.report import make_report
-        from dsdit.store import join, read_json
-        from flows.jobs import read_plan
+        from dsdit.store import join
+        from flows.prepare import latest_plan
         from flows.reporting import print_report, read_report
 
-        latest = read_json(join(output, "plans", "latest.json"))
-        if latest is None:
-            raise StoreError(f"{output!r} holds no plan: nothing was run there")
-        made = read_plan(join(output, "plans", latest["plan"]))
+        made = latest_plan(output)
         running = join(output, "scratch", "receipts")
         steps = [read_receipts(running, step, list_receipts(running, step)) for step in ("stage", "sample")]
         standing = tuple(receipt for receipts in steps for receipt in receipts.values())
@@ -151,15 +146,11 @@ def export(
 ) -> None:
     """Writes the mosaic's full resolution as one COG, for GIS."""
     with _plain_errors():
-        from dsdit.errors import StoreError
         from dsdit.steps.publish import write_cog
-        from dsdit.store import join, read_json
-        from flows.jobs import read_plan
+        from dsdit.store import join
+        from flows.prepare import latest_plan
 
-        latest = read_json(join(output, "plans", "latest.json"))
-        if latest is None:
-            raise StoreError(f"{output!r} holds no plan: nothing was run there")
-        write_cog(read_plan(join(output, "plans", latest["plan"])), join(output, "mosaic.zarr"), path)
+        write_cog(latest_plan(output), join(output, "mosaic.zarr"), path)
         typer.echo(path)
 
 
@@ -209,24 +200,36 @@ def train(
 
 @app.command()
 def evaluate(
-    folder: Annotated[Path, typer.Argument(help="Folder with pairs/A_<id>.*, pairs/B_<id>.* and a manifest.csv.")],
-    scale: int = 8,
-    split: Annotated[str, typer.Option(help="Split of manifest.csv.")] = "val",
-    weights_: Annotated[str, typer.Option("--weights")] = "dsdit-tiny",
+    folder: Annotated[Path, typer.Argument(help="Folder with pairs/A_<id>.* (older) and pairs/B_<id>.* (newer).")],
+    scale: Annotated[int, typer.Option(min=2, max=16, help="HR pixels per LR pixel.")] = 8,
+    split: Annotated[str, typer.Option(help="Split of pairs/manifest.csv, where there is one.")] = "val",
+    weights_: Annotated[str, typer.Option("--weights", help="Shipped name or folder.")] = "dsdit-tiny",
     json_: Annotated[Path | None, typer.Option("--json", help="Where to write the figures.")] = None,
+    pictures: Annotated[Path | None, typer.Option(help="Folder for a contact sheet of each pair.")] = None,
+    nfe: Annotated[list[int] | None, typer.Option(help="Adds a row of that many Euler steps; repeatable.")] = None,
+    row: Annotated[list[str] | None, typer.Option(help="Measures this row alone; repeatable.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Measures the first pairs alone.")] = None,
 ) -> None:
     """Measures a model and its baselines on pairs of dates."""
     with _plain_errors():
-        from dsdit.evaluate import evaluate as run_evaluation
+        from dsdit.evaluation import evaluate as run_evaluation
+        from flows.reporting import pair_progress, print_evaluation
 
-        figures = run_evaluation(folder, weights_, split=split, scale=scale)
+        with pair_progress() as progress:
+            figures = run_evaluation(
+                folder,
+                weights_,
+                split,
+                scale,
+                rows=row,
+                nfe=nfe or (),
+                limit=limit,
+                pictures=pictures,
+                progress=progress,
+            )
         if json_ is not None:
             json_.write_text(json.dumps(figures, indent=1))
-        rows: dict[str, dict[str, dict[str, float]]] = figures["rows"]  # type: ignore[assignment]
-        table = Table("row", *PARTS, title=f"PSNR (dB), {figures['weights']} at scale {scale}", title_justify="left")
-        for name, parts in rows.items():
-            table.add_row(name, *(f"{parts[p]['psnr']:.2f}" if p in parts else "" for p in PARTS))
-        Console().print(table)
+        print_evaluation(figures, Console())
 
 
 @app.command()

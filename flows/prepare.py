@@ -6,7 +6,7 @@ Everything that is kept lies below the output: the answers of the catalogs, the 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -17,14 +17,16 @@ from catalogs.measure import Cover, item_window, kept_cover, kept_fit
 from catalogs.planning import choose_cells, pairs_of, sort_items, used_items
 from catalogs.search import search
 from catalogs.source import Source, load_source
-from dsdit.errors import CatalogError, ReadError, RequestError
+from dsdit.errors import CatalogError, ReadError, RequestError, StoreError
 from dsdit.layout import Layout
 from dsdit.model.weights import Weights, load_weights
 from dsdit.plan import CellChoice, ModelChoice, Plan, SamplerSettings, cell_window
+from dsdit.sampling.sampler import network_passes
 from dsdit.sensor import reach_px
-from dsdit.store import check_writable, join, write_json
+from dsdit.store import check_writable, join, read_json, write_json
 from dsdit.tiling import Lattice, default_shard, default_tile
 from dsdit.window import Index
+from flows.jobs import read_plan
 from flows.request import References, Request, Scenes
 
 Say = Callable[[str], None]
@@ -46,6 +48,14 @@ def open_source(choice: Scenes | References) -> Source:
     if source.derivatives == "no":
         raise RequestError(f"source {source.name} allows no derivatives ({source.licence}): take another one")
     return source if choice.endpoint is None else source.at(choice.endpoint)
+
+
+def sampler_settings(request: Request, weights: Weights) -> SamplerSettings:
+    """The weights' own setting that the request names, with what the request says itself."""
+    asked = request.sampling
+    own = weights.config.faithful if asked.setting == "faithful" else weights.config.sampler
+    said = {k: v for k, v in asked.model_dump(exclude={"setting"}).items() if v is not None}
+    return SamplerSettings(**{**asdict(own), **said})
 
 
 def make_lattice(request: Request, weights: Weights, mtf_nyquist: float) -> Lattice:
@@ -173,7 +183,7 @@ def make_plan(request: Request, now: datetime, say: Say) -> Plan:
     return Plan(
         region=layout.region,
         lattice=layout.lattice,
-        sampler=SamplerSettings(**request.sampling.model_dump()),
+        sampler=sampler_settings(request, weights),
         model=ModelChoice(request.model.weights, weights.digest, request.model.device, request.model.dtype),
         mtf_nyquist=lr_source.mtf_nyquist,
         sources=sources,
@@ -203,10 +213,18 @@ def keep_plan(plan: Plan, output: str) -> str:
     return url
 
 
+def latest_plan(output: str) -> Plan:
+    """The plan of the last run at `output`. Raises StoreError where nothing was run."""
+    latest = read_json(join(output, "plans", "latest.json"))
+    if latest is None:
+        raise StoreError(f"{output!r} holds no plan: nothing was run there")
+    return read_plan(join(output, "plans", latest["plan"]))
+
+
 def network_calls(plan: Plan) -> int:
     """Network passes of the whole plan: each job fills up its own last batch. Tiles that turn out cloudy spare some."""
     batches = sum(-(-len(plan.layout.sample_tiles(job)) // plan.sampler.batch) for job in plan.layout.sample_jobs)
-    return batches * plan.sampler.nfe
+    return batches * network_passes(plan.sampler)
 
 
 def price(plan: Plan, due: int) -> dict[str, Any]:
@@ -215,7 +233,7 @@ def price(plan: Plan, due: int) -> dict[str, Any]:
     hr, lr = lattice.shard_px**2, (lattice.shard_px // lattice.scale) ** 2
     tile_bytes = lattice.shard_strides**2 * (3 * lattice.tile_px**2 + (lattice.tile_px // lattice.token_px) ** 2) * 4
     per_stage = hr * (3 * 4 + 4) + lr * (3 * 4 + 1 + 4)
-    seconds = layout.tile_count * SECONDS_PER_TILE * plan.sampler.nfe
+    seconds = layout.tile_count * SECONDS_PER_TILE * network_passes(plan.sampler)
     return {
         "shards": len(layout.mosaic_jobs),
         "shards_due": due,

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
+from rich.progress import Progress
 from rich.table import Table
 
 from dsdit.steps.report import Report
 from dsdit.store import join, read_json
+
+DIGITS = {"psnr": 2, "sam": 2, "lr_error": 5, "lr_error_before": 5}
+"""Digits of a figure after the point, where they are not three."""
 
 
 def report_record(report: Report) -> dict[str, Any]:
@@ -65,3 +71,26 @@ def report_markdown(report: Report) -> str:
 def _cell(text: str) -> str:
     safe = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return safe.replace("|", "\\|").replace("`", "'").replace("\n", " ")
+
+
+@contextmanager
+def pair_progress() -> Iterator[Callable[[int, int], None]]:
+    """A bar on the terminal, told (done, total)."""
+    with Progress(console=Console(stderr=True)) as bar:
+        task = bar.add_task("pairs", total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def print_evaluation(figures: dict[str, Any], console: Console) -> None:
+    """A table a part: rows of the evaluation against their metrics."""
+    rows: dict[str, dict[str, dict[str, float]]] = figures["rows"]
+    parts = dict.fromkeys(part for row in rows.values() for part in row if not part.startswith("free_"))
+    for part in parts:
+        shown = {name: found[part] for name, found in rows.items() if part in found}
+        metrics = dict.fromkeys(name for found in shown.values() for name in found if name != "pairs")
+        count = max(int(found["pairs"]) for found in shown.values())
+        title = f"{part}: {count} pairs, {figures['weights']} at scale {figures['scale']}"
+        table = Table("row", *metrics, title=title, title_justify="left")
+        for name, found in shown.items():
+            table.add_row(name, *(f"{found[m]:.{DIGITS.get(m, 3)}f}" if m in found else "" for m in metrics))
+        console.print(table)

@@ -85,13 +85,26 @@ class ModelSettings(_Frozen):
 
 
 class Sampling(_Frozen):
-    """How it is run."""
+    """How it is run. What is left out follows from the weights' own setting of the name."""
 
-    steps: Annotated[int, Field(ge=1, le=1000)] = 1
-    solver: Literal["euler", "heun", "dpmpp_2m"] = "euler"
-    guidance_scale: Annotated[float, Field(ge=0, le=10)] = 1.0
+    setting: Literal["default", "faithful"] = "default"
+    """default has the reference's detail; faithful aims at the smallest expected error, and is softer."""
+    steps: Annotated[int, Field(ge=1, le=1000)] | None = None
+    solver: Literal["euler", "heun", "dpmpp_2m"] | None = None
+    guidance_scale: Annotated[float, Field(ge=0, le=10)] | None = None
+    guidance_interval: tuple[Annotated[float, Field(ge=0, le=1)], Annotated[float, Field(ge=0, le=1)]] | None = None
+    """Noise levels (low, high) at which guidance acts."""
+    start_sigma: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Noise level at which sampling starts: below 1 it starts from the LR picture under noise."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     batch: Annotated[int, Field(ge=1, le=1024)] = 8
+
+    @field_validator("guidance_interval")
+    @classmethod
+    def _ordered(cls, value: tuple[float, float] | None) -> tuple[float, float] | None:
+        if value is not None and not value[0] <= value[1]:
+            raise ValueError(f"guidance_interval {list(value)} is not low, high")
+        return value
 
 
 class Tiling(_Frozen):

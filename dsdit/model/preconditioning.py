@@ -1,9 +1,9 @@
 """How `dsdit-tiny` uses DS-DiT: what its three streams hold and how its output becomes a velocity.
 
 LR already tells the low band, so the network draws only what LR cannot tell. With R the picture restored from LR
-(`sensor.bicubic_restored`) and all pictures in the scaled range:
+(`sensor.restored_lr`) and all pictures in the scaled range:
 
-    x0  = (HR - R) * 16                      rearranged by PixelCodec; about unit variance
+    x0  = (HR - R) * 16                      lapped and rearranged by PixelCodec; about unit variance
     lr  = R                                  and one channel log2(scale / 8)
     ref = (Ref - R) * 16, 0 where missing    and one channel: share of valid reference pixels in the cell
     x   = (1-s)/V z, V = s^2 + (1-s)^2       the best linear guess at x0, and one channel of zeros
@@ -120,17 +120,17 @@ class TinyModel:
         high_band = torch.where(valid, self._pixels(ref_high_band), zero) * self.residual_scale
         return Conditions(
             lr=torch.cat([lr, torch.full_like(lr[:, :1], math.log2(scale / NATIVE_SCALE))], dim=1),
-            ref=torch.cat([self.codec.encode(difference), share], dim=1),
-            ref_high_band=self.codec.encode(high_band),
+            ref=torch.cat([self.codec.encode_detail(difference), share], dim=1),
+            ref_high_band=self.codec.encode_detail(high_band),
         )
 
     def encode(self, hr: Pixels, restored: Pixels) -> Tensor:
         """HR and R (B, 3, H, W) scaled -> the clean latent x0 (B, C, h, w); for training."""
-        return self.codec.encode((self._pixels(hr) - self._pixels(restored)) * self.residual_scale)
+        return self.codec.encode_detail((self._pixels(hr) - self._pixels(restored)) * self.residual_scale)
 
     def decode(self, latent: Tensor, restored: Pixels) -> Tensor:
         """Latent (B, C, h, w) and R (B, 3, H, W) scaled -> SR (B, 3, H, W) scaled."""
-        return self._pixels(restored) + self.codec.decode(latent) / self.residual_scale
+        return self._pixels(restored) + self.codec.decode_detail(latent) / self.residual_scale
 
     def denoise(
         self, z: Tensor, sigma: Tensor | float, conditions: Conditions, ref_scale: Tensor | float = 1.0

@@ -52,6 +52,8 @@ class SamplerDefaults:
     """Steps; one from pure noise is the posterior mean."""
     guidance_scale: float = 1.0
     """1.0 is one network pass a step."""
+    start_sigma: float = 1.0
+    """Noise level at which sampling starts."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,8 @@ class WeightsConfig:
     """Shape of the network."""
     codec_factor: int = 4
     """Factor of PixelCodec."""
+    codec_lap_px: int = 8
+    """Side of PixelCodec's lapped blocks."""
     residual_scale: float = RESIDUAL_SCALE
     """Multiplies HR - R."""
     curve_maximum: float = 0.4
@@ -74,6 +78,8 @@ class WeightsConfig:
     """The sensor that training imitated."""
     sampler: SamplerDefaults = field(default_factory=SamplerDefaults)
     """Default sampling."""
+    faithful: SamplerDefaults = field(default_factory=SamplerDefaults)
+    """Sampling that aims at the posterior mean: the smallest expected error."""
     licence: str = ""
     """Licence of the weights."""
     training_data: str = ""
@@ -119,7 +125,8 @@ def read_config(folder: Path) -> WeightsConfig:
     if "scales" in sensor:
         sensor["scales"] = tuple(sensor["scales"])
     values["sensor"] = _build(SensorDefaults, sensor, f"{path}: sensor")
-    values["sampler"] = _build(SamplerDefaults, values.get("sampler") or {}, f"{path}: sampler")
+    for name in ("sampler", "faithful"):
+        values[name] = _build(SamplerDefaults, values.get(name) or {}, f"{path}: {name}")
     return _build(WeightsConfig, values, str(path))
 
 
@@ -188,7 +195,7 @@ def load_weights(
     check_tensors(tensors, network, folder / TENSOR_FILE)
     network.load_state_dict(tensors)
     network = network.to(device=device, dtype=dtype).eval().requires_grad_(False)
-    model = TinyModel(network, PixelCodec(config.codec_factor), config.residual_scale)
+    model = TinyModel(network, PixelCodec(config.codec_factor, config.codec_lap_px), config.residual_scale)
     return Weights(model, config, digest(folder))
 
 

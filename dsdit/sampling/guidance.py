@@ -19,14 +19,25 @@ class Network(Protocol):
     ) -> Tensor: ...
 
 
-def guided(strength: Callable[[Tensor, float, float], Tensor], scale: float, weak_ref_scale: float = 0.0) -> Velocity:
+def guides(sigma: float, scale: float, interval: tuple[float, float] = (0.0, 1.0)) -> bool:
+    """Whether a level takes the weak pass too."""
+    return scale != 1 and interval[0] <= sigma <= interval[1]
+
+
+def guided(
+    strength: Callable[[Tensor, float, float], Tensor],
+    scale: float,
+    weak_ref_scale: float = 0.0,
+    interval: tuple[float, float] = (0.0, 1.0),
+) -> Velocity:
     """v = v_weak + scale (v_strong - v_weak) out of strength(x, sigma, ref_scale) -> velocity.
 
-    At scale 1 that is v_strong, and at scale 0 v_weak: then each level costs one network pass and not two.
+    Only where sigma lies within `interval`, ends included (Kynkaanniemi et al. 2024); outside it v is v_strong, as at
+    scale 1: then a level costs one network pass and not two. At scale 0 v is v_weak within the interval.
     """
 
     def velocity(x: Tensor, sigma: float) -> Tensor:
-        if scale == 1:
+        if not guides(sigma, scale, interval):
             return strength(x, sigma, 1.0)
         weak = strength(x, sigma, weak_ref_scale)
         return weak if scale == 0 else weak + scale * (strength(x, sigma, 1.0) - weak)

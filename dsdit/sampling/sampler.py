@@ -18,6 +18,7 @@ from dsdit.errors import RequestError
 from dsdit.model.weights import Weights, load_weights
 from dsdit.plan import ModelChoice, SamplerSettings
 from dsdit.radiometry import Curve
+from dsdit.sampling.guidance import guided
 from dsdit.sampling.noise import noise_window
 from dsdit.sampling.schedule import spaced_sigmas
 from dsdit.sampling.solver import sample
@@ -25,6 +26,21 @@ from dsdit.window import Window
 
 Array = NDArray[np.float32]
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+def network_passes(settings: SamplerSettings) -> int:
+    """Network calls a batch."""
+    calls = 0
+
+    def strength(z: Tensor, sigma: float, ref_scale: float) -> Tensor:
+        nonlocal calls
+        calls += 1
+        return torch.zeros_like(z)
+
+    sigmas = spaced_sigmas(settings.steps, start=settings.start_sigma)
+    velocity = guided(strength, settings.guidance_scale, interval=settings.guidance_interval)
+    sample(velocity, torch.zeros(1), sigmas, settings.solver)
+    return calls
 
 
 @dataclass(frozen=True)
@@ -52,7 +68,8 @@ class TileSampler:
         self.model = weights.model
         self.settings = settings
         self.curve = Curve(weights.config.curve_maximum)
-        self.sigmas = spaced_sigmas(settings.steps)
+        self.sigmas = spaced_sigmas(settings.steps, start=settings.start_sigma)
+        self.passes = network_passes(settings)
         self.calls = 0
 
     def noise(self, window: Window) -> Array:
@@ -65,24 +82,21 @@ class TileSampler:
         """(pictures (B, 3, y, x) in the model's range, share of the reference (B, tokens, tokens))."""
         if batch.restored.shape[0] != self.settings.batch:
             raise ValueError(f"a batch of {batch.restored.shape[0]}: the network is always given {self.settings.batch}")
-        model = self.model
+        model, settings = self.model, self.settings
         shares: list[Tensor] = []
         with torch.inference_mode():
             conditions = model.conditions(batch.restored, batch.ref, batch.ref_valid, batch.ref_high, batch.scale)
 
-            def velocity(z: Tensor, sigma: Tensor | float) -> Tensor:
-                strong = model.denoise(z, sigma, conditions, 1.0)
+            def strength(z: Tensor, sigma: float, ref_scale: float) -> Tensor:
+                denoised = model.denoise(z, sigma, conditions, ref_scale)
                 self.calls += 1
-                shares.append(strong.weighting)
-                x0 = strong.x0
-                if self.settings.guidance_scale != 1.0:
-                    weak = model.denoise(z, sigma, conditions, 0.0).x0
-                    self.calls += 1
-                    x0 = weak + self.settings.guidance_scale * (x0 - weak)
-                return (z - x0) / sigma
+                if ref_scale == 1.0:
+                    shares.append(denoised.weighting)
+                return (z - denoised.x0) / sigma
 
-            noise = torch.from_numpy(batch.noise).to(model.device, model.dtype)
-            latent = sample(velocity, noise, self.sigmas, solver=self.settings.solver)
+            velocity = guided(strength, settings.guidance_scale, interval=settings.guidance_interval)
+            noise = torch.from_numpy(batch.noise).to(model.device, model.dtype) * settings.start_sigma
+            latent = sample(velocity, noise, self.sigmas, solver=settings.solver)
             pictures = model.decode(latent, batch.restored).float().cpu().numpy()
             weighting = torch.stack([share.float() for share in shares]).mean(0).cpu().numpy()
         token = model.token_px

@@ -31,7 +31,15 @@ def published_sigmas(steps: int, shift: float = 3.0) -> Tensor:
     return torch.cat([shifted(timesteps, shift), torch.zeros(1, dtype=torch.float64)]).float()
 
 
-def spaced_sigmas(steps: int, shift: float = 3.0) -> Tensor:
-    """(steps + 1,) from exactly 1 to exactly 0: even in time, the shift applied once. One step is (1, 0)."""
+def spaced_sigmas(steps: int, shift: float = 3.0, start: float = 1.0) -> Tensor:
+    """(steps + 1,) from exactly `start` to exactly 0: even in time, the shift applied once. One step is (start, 0).
+
+    A start below 1 is a truncated one: the solver begins with the LR picture under noise of that level.
+    """
     _checked(steps, shift)
-    return shifted(torch.linspace(1, 0, steps + 1, dtype=torch.float64), shift).float()
+    if not 0 < start <= 1:
+        raise ValueError(f"start is {start}: it must lie within 0 and 1")
+    begin = start / (shift - (shift - 1) * start)
+    levels = shifted(torch.linspace(begin, 0, steps + 1, dtype=torch.float64), shift).float()
+    levels[0] = start
+    return levels

@@ -19,7 +19,7 @@ from dsdit.blend import blend, feather
 from dsdit.plan import Plan
 from dsdit.radiometry import decode, encode
 from dsdit.receipts import Receipt, read_receipt
-from dsdit.sensor import bicubic_restored, decimate, restore
+from dsdit.sensor import decimate, restore, restored_lr
 from dsdit.status import JobState, LrState, PixelStatus, TileState
 from dsdit.steps.sample import check_tiles
 from dsdit.steps.scratch import mosaic_origin, read_staged, read_tiles
@@ -105,7 +105,7 @@ def blend_tiles(plan: Plan, job: Index, scratch: str, states: dict[Index, TileSt
         sr = mean[:3]
     else:
         lr = read_staged(plan, scratch, "lr", context)
-        smooth = bicubic_restored(np.nan_to_num(lr, nan=0.0), lattice.scale, plan.mtf_nyquist)
+        smooth = restored_lr(np.nan_to_num(lr, nan=0.0), lattice.scale, plan.mtf_nyquist)
         sr = np.where(sampled, mean[:3], smooth[(..., *window.within(context))])
     return Blended(sr, mean[3], sampled, worst)
 

@@ -18,7 +18,7 @@ from dsdit.errors import DsditError
 from dsdit.plan import Plan
 from dsdit.receipts import Receipt
 from dsdit.sampling.sampler import TileBatch, TileSampler
-from dsdit.sensor import bicubic_restored, high_band
+from dsdit.sensor import high_band, restored_lr
 from dsdit.status import JobState, LrState, TileState
 from dsdit.steps.scratch import origin, read_staged
 from dsdit.store import write_shard
@@ -59,7 +59,7 @@ def sample(plan: Plan, job: Index, scratch: str, sampler: TileSampler) -> Receip
     for start in range(0, len(todo), size):
         part = todo[start : start + size]
         pictures, shares = sampler(_batch(plan, context, part, states, sampler))
-        calls += plan.sampler.nfe
+        calls += sampler.passes
         for k, tile in enumerate(part):
             if not np.isfinite(pictures[k]).all():
                 states[tile] = TileState.FAILED
@@ -90,7 +90,7 @@ def read_context(plan: Plan, job: Index, scratch: str, sampler: TileSampler) -> 
     scale, mtf = plan.lattice.scale, plan.mtf_nyquist
     lr = sampler.curve.forward(read_staged(plan, scratch, "lr", window))
     lr = np.nan_to_num(lr, nan=0.0)
-    restored = bicubic_restored(lr, scale, mtf)
+    restored = restored_lr(lr, scale, mtf)
     ref_valid = read_staged(plan, scratch, "ref_item", window) >= 0
     ref = np.where(ref_valid, sampler.curve.forward(read_staged(plan, scratch, "ref", window)), restored)
     ref_high = np.where(ref_valid, high_band(ref, scale, mtf), np.float32(0))

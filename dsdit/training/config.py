@@ -10,9 +10,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from dsdit.errors import RequestError
 
-ALLOWED_LICENCES = ("clear", "clear pixels, NC-SA packaging")
-"""Licence classes of the manifest that shipped weights may be trained on."""
-
 
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -48,11 +45,15 @@ class TrainingConfig(_Frozen):
 
     name: str = "dsdit-tiny"
     network: NetworkConfig = NetworkConfig()
+    start: str | None = None
+    """Weights to begin from (a shipped name or a folder); None draws starting weights from `seed`."""
     data: DataConfig = DataConfig()
     seed: int = 0
     batch: int = Field(16, ge=1)
     """Crops of 128 px a step; other crop sizes take as many as have the same area."""
     crop_px: int = 128
+    optimizer: Literal["adamw", "muon"] = "adamw"
+    """muon turns the matrices of the blocks by orthogonalised momentum and leaves the rest to AdamW."""
     learning_rate: float = Field(6e-4, gt=0)
     weight_decay: float = Field(1e-3, ge=0)
     warmup_steps: int = Field(40, ge=1)

@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dsdit.errors import RequestError
-from dsdit.sensor import EVALUATION_MTF, bicubic_restored, decimate, high_band
+from dsdit.imagery import Scene, low_band, match_gain_offset
+from dsdit.sensor import EVALUATION_MTF, decimate, high_band, restored_lr
 from dsdit.training import degrade
 from dsdit.training.config import DataConfig
-from dsdit.training.imagery import Scene, low_band, match_gain_offset
 
 Array = NDArray[np.float32]
 MTF_FACTORS = (0.75, 0.9, 1.0, 1.1, 1.3)
@@ -91,7 +91,7 @@ class CropDataset:
         lr = decimate(hr, scale, mtf)
         noise = rng.uniform(0, 0.006, (count, 1, 1, 1)).astype(np.float32)
         lr += noise * rng.standard_normal(lr.shape, np.float32)
-        restored = bicubic_restored(lr, scale, mtf)
+        restored = restored_lr(lr, scale, mtf)
         ref = np.where(valid[:, None], ref, restored)
         ref_high = high_band(ref, scale, mtf)
         inner = slice(margin, margin + crop)

@@ -1,4 +1,4 @@
-"""The training loop of `dsdit-tiny`: one thread, bfloat16, an average of the weights, and restarts that lose nothing.
+"""One step of training after another: bfloat16, an average of the weights, and restarts that lose nothing.
 
 Batches and noise are functions of the step. With `steps` a resumed run repeats an unbroken one; with `minutes` the
 learning rate follows the minutes spent in training, added up over restarts.
@@ -6,11 +6,8 @@ learning rate follows the minutes spent in training, added up over restarts.
 
 from __future__ import annotations
 
-import logging
 import math
-import os
-import time
-from concurrent.futures import ThreadPoolExecutor
+from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +21,19 @@ from dsdit.model.autoencoder import PixelCodec
 from dsdit.model.config import DSDiTConfig
 from dsdit.model.network import DSDiT
 from dsdit.model.preconditioning import RESIDUAL_SCALE, TinyModel
-from dsdit.model.weights import SensorDefaults, WeightsConfig, save_weights
-from dsdit.training.config import ALLOWED_LICENCES, TrainingConfig
-from dsdit.training.dataset import Batch, CropDataset
-from dsdit.training.imagery import read_pairs, read_singles
-from dsdit.training.validation import Validation
+from dsdit.model.weights import (
+    TENSOR_FILE,
+    SensorDefaults,
+    WeightsConfig,
+    check_tensors,
+    read_tensors,
+    resolve,
+    save_weights,
+)
+from dsdit.training.config import TrainingConfig
+from dsdit.training.dataset import Batch
+from dsdit.training.processes import Processes
 
-_LOG = logging.getLogger("dsdit.training")
 _SIGMA_FLOOR = 0.05
 """Smallest sigma by which the error of x0 is divided."""
 _ENERGY_FLOOR = 0.25
@@ -52,20 +55,51 @@ def draw_sigmas(config: TrainingConfig, count: int, generator: torch.Generator) 
     return torch.where(at_one, torch.ones(()), sigma)
 
 
+def build_optimizers(network: DSDiT, config: TrainingConfig) -> list[torch.optim.Optimizer]:
+    """AdamW for all parameters, or Muon for the matrices of the blocks and AdamW for the rest.
+
+    Muon's step is scaled to AdamW's root mean square, so that one learning rate serves both.
+    """
+    matrices: list[Tensor] = []
+    others: list[Tensor] = []
+    for name, parameter in network.named_parameters():
+        turned = config.optimizer == "muon" and parameter.ndim == 2 and name.startswith("joint_blocks.")
+        (matrices if turned else others).append(parameter)
+    rate, decay = config.learning_rate, config.weight_decay
+    optimizers: list[torch.optim.Optimizer] = [
+        torch.optim.AdamW(others, rate, betas=(0.9, 0.99), weight_decay=decay),
+    ]
+    if matrices:
+        optimizers.append(
+            torch.optim.Muon(matrices, lr=rate, weight_decay=decay, momentum=0.95, adjust_lr_fn="match_rms_adamw")
+        )
+    return optimizers
+
+
+def build_start(config: TrainingConfig) -> DSDiT:
+    """The network of a run as it begins: `config.start`'s tensors where they are given. Raises WeightsError."""
+    network = build_network(config)
+    if config.start is not None:
+        path = resolve(config.start) / TENSOR_FILE
+        tensors = read_tensors(path)
+        check_tensors(tensors, network, path)
+        network.load_state_dict(tensors)
+    return network
+
+
 class Trainer:
     """State of one run: network, average, optimiser, step and minutes."""
 
-    def __init__(self, config: TrainingConfig, out: Path) -> None:
+    def __init__(self, config: TrainingConfig, out: Path, processes: Processes | None = None) -> None:
         self.config, self.out = config, out
-        self.network = build_network(config)
+        self.processes = processes or Processes()
+        self.network = build_start(config).to(self.processes.device)
         self.model = TinyModel(self.network)
         if config.compile:
             for block in self.network.joint_blocks:
                 block.compile(dynamic=False)
         self.average = {k: v.detach().clone() for k, v in self.network.state_dict().items()}
-        self.optimizer = torch.optim.AdamW(
-            self.network.parameters(), config.learning_rate, betas=(0.9, 0.99), weight_decay=config.weight_decay
-        )
+        self.optimizers = build_optimizers(self.network, config)
         self.step, self.minutes = 0, 0.0
         out.mkdir(parents=True, exist_ok=True)
 
@@ -86,41 +120,47 @@ class Trainer:
         """Squared error of the velocity, each crop over the root of its energy, averaged."""
         x0 = self.model.encode(batch.hr, batch.restored)
         conditions = self.model.conditions(batch.restored, batch.ref, batch.ref_valid, batch.ref_high_band, batch.scale)
-        count = x0.shape[0]
-        sigma = draw_sigmas(self.config, count, generator)
-        keep = (torch.rand(count, generator=generator) >= self.config.ref_scale_drop).float()
+        count, device = x0.shape[0], x0.device
+        sigma = draw_sigmas(self.config, count, generator).to(device)
+        keep = (torch.rand(count, generator=generator) >= self.config.ref_scale_drop).float().to(device)
         s = sigma[:, None, None, None]
-        z = s * torch.randn(x0.shape, generator=generator) + (1 - s) * x0
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.config.autocast):
+        z = s * torch.randn(x0.shape, generator=generator).to(device) + (1 - s) * x0
+        with torch.autocast(device.type, torch.bfloat16, enabled=self.config.autocast):
             estimate = self.model.denoise(z, sigma, conditions, keep).x0
         error = ((estimate.float() - x0) / s.clamp_min(_SIGMA_FLOOR)).square().mean((1, 2, 3))
         return (error / (x0.square().mean((1, 2, 3)) + _ENERGY_FLOOR).sqrt()).mean()
 
     def advance(self, batch: Batch) -> float:
-        """One step on `batch`; returns the loss."""
+        """One step on this process's `batch`; returns the loss, averaged over the processes."""
         rate = self.learning_rate()
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        generator = torch.Generator().manual_seed(self.config.seed * 1_000_003 + self.step)
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+        number = self.step * self.processes.count + self.processes.rank
+        generator = torch.Generator().manual_seed(self.config.seed * 1_000_003 + number)
         loss = self.loss(batch, generator)
-        self.optimizer.zero_grad(set_to_none=True)
+        for optimizer in self.optimizers:
+            optimizer.zero_grad(set_to_none=True)
         loss.backward()
+        self.processes.average_gradients(self.network.parameters())
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.config.gradient_clip)
-        self.optimizer.step()
+        for optimizer in self.optimizers:
+            optimizer.step()
         self.step += 1
         decay = min(self.config.ema, (1 + self.step) / (10 + self.step))
         parameters = dict(self.network.named_parameters())
         with torch.no_grad():
             for name, value in parameters.items():
                 self.average[name].lerp_(value, 1 - decay)
-        return float(loss.detach())
+        return self.processes.mean(loss)
 
     def save(self) -> None:
         """Checkpoint for resuming, and the average as a weights folder: at any moment one whole of each is there."""
         tensors = {f"network.{k}": v for k, v in self.network.state_dict().items()}
         tensors |= {f"average.{k}": v for k, v in self.average.items()}
-        for index, state in self.optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer.{index}.{k}": torch.as_tensor(v) for k, v in state.items()}
+        for number, optimizer in enumerate(self.optimizers):
+            for index, state in optimizer.state_dict()["state"].items():
+                tensors |= {f"optimizer{number}.{index}.{k}": torch.as_tensor(v) for k, v in state.items()}
         partial = self.out / "resume.partial"
         save_file(
             {k: v.contiguous() for k, v in tensors.items()},
@@ -135,14 +175,14 @@ class Trainer:
         path = self.out / "resume.safetensors"
         if not path.is_file():
             return False
-        tensors = load_file(path)
+        tensors = load_file(path, str(self.processes.device))
         with safe_open(path, "pt") as file:
             metadata = file.metadata()
         self.step, self.minutes = int(metadata["step"]), float(metadata["minutes"])
-        state: dict[str, dict[Any, Any]] = {"network": {}, "average": {}, "optimizer": {}}
+        state: dict[str, dict[Any, Any]] = defaultdict(dict)
         for name, value in tensors.items():
             part, key = name.split(".", 1)
-            if part == "optimizer":
+            if part.startswith("optimizer"):
                 index, key = key.split(".", 1)
                 state[part].setdefault(int(index), {})[key] = value
             else:
@@ -152,8 +192,8 @@ class Trainer:
         except RuntimeError as error:
             raise WeightsError(f"{path} is of another network than the configuration: {error}") from error
         self.average = state["average"]
-        optimizer = self.optimizer.state_dict()
-        self.optimizer.load_state_dict({**optimizer, "state": state["optimizer"]})
+        for number, optimizer in enumerate(self.optimizers):
+            optimizer.load_state_dict({**optimizer.state_dict(), "state": state[f"optimizer{number}"]})
         return True
 
 
@@ -170,46 +210,3 @@ def weights_config(config: TrainingConfig) -> WeightsConfig:
         licence=config.licence,
         training_data=config.training_data.strip(),
     )
-
-
-def train(config: TrainingConfig, data: Path, out: Path, resume: bool = False) -> Path:
-    """Trains on `data` (pairs/ and single/) and returns the weights folder, `out`/weights.
-
-    `resume` takes up `out`'s checkpoint where there is one. Log lines go to the logger "dsdit.training".
-    """
-    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
-    scenes = read_pairs(data, "train", ALLOWED_LICENCES) + read_singles(data, "train", ALLOWED_LICENCES)
-    dataset = CropDataset(scenes, config.data, config.seed, config.batch, config.crop_px)
-    validation = Validation.read(data)
-    trainer = Trainer(config, out)
-    if resume and trainer.load():
-        _LOG.info("resumed at step %d, minute %.1f", trainer.step, trainer.minutes)
-    started = time.monotonic() - 60 * trainer.minutes
-    paused, saved, validated, smooth = 0.0, trainer.minutes, trainer.minutes, math.nan
-    with ThreadPoolExecutor(1) as pool:
-        following = pool.submit(dataset.batch, trainer.step)
-        while trainer.progress < 1.0:
-            batch = following.result()
-            following = pool.submit(dataset.batch, trainer.step + 1)
-            loss = trainer.advance(batch)
-            smooth = loss if math.isnan(smooth) else 0.98 * smooth + 0.02 * loss
-            trainer.minutes = (time.monotonic() - started - paused) / 60
-            if trainer.step % 20 == 0:
-                _LOG.info(
-                    "step %d minute %.1f loss %.4f rate %.2e",
-                    trainer.step,
-                    trainer.minutes,
-                    smooth,
-                    trainer.learning_rate(),
-                )
-            done = trainer.progress >= 1.0
-            if done or trainer.minutes - saved >= config.checkpoint_minutes:
-                trainer.save()
-                saved = trainer.minutes
-            if done or trainer.minutes - validated >= config.validation_minutes:
-                before = time.monotonic()
-                figures = validation.measure(trainer.network.config, trainer.average)
-                _LOG.info("step %d validation %s", trainer.step, figures)
-                paused += time.monotonic() - before
-                validated = trainer.minutes
-    return out / "weights"

@@ -9,22 +9,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from dsdit.evaluation.metrics import psnr_db
+from dsdit.imagery import FREE_LICENCES, matched_pair, read_pairs
 from dsdit.model.config import DSDiTConfig
 from dsdit.model.network import DSDiT
 from dsdit.model.preconditioning import TinyModel
-from dsdit.sensor import EVALUATION_MTF, bicubic_restored, decimate, high_band, restore
-from dsdit.training.config import ALLOWED_LICENCES
-from dsdit.training.imagery import matched_pair, read_pairs
+from dsdit.sensor import EVALUATION_MTF, decimate, high_band, restore, restored_lr
 
 Array = NDArray[np.float32]
 _SIZE_PX = 128
 _SCALE = 8
-
-
-def psnr_db(sr: Array, hr: Array) -> float:
-    """Peak signal-to-noise ratio in dB of scaled pictures, whose range is 2."""
-    error = float(np.square(sr.astype(np.float64) - hr).mean())
-    return 10 * float(np.log10(4 / max(error, 1e-12)))
 
 
 @dataclass(frozen=True)
@@ -41,7 +35,7 @@ class Validation:
     @classmethod
     def read(cls, data: Path, count: int = 48) -> Validation:
         """The middle of `count` pairs, evenly out of the validation split, freely licensed ones alone."""
-        scenes = read_pairs(data, "val", ALLOWED_LICENCES)
+        scenes = read_pairs(data, "val", FREE_LICENCES)
         chosen = [scenes[i] for i in np.linspace(0, len(scenes) - 1, min(count, len(scenes))).astype(int)]
         windows = []
         for scene in chosen:
@@ -56,7 +50,7 @@ class Validation:
         network = DSDiT(config).eval()
         network.load_state_dict(tensors)
         model = TinyModel(network)
-        restored = bicubic_restored(self.lr, _SCALE, EVALUATION_MTF)
+        restored = restored_lr(self.lr, _SCALE, EVALUATION_MTF)
         detail = high_band(self.ref, _SCALE, EVALUATION_MTF)
         pictures: dict[str, Array] = {"restored": restored, "injection_half": restored + detail * np.float32(0.5)}
         valid = np.ones((len(self.hr), _SIZE_PX, _SIZE_PX), bool)

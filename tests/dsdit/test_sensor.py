@@ -7,12 +7,12 @@ from hypothesis import strategies as st
 
 from dsdit.sensor import (
     EVALUATION_MTF,
-    bicubic_restored,
     decimate,
     gaussian_sigma_px,
     high_band,
     reach_px,
     restore,
+    restored_lr,
     upsample,
 )
 
@@ -52,8 +52,7 @@ def test_restoring_brings_the_truth_of_lr_back() -> None:
     hr = upsample(rng.uniform(0, 0.4, (3, 30, 20)).astype(np.float32), 8)
     lr = decimate(hr, 8, EVALUATION_MTF)
     errors = [
-        np.abs(decimate(bicubic_restored(lr, 8, EVALUATION_MTF, k), 8, EVALUATION_MTF) - lr).mean()
-        for k in (0, 1, 3, 6)
+        np.abs(decimate(restored_lr(lr, 8, EVALUATION_MTF, k), 8, EVALUATION_MTF) - lr).mean() for k in (0, 1, 3, 6)
     ]
     assert errors[0] > errors[1] > errors[2] > errors[3]
     assert errors[2] < errors[0] / 3
@@ -75,9 +74,9 @@ def test_restoring_corrects_nothing_where_lr_is_not_valid() -> None:
 @given(st.sampled_from([4, 8, 10]), st.integers(0, 9), st.integers(0, 9), st.integers(0, 2**31))
 def test_what_lies_beyond_the_reach_changes_no_bit(scale: int, top: int, left: int, seed: int) -> None:
     lr = np.random.default_rng(seed).uniform(0, 0.5, (3, 64, 60)).astype(np.float32)
-    whole = bicubic_restored(lr, scale, EVALUATION_MTF)
+    whole = restored_lr(lr, scale, EVALUATION_MTF)
     r = reach_px(scale, EVALUATION_MTF) // scale
-    part = bicubic_restored(lr[:, top : top + 2 * r + 14, left : left + 2 * r + 9], scale, EVALUATION_MTF)
+    part = restored_lr(lr[:, top : top + 2 * r + 14, left : left + 2 * r + 9], scale, EVALUATION_MTF)
     rows, cols = slice((top + r) * scale, (top + r + 14) * scale), slice((left + r) * scale, (left + r + 9) * scale)
     inner = part[:, r * scale : (r + 14) * scale, r * scale : (r + 9) * scale]
     np.testing.assert_array_equal(whole[:, rows, cols], inner)

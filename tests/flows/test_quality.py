@@ -9,7 +9,7 @@ import pytest
 import rasterio
 
 from dsdit.radiometry import decode
-from dsdit.sensor import EVALUATION_MTF, bicubic_restored, decimate
+from dsdit.sensor import EVALUATION_MTF, decimate, restored_lr
 from dsdit.steps.quality import block_ratio, seam_ratio
 from dsdit.window import Window
 from tests.conftest import CORNER, box
@@ -33,7 +33,7 @@ def figures(ran: Ran, folder: Path) -> dict[str, float]:
     window = ran.plan.region.window
     sr, truth = decode(ran.pixels()), truth_on(folder, window)
     seen = np.isfinite(sr).all(0)
-    smooth = bicubic_restored(decimate(truth, 8, EVALUATION_MTF), 8, EVALUATION_MTF)
+    smooth = restored_lr(decimate(truth, 8, EVALUATION_MTF), 8, EVALUATION_MTF)
     masked = {name: np.where(seen, p, np.nan) for name, p in (("sr", sr), ("truth", truth), ("smooth", smooth))}
     return {
         "psnr": psnr(sr, truth, seen),

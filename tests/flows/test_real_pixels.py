@@ -21,7 +21,7 @@ from rasterio.warp import transform
 from dsdit.grid import Grid
 from dsdit.mosaic_group import mosaic_window
 from dsdit.radiometry import decode
-from dsdit.sensor import EVALUATION_MTF, bicubic_restored, decimate
+from dsdit.sensor import EVALUATION_MTF, decimate, restored_lr
 from dsdit.steps.publish import publish
 from dsdit.steps.quality import block_ratio, seam_ratio
 from dsdit.window import Window
@@ -180,7 +180,7 @@ def test_dakota_is_better_than_interpolation_and_true_to_lr(dakota: tuple[Ran, n
     place = ran.plan.region.window
     sr = decode(ran.pixels())
     cut = (slice(None), *place.within(window))
-    smooth = bicubic_restored(decimate(truth, 8, EVALUATION_MTF), 8, EVALUATION_MTF)[cut]
+    smooth = restored_lr(decimate(truth, 8, EVALUATION_MTF), 8, EVALUATION_MTF)[cut]
 
     def psnr(picture: np.ndarray) -> float:
         return -10 * float(np.log10(np.mean(((picture - truth[cut]) / 0.4) ** 2)))

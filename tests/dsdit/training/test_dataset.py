@@ -6,18 +6,18 @@ import numpy as np
 import pytest
 
 from dsdit.errors import RequestError
+from dsdit.imagery import FREE_LICENCES, low_band, match_gain_offset, matched_pair, read_pairs, read_singles
 from dsdit.sensor import EVALUATION_MTF, decimate
 from dsdit.training import degrade
-from dsdit.training.config import ALLOWED_LICENCES, DataConfig
+from dsdit.training.config import DataConfig
 from dsdit.training.dataset import CropDataset
-from dsdit.training.imagery import low_band, match_gain_offset, matched_pair, read_pairs, read_singles
 
 MIX = {"naipca": 0.6, "single": 0.4}
 
 
 @pytest.fixture(scope="module")
 def scenes(data):
-    return read_pairs(data, "train", ALLOWED_LICENCES) + read_singles(data, "train", ALLOWED_LICENCES)
+    return read_pairs(data, "train", FREE_LICENCES) + read_singles(data, "train", FREE_LICENCES)
 
 
 def test_research_images_and_other_splits_are_left_out(data, scenes):
@@ -63,7 +63,7 @@ def test_gain_and_offset_are_found():
 
 
 def test_matched_pair_shares_the_low_band(data):
-    scene = read_pairs(data, "val", ALLOWED_LICENCES)[0]
+    scene = read_pairs(data, "val", FREE_LICENCES)[0]
     hr, ref = matched_pair(scene, 8)
     assert np.allclose(low_band(hr).mean((1, 2)), low_band(ref).mean((1, 2)), atol=1e-3)
     assert np.abs(low_band(hr) - low_band(ref)).mean() < 0.02

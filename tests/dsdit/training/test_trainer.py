@@ -7,10 +7,10 @@ import torch
 import yaml
 
 from dsdit.errors import RequestError
+from dsdit.imagery import read_pairs
 from dsdit.model import load_weights
 from dsdit.training import TrainingConfig, read_training_config, train
 from dsdit.training.dataset import CropDataset
-from dsdit.training.imagery import read_pairs
 from dsdit.training.trainer import Trainer, draw_sigmas
 
 SETTINGS = {

@@ -1,4 +1,4 @@
-"""The images that training and evaluation read: two folders of JPEGs, each with a `manifest.csv`.
+"""The images that training and evaluation read: pairs of dates, and single images, listed in a `manifest.csv`.
 
 Memory holds them as 8-bit values; 480 pairs of 256 px are 200 MB as float32 and 50 MB so. No place is in both splits.
 """
@@ -9,6 +9,7 @@ import csv
 import math
 from collections.abc import Collection
 from dataclasses import dataclass
+from glob import escape
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,10 @@ from PIL import Image
 
 from dsdit.errors import RequestError
 
+FREE_LICENCES = ("clear", "clear pixels, NC-SA packaging")
+"""Licence classes of the manifest that shipped weights may be trained on."""
+SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
+"""Endings of image files that are read."""
 LOW_BAND_PX = 8
 """Side of the blocks whose means stand for a picture's low band."""
 
@@ -38,37 +43,69 @@ class Scene:
 
 
 def _read_image(path: Path) -> NDArray[np.uint8]:
-    with Image.open(path) as image:
-        return np.ascontiguousarray(np.asarray(image.convert("RGB")).transpose(2, 0, 1))
+    try:
+        with Image.open(path) as image:
+            return np.ascontiguousarray(np.asarray(image.convert("RGB")).transpose(2, 0, 1))
+    except (OSError, ValueError) as error:
+        raise RequestError(f"{path} cannot be read as an image: {error}") from error
 
 
 def _rows(folder: Path, split: str, licences: Collection[str] | None) -> list[dict[str, str]]:
     path = folder / "manifest.csv"
-    if not path.is_file():
-        raise RequestError(f"{path} is missing: --data is the folder that holds pairs/ and single/")
     with path.open(newline="", encoding="utf-8") as file:
-        rows = [row for row in csv.DictReader(file) if row["split"] == split]
-    return [row for row in rows if licences is None or row["licence_class"] in licences]
+        reader = csv.DictReader(file)
+        missing = sorted({"split", "id"} - set(reader.fieldnames or ()))
+        if missing:
+            raise RequestError(f"{path} has no column {missing}")
+        rows = [row for row in reader if row["split"] == split]
+    return [row for row in rows if licences is None or row.get("licence_class") in licences]
+
+
+def _find(folder: Path, stem: str) -> Path:
+    found = sorted(p for p in folder.glob(f"{escape(stem)}.*") if p.suffix.lower() in SUFFIXES)
+    if len(found) != 1:
+        names = [p.name for p in found] or "nothing"
+        raise RequestError(f"{folder} must hold one image {stem} with an ending of {list(SUFFIXES)}, and holds {names}")
+    return found[0]
+
+
+def _listed(folder: Path, split: str, licences: Collection[str] | None) -> list[dict[str, str]]:
+    """Pairs by the manifest, or, without one, all that lie in the folder."""
+    if not folder.is_dir():
+        raise RequestError(f"{folder} does not exist: give the folder that holds pairs/ (and, to train, single/)")
+    if (folder / "manifest.csv").is_file():
+        return _rows(folder, split, licences)
+    return [
+        {"id": path.stem.removeprefix("B_"), "licence_class": ""}
+        for path in sorted(folder.glob("B_*"))
+        if path.suffix.lower() in SUFFIXES
+    ]
 
 
 def read_pairs(data: Path, split: str, licences: Collection[str] | None = None) -> list[Scene]:
-    """Scenes of `data`/pairs in `split`, of the licence classes given (None: all)."""
+    """Scenes of `data`/pairs: A_<id>.* older and B_<id>.* newer, png, jpg or tif of 8 bits.
+
+    A manifest.csv with columns `split` and `id` (and `a`, `b`, `licence_class`) chooses `split` and the licence
+    classes given (None: all); without one every pair is read. Raises RequestError.
+    """
     folder = data / "pairs"
-    return [
-        Scene(
-            row["id"],
-            row["id"].split("-")[0],
-            row["licence_class"],
-            _read_image(folder / Path(row["b"]).name),
-            _read_image(folder / Path(row["a"]).name),
+    scenes = []
+    for row in _listed(folder, split, licences):
+        older, newer = (
+            _read_image(folder / Path(row[key]).name if row.get(key) else _find(folder, f"{key.upper()}_{row['id']}"))
+            for key in ("a", "b")
         )
-        for row in _rows(folder, split, licences)
-    ]
+        if older.shape != newer.shape:
+            raise RequestError(f"pair {row['id']}: A is {older.shape[1:]} px and B {newer.shape[1:]} px (y, x)")
+        scenes.append(Scene(row["id"], row["id"].split("-")[0], row.get("licence_class") or "", newer, older))
+    return scenes
 
 
 def read_singles(data: Path, split: str, licences: Collection[str] | None = None) -> list[Scene]:
     """Scenes of `data`/single in `split`, of the licence classes given (None: all)."""
     folder = data / "single"
+    if not (folder / "manifest.csv").is_file():
+        raise RequestError(f"{folder / 'manifest.csv'} is missing: --data is the folder that holds pairs/ and single/")
     return [
         Scene(row["id"], "single", row["licence_class"], _read_image(folder / Path(row["file"]).name), None)
         for row in _rows(folder, split, licences)

@@ -1,0 +1,69 @@
+"""A training run from its data to its weights folder: batches ahead of time, checkpoints, validation, an end."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import torch
+
+from dsdit.imagery import FREE_LICENCES, read_pairs, read_singles
+from dsdit.training.config import TrainingConfig
+from dsdit.training.dataset import CropDataset
+from dsdit.training.processes import join_processes
+from dsdit.training.trainer import Trainer
+from dsdit.training.validation import Validation
+
+_LOG = logging.getLogger("dsdit.training")
+
+
+def train(config: TrainingConfig, data: Path, out: Path, resume: bool = False) -> Path:
+    """Trains on `data` (pairs/ and single/) and returns the weights folder, `out`/weights.
+
+    `resume` takes up `out`'s checkpoint where there is one. Under torchrun each process takes its share of the batch.
+    Log lines go to the logger "dsdit.training".
+    """
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+    scenes = read_pairs(data, "train", FREE_LICENCES) + read_singles(data, "train", FREE_LICENCES)
+    validation = Validation.read(data)
+    processes = join_processes()
+    share = max(1, config.batch // processes.count)
+    dataset = CropDataset(scenes, config.data, config.seed, share, config.crop_px)
+    trainer = Trainer(config, out, processes)
+    if resume and trainer.load() and processes.leads:
+        _LOG.info("resumed at step %d, minute %.1f", trainer.step, trainer.minutes)
+    started = time.monotonic() - 60 * trainer.minutes
+    paused, saved, validated, smooth = 0.0, trainer.minutes, trainer.minutes, math.nan
+
+    def number(step: int) -> int:
+        return step * processes.count + processes.rank
+
+    with ThreadPoolExecutor(1) as pool:
+        following = pool.submit(dataset.batch, number(trainer.step))
+        while trainer.progress < 1.0:
+            batch = following.result()
+            following = pool.submit(dataset.batch, number(trainer.step + 1))
+            loss = trainer.advance(batch)
+            smooth = loss if math.isnan(smooth) else 0.98 * smooth + 0.02 * loss
+            trainer.minutes = processes.agree((time.monotonic() - started - paused) / 60)
+            if not processes.leads:
+                continue
+            if trainer.step % 20 == 0:
+                text = "step %d minute %.1f loss %.4f rate %.2e"
+                _LOG.info(text, trainer.step, trainer.minutes, smooth, trainer.learning_rate())
+            done = trainer.progress >= 1.0
+            if done or trainer.minutes - saved >= config.checkpoint_minutes:
+                trainer.save()
+                saved = trainer.minutes
+            if done or trainer.minutes - validated >= config.validation_minutes:
+                before = time.monotonic()
+                figures = validation.measure(trainer.network.config, trainer.average)
+                _LOG.info("step %d validation %s", trainer.step, figures)
+                paused += time.monotonic() - before
+                validated = trainer.minutes
+    processes.leave()
+    return out / "weights"
