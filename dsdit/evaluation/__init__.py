@@ -30,6 +30,7 @@ import torch
 
 from dsdit.errors import RequestError
 from dsdit.evaluation.case import Case, make_case, make_cases
+from dsdit.evaluation.influence import Influence
 from dsdit.evaluation.metrics import Array, Truth
 from dsdit.evaluation.rows import make_rows
 from dsdit.evaluation.sheet import write_sheet
@@ -63,13 +64,13 @@ def evaluate(
     pictures: Path | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, object]:
-    """Measures `weights` on `data`/pairs and returns {"weights", "digest", "split", "scale", "rows"}.
+    """Measures `weights` on `data`/pairs: {"weights", "digest", "split", "scale", "rows", "reference_weight"}.
 
     `rows` is {row: {part: {psnr, ssim, .., pairs}}} with the metrics of `metrics.METRICS`, and for rows of the model
-    `lr_error_before`, before restoring; parts are all, agreeing, disagreeing, changed, unchanged, and the same of
-    images under the licences that shipped weights may be trained on: free_all and so on. `licences`, `rows` and
-    `limit` narrow what is measured; `pictures` is a folder for one contact sheet a pair; `progress` is told
-    (done, total). Raises RequestError where there is no pair to measure.
+    `lr_error_before`, before restoring; `reference_weight` holds AUCs (`influence`). Parts are all, agreeing,
+    disagreeing, changed, unchanged, and the same of images under the licences that shipped weights may be trained on:
+    free_all and so on. `licences`, `rows` and `limit` narrow what is measured; `pictures` is a folder for one contact
+    sheet a pair; `progress` is told (done, total). Raises RequestError where there is no pair to measure.
     """
     torch.set_num_threads(1)
     loaded = load_weights(weights)
@@ -78,6 +79,7 @@ def evaluate(
         raise RequestError(f"{data}/pairs has no pair of split {split!r}: give --split, or another folder")
     figures: dict[str, dict[str, list[Figures]]] = defaultdict(lambda: defaultdict(list))
     previous = make_case(scenes[-1], scale)
+    influence = Influence()
     for done, case in enumerate(make_cases(scenes, scale)):
         truth = Truth(case.hr, case.lr, case.restored, scale, loaded.config.curve_maximum)
         shown: dict[str, Array] = {}
@@ -94,6 +96,8 @@ def evaluate(
                     figures[name][f"free_{part}"].append(found)
         if pictures is not None:
             write_sheet(pictures / f"{case.scene.id}.png", case, shown)
+        if rows is None or "reference_weight" in rows:
+            influence.add(loaded, case)
         previous = case
         if progress is not None:
             progress(done + 1, len(scenes))
@@ -104,4 +108,5 @@ def evaluate(
         "split": split,
         "scale": scale,
         "rows": means,
+        "reference_weight": influence.auc(),
     }

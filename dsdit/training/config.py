@@ -66,6 +66,8 @@ class TrainingConfig(_Frozen):
     time_shift: float = Field(3.0, gt=0)
     ref_scale_drop: float = Field(0.1, ge=0, le=1)
     """Share of samples with ref_scale 0, which the weak pass of guidance needs."""
+    block_penalty: float = Field(0.0, ge=0)
+    """Weight of (blocks / the truth's blocks - 1)^2 in the loss; the smallest error alone shows LR's lattice."""
     gradient_clip: float = Field(1.0, gt=0)
     ema: float = Field(0.999, ge=0, lt=1)
     autocast: bool = True

@@ -87,6 +87,17 @@ def build_start(config: TrainingConfig) -> DSDiT:
     return network
 
 
+def block_ratio(pictures: Tensor, scale: int) -> Tensor:
+    """Mean |difference| across borders of LR pixels over that inside them, of (B, 3, H, W) that begin on a border."""
+    on, off = [], []
+    for axis in (-2, -1):
+        steps = pictures.diff(dim=axis).abs().mean(tuple(k - 4 for k in range(4) if k - 4 != axis))
+        border = torch.arange(1, len(steps) + 1, device=steps.device) % scale == 0
+        on.append(steps[border])
+        off.append(steps[~border])
+    return torch.cat(on).mean() / torch.cat(off).mean()
+
+
 class Trainer:
     """State of one run: network, average, optimiser, step and minutes."""
 
@@ -128,7 +139,14 @@ class Trainer:
         with torch.autocast(device.type, torch.bfloat16, enabled=self.config.autocast):
             estimate = self.model.denoise(z, sigma, conditions, keep).x0
         error = ((estimate.float() - x0) / s.clamp_min(_SIGMA_FLOOR)).square().mean((1, 2, 3))
-        return (error / (x0.square().mean((1, 2, 3)) + _ENERGY_FLOOR).sqrt()).mean()
+        loss = (error / (x0.square().mean((1, 2, 3)) + _ENERGY_FLOOR).sqrt()).mean()
+        drawn = sigma == 1
+        if self.config.block_penalty and drawn.any():
+            hr, restored = (torch.as_tensor(p, device=device)[drawn] for p in (batch.hr, batch.restored))
+            picture = self.model.decode(estimate.float()[drawn], restored)
+            excess = block_ratio(picture, batch.scale) / block_ratio(hr, batch.scale) - 1
+            loss = loss + self.config.block_penalty * excess.square()
+        return loss
 
     def advance(self, batch: Batch) -> float:
         """One step on this process's `batch`; returns the loss, averaged over the processes."""

@@ -7,6 +7,7 @@ from PIL import Image
 from dsdit.errors import RequestError
 from dsdit.evaluation import evaluate
 from dsdit.evaluation.case import changed_blocks, make_case
+from dsdit.evaluation.influence import Influence
 from dsdit.evaluation.metrics import METRICS, above_nyquist, band, correctness, correlation, psnr_db, spectral_angle
 from dsdit.evaluation.rows import local_gain, oracle_gain
 from dsdit.imagery import Scene
@@ -90,6 +91,17 @@ def test_gains_of_the_injection():
     assert gain.min() >= 0 and gain.max() <= 1
 
 
+def test_auc_counts_pairs_of_blocks():
+    """Three unchanged blocks over two changed ones: 5 of 6 pairs are in order."""
+    influence = Influence()
+    influence.values["plw", "good"] += [0.9, 0.5]
+    influence.values["plw", "misregistration"] += [0.4]
+    influence.values["plw", "change"] += [0.1, 0.45]
+    found = influence.auc()["plw"]
+    assert found["change"] == pytest.approx(5 / 6, abs=1e-4) and found["misregistration"] == 1
+    assert found["good_blocks"] == 2
+
+
 def write_pair(folder, hr, ref, name="x-0", suffix="png", manifest=False):
     pairs = folder / "pairs"
     pairs.mkdir(exist_ok=True)
@@ -117,6 +129,8 @@ def test_rows_and_parts_have_every_figure(tmp_path, manifest):
     assert rows["injection_oracle"]["all"]["psnr"] >= max(
         rows[r]["all"]["psnr"] for r in FREE_ROWS[2:5] if r != "injection_gain"
     )
+    weight = made["reference_weight"]["plw"]
+    assert weight["change_blocks"] + weight["good_blocks"] + weight["misregistration_blocks"] == 4
     with Image.open(tmp_path / "sheets" / "x-0.png") as sheet:
         assert sheet.width >= 4 * 136
 

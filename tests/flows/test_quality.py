@@ -48,7 +48,7 @@ def figures(ran: Ran, folder: Path) -> dict[str, float]:
 
 
 def test_a_small_region_is_better_than_interpolation(catalog: Path, tmp_path: Path) -> None:
-    one = {"steps": 1, "batch": 8}
+    one = {"batch": 8}
     record = sample_record(catalog, Path("dsdit-tiny"), tmp_path, box(0, 480, 640, 0), sampling=one)
     got = figures(run_here(record), catalog)
     print({k: round(v, 4) for k, v in got.items()})
@@ -62,7 +62,7 @@ def test_the_sample_region_has_no_seams(tmp_path: Path) -> None:
     from catalogs.sample_region import make_sample_region
 
     make_sample_region(tmp_path / "sample")
-    one = {"steps": 1, "batch": 8}
+    one = {"batch": 8}
     assert box(0, 2000, 2000, 0)[3] == CORNER[1]
     record = sample_record(
         tmp_path / "sample", Path("dsdit-tiny"), tmp_path / "out", box(0, 2000, 2000, 0), sampling=one

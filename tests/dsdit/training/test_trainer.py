@@ -1,17 +1,24 @@
 """The loop: settings are checked, a resumed run equals an unbroken one, and what it writes can be loaded."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
+from safetensors.torch import load_file
 
-from dsdit.errors import RequestError
-from dsdit.imagery import read_pairs
+from dsdit.errors import RequestError, WeightsError
+from dsdit.imagery import FREE_LICENCES, read_pairs, read_singles
 from dsdit.model import load_weights
+from dsdit.steps import quality
 from dsdit.training import TrainingConfig, read_training_config, train
 from dsdit.training.dataset import CropDataset
-from dsdit.training.trainer import Trainer, draw_sigmas
+from dsdit.training.trainer import Trainer, block_ratio, draw_sigmas
+from dsdit.window import Window
 
 SETTINGS = {
     "network": {"depth": 1, "hidden_size": 32, "num_heads": 1, "pos_embed_max_size": 20},
@@ -63,6 +70,63 @@ def test_a_resumed_run_equals_an_unbroken_one(data, tmp_path):
     one, other = load_weights(whole), load_weights(parts)
     assert one.digest == other.digest
     assert one.config.tile_px == 128 and one.config.sensor.scales == (8,)
+
+
+def test_two_processes_are_one_of_twice_the_batch(data, tmp_path):
+    """Each draws its own batch, and both step along the mean of the two gradients."""
+    config = TrainingConfig(**{**SETTINGS, "steps": 2})
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump({**SETTINGS, "steps": 2}))
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command += ["-m", "dsdit.training", str(tmp_path / "c.yaml"), "--data", str(data), "--out", str(tmp_path / "two")]
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=300, env={**os.environ, "OMP_NUM_THREADS": "1"}
+    )
+    assert done.returncode == 0, done.stderr
+    dataset = CropDataset(
+        read_pairs(data, "train", FREE_LICENCES) + read_singles(data, "train", FREE_LICENCES), config.data, 0, 1
+    )
+    one = Trainer(config, tmp_path / "one")
+    for step in range(2):
+        one.optimizers[0].param_groups[0]["lr"] = one.learning_rate()
+        losses = [
+            one.loss(dataset.batch(number), torch.Generator().manual_seed(number))
+            for number in (2 * step, 2 * step + 1)
+        ]
+        one.optimizers[0].zero_grad()
+        ((losses[0] + losses[1]) / 2).backward()
+        torch.nn.utils.clip_grad_norm_(one.network.parameters(), config.gradient_clip)
+        one.optimizers[0].step()
+        one.step += 1
+    two = load_file(tmp_path / "two" / "resume.safetensors")
+    for name, value in one.network.state_dict().items():
+        assert torch.allclose(value, two[f"network.{name}"], atol=2e-6), name
+
+
+def test_blocks_in_training_are_those_of_the_mosaic():
+    rng = np.random.default_rng(0)
+    pictures = rng.normal(0, 1, (1, 3, 64, 96)).astype(np.float32)
+    expected = quality.block_ratio(pictures[0], Window(0, 0, 64, 96), 8)
+    assert float(block_ratio(torch.from_numpy(pictures), 8)) == pytest.approx(expected, rel=1e-5)
+
+
+def test_muon_turns_the_matrices_of_the_blocks(data, tmp_path):
+    config = TrainingConfig(**{**SETTINGS, "steps": 3}, optimizer="muon")
+    whole = train(config, data, tmp_path / "whole")
+    parts = Trainer(config, tmp_path / "parts")
+    dataset = CropDataset(read_pairs(data, "train", ["clear"]), config.data, config.seed, config.batch)
+    parts.advance(dataset.batch(0))
+    parts.save()
+    assert load_weights(train(config, data, tmp_path / "parts", resume=True)).digest == load_weights(whole).digest
+
+
+def test_a_run_begins_from_the_weights_it_names(data, tmp_path):
+    first = train(TrainingConfig(**SETTINGS), data, tmp_path / "first")
+    second = Trainer(TrainingConfig(**SETTINGS, start=str(first)), tmp_path / "second")
+    stored = load_weights(first).model.network.state_dict()
+    assert all(torch.equal(v, stored[k]) for k, v in second.network.state_dict().items())
+    other = {**SETTINGS, "network": {**SETTINGS["network"], "depth": 2}, "start": str(first)}
+    with pytest.raises(WeightsError, match=r"joint_blocks\.1"):
+        Trainer(TrainingConfig(**other), tmp_path / "third")
 
 
 def test_training_lowers_the_loss_on_one_batch(data, tmp_path):
