@@ -90,7 +90,7 @@ class TileSampler:
             def strength(z: Tensor, sigma: float, ref_scale: float) -> Tensor:
                 denoised = model.denoise(z, sigma, conditions, ref_scale)
                 self.calls += 1
-                if ref_scale == 1.0:
+                if ref_scale == 1.0 or settings.guidance_scale == 0:
                     shares.append(denoised.weighting)
                 return (z - denoised.x0) / sigma
 

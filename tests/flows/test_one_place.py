@@ -172,7 +172,16 @@ def test_two_seeds_differ(equator: Path, weights: Path, south: tuple[Ran, list[i
     assert (south[0].pixels() != other.pixels()).any(0).mean() > 0.9
 
 
-@pytest.mark.parametrize("settings", [{"guidance_scale": 1.5}, {"solver": "heun"}, {"steps": 1}], ids=str)
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"guidance_scale": 1.5},
+        {"guidance_scale": 1.5, "guidance_interval": (0.0, 0.8), "start_sigma": 0.9},
+        {"solver": "heun"},
+        {"steps": 1},
+    ],
+    ids=str,
+)
 def test_calls_are_planned_for_every_sampler(around_zero: Ran, settings: dict[str, Any]) -> None:
     plan = replace(around_zero.plan, sampler=replace(around_zero.plan.sampler, **settings))
     calls = check_batches_have_one_size(replace(around_zero, plan=plan))

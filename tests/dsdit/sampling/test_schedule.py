@@ -29,3 +29,19 @@ def test_impossible_schedules_are_refused(schedule):
         schedule(0)
     with pytest.raises(ValueError, match="shift"):
         schedule(3, shift=0.0)
+
+
+@pytest.mark.parametrize("start", [0.2, 0.5, 0.9, 1.0])
+@pytest.mark.parametrize("steps", [1, 4])
+def test_a_truncated_start_begins_where_it_says(start, steps):
+    sigmas = spaced_sigmas(steps, start=start)
+    assert float(sigmas[0]) == pytest.approx(start) and sigmas[-1] == 0
+    assert torch.all(sigmas[1:] < sigmas[:-1])
+    u = sigmas.double() / (3 - 2 * sigmas.double())
+    assert torch.allclose(u.diff(), u.diff()[:1].expand(steps), atol=1e-6)
+
+
+@pytest.mark.parametrize("start", [0.0, 1.1, -0.5])
+def test_impossible_starts_are_refused(start):
+    with pytest.raises(ValueError, match="start"):
+        spaced_sigmas(2, start=start)
