@@ -31,6 +31,9 @@ class SamplerSettings:
     solver: str = "euler"
     guidance_scale: float = 1.0
     """Autoguidance weight; 1 takes one network call a step, others two."""
+    guidance_from: str = "ref_scale"
+    """What autoguidance leads away from: "ref_scale" is the published pass with ref_scale 0, in which patch-level
+    weighting still hears the reference; "no_reference" is the tile as if none had been found."""
     guidance_interval: tuple[float, float] = (0.0, 1.0)
     """Noise levels at which autoguidance acts."""
     start_sigma: float = 1.0

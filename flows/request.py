@@ -92,6 +92,8 @@ class Sampling(_Frozen):
     steps: Annotated[int, Field(ge=1, le=1000)] | None = None
     solver: Literal["euler", "heun", "dpmpp_2m"] | None = None
     guidance_scale: Annotated[float, Field(ge=0, le=10)] | None = None
+    guidance_from: Literal["ref_scale", "no_reference"] | None = None
+    """What guidance leads away from: the pass with ref_scale 0, or the tile as if it had no reference."""
     guidance_interval: tuple[Annotated[float, Field(ge=0, le=1)], Annotated[float, Field(ge=0, le=1)]] | None = None
     """Noise levels (low, high) at which guidance acts."""
     start_sigma: Annotated[float, Field(gt=0, le=1)] | None = None

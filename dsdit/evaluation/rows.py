@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import torch
@@ -14,7 +14,8 @@ from dsdit.blend import blend, feather
 from dsdit.evaluation.case import Case
 from dsdit.evaluation.metrics import band
 from dsdit.model.weights import SamplerDefaults, Weights
-from dsdit.sampling.guidance import guided
+from dsdit.plan import SamplerSettings
+from dsdit.sampling.sampler import tile_velocity
 from dsdit.sampling.schedule import spaced_sigmas
 from dsdit.sampling.solver import sample
 from dsdit.sensor import EVALUATION_MTF, recover, upsample
@@ -72,18 +73,15 @@ def super_resolve(
     pictures = np.pad(np.stack([case.restored, ref, detail]), ((0, 0), (0, 0), (0, tile), (0, tile)), mode="edge")
     tiles: list[tuple[Window, Array]] = []
     generator = torch.Generator().manual_seed(0)
-    sigmas = spaced_sigmas(settings.steps)
+    sigmas = spaced_sigmas(settings.steps, start=settings.start_sigma)
     for first in range(0, len(places), BATCH):
         some = places[first : first + BATCH]
         cuts = np.stack([pictures[..., p.row0 : p.row1, p.col0 : p.col1] for p in some], axis=1)
         valid = np.full((len(some), tile, tile), reference is not None)
         with torch.inference_mode():
             given = model.conditions(cuts[0], cuts[1], valid, cuts[2], scale)
-            noise = torch.randn(len(some), *model.latent_shape(tile, tile), generator=generator)
-            velocity = guided(
-                lambda z, s, ref_scale, given=given: model.velocity(z, s, given, ref_scale),  # type: ignore[misc]
-                settings.guidance_scale,
-            )
+            noise = torch.randn(len(some), *model.latent_shape(tile, tile), generator=generator) * settings.start_sigma
+            velocity = tile_velocity(model, given, SamplerSettings(**asdict(settings)))
             latent = sample(velocity, noise.to(model.device, model.dtype), sigmas, settings.solver)
             decoded = model.decode(latent, cuts[0]).float().cpu().numpy()
         tiles.extend(zip(some, decoded, strict=True))

@@ -52,6 +52,8 @@ class SamplerDefaults:
     """Steps; one from pure noise is the posterior mean."""
     guidance_scale: float = 1.0
     """1.0 is one network pass a step."""
+    guidance_from: str = "ref_scale"
+    """What guidance leads away from; see `plan.SamplerSettings`."""
     start_sigma: float = 1.0
     """Noise level at which sampling starts."""
 

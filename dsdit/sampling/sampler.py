@@ -6,6 +6,7 @@ lattice of latent pixels, so that two tiles see the same noise in their overlap.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -15,13 +16,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dsdit.errors import RequestError
+from dsdit.model.preconditioning import Conditions, Denoised, TinyModel
 from dsdit.model.weights import Weights, load_weights
 from dsdit.plan import ModelChoice, SamplerSettings
 from dsdit.radiometry import Curve
 from dsdit.sampling.guidance import guided
 from dsdit.sampling.noise import noise_window
 from dsdit.sampling.schedule import spaced_sigmas
-from dsdit.sampling.solver import sample
+from dsdit.sampling.solver import Velocity, sample
 from dsdit.window import Window
 
 Array = NDArray[np.float32]
@@ -61,6 +63,25 @@ class TileBatch:
     """HR pixels per LR pixel."""
 
 
+def tile_velocity(
+    model: TinyModel,
+    conditions: Conditions,
+    settings: SamplerSettings,
+    listen: Callable[[Denoised, bool], None] | None = None,
+) -> Velocity:
+    """The velocity of a batch under its settings; `listen` is told of every pass, and whether it is a strong one."""
+    without = conditions.without_reference() if settings.guidance_from == "no_reference" else conditions
+
+    def strength(z: Tensor, sigma: float, ref_scale: float) -> Tensor:
+        strong = ref_scale == 1.0
+        denoised = model.denoise(z, sigma, conditions if strong else without, ref_scale)
+        if listen is not None:
+            listen(denoised, strong)
+        return (z - denoised.x0) / sigma
+
+    return guided(strength, settings.guidance_scale, interval=settings.guidance_interval)
+
+
 class TileSampler:
     """Weights and settings, ready to be called."""
 
@@ -87,14 +108,12 @@ class TileSampler:
         with torch.inference_mode():
             conditions = model.conditions(batch.restored, batch.ref, batch.ref_valid, batch.ref_high, batch.scale)
 
-            def strength(z: Tensor, sigma: float, ref_scale: float) -> Tensor:
-                denoised = model.denoise(z, sigma, conditions, ref_scale)
+            def listen(denoised: Denoised, strong: bool) -> None:
                 self.calls += 1
-                if ref_scale == 1.0 or settings.guidance_scale == 0:
+                if strong or settings.guidance_scale == 0:
                     shares.append(denoised.weighting)
-                return (z - denoised.x0) / sigma
 
-            velocity = guided(strength, settings.guidance_scale, interval=settings.guidance_interval)
+            velocity = tile_velocity(model, conditions, settings, listen)
             noise = torch.from_numpy(batch.noise).to(model.device, model.dtype) * settings.start_sigma
             latent = sample(velocity, noise, self.sigmas, solver=settings.solver)
             pictures = model.decode(latent, batch.restored).float().cpu().numpy()
