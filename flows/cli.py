@@ -193,9 +193,12 @@ def train(
     with _plain_errors():
         from dsdit.training import read_training_config
         from dsdit.training import train as run_training
+        from flows.reporting import step_progress
 
         logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[RichHandler(show_path=False)])
-        typer.echo(run_training(read_training_config(config, minutes), data, out, resume))
+        with step_progress() as show:
+            weights = run_training(read_training_config(config, minutes), data, out, resume, show)
+        typer.echo(weights)
 
 
 @app.command()

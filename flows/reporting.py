@@ -81,6 +81,14 @@ def pair_progress() -> Iterator[Callable[[int, int], None]]:
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
+@contextmanager
+def step_progress() -> Iterator[Callable[[float, str], None]]:
+    """A bar on the terminal, told (share done, a line about it)."""
+    with Progress(console=Console(stderr=True)) as bar:
+        task = bar.add_task("training", total=1.0)
+        yield lambda share, line: bar.update(task, completed=share, description=line)
+
+
 def print_evaluation(figures: dict[str, Any], console: Console) -> None:
     """A table a part: rows of the evaluation against their metrics."""
     rows: dict[str, dict[str, dict[str, float]]] = figures["rows"]

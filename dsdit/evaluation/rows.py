@@ -3,28 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from dsdit.blend import blend, feather
 from dsdit.evaluation.case import Case
 from dsdit.evaluation.metrics import band
 from dsdit.model.weights import SamplerDefaults, Weights
-from dsdit.plan import SamplerSettings
-from dsdit.sampling.sampler import tile_velocity
-from dsdit.sampling.schedule import spaced_sigmas
-from dsdit.sampling.solver import sample
+from dsdit.sampling.picture import super_resolve
 from dsdit.sensor import EVALUATION_MTF, recover, upsample
-from dsdit.tiling import default_tile
-from dsdit.window import Window
 
 Array = NDArray[np.float32]
-BATCH = 8
-"""Tiles a network pass."""
 _GAIN_SIGMA_LR = 3.0
 
 
@@ -49,62 +40,20 @@ def oracle_gain(case: Case) -> np.float32:
     return np.float32(float((missing.astype(np.float64) * case.detail).sum()) / max(energy, 1e-12))
 
 
-def super_resolve(
-    weights: Weights,
-    case: Case,
-    settings: SamplerDefaults | None = None,
-    reference: tuple[Array, Array] | None = None,
-) -> Array:
-    """The network's picture (3, H, W) scaled, in the tiles and with the blending of a mosaic, not yet restored.
-
-    `settings` are the weights' own by default. `reference` is a matched reference and its high band; None runs
-    without one. Noise is drawn from seed 0.
-    """
-    settings = settings or weights.config.sampler
-    model, scale = weights.model, case.scale
-    tile, overlap = default_tile(model.token_px, scale)
-    height, width = case.hr.shape[1:]
-    places = [
-        Window(row, col, row + tile, col + tile)
-        for row in range(0, max(height - overlap, 1), tile - overlap)
-        for col in range(0, max(width - overlap, 1), tile - overlap)
-    ]
-    ref, detail = reference or (case.restored, np.zeros_like(case.restored))
-    pictures = np.pad(np.stack([case.restored, ref, detail]), ((0, 0), (0, 0), (0, tile), (0, tile)), mode="edge")
-    tiles: list[tuple[Window, Array]] = []
-    generator = torch.Generator().manual_seed(0)
-    sigmas = spaced_sigmas(settings.steps, start=settings.start_sigma)
-    for first in range(0, len(places), BATCH):
-        some = places[first : first + BATCH]
-        cuts = np.stack([pictures[..., p.row0 : p.row1, p.col0 : p.col1] for p in some], axis=1)
-        valid = np.full((len(some), tile, tile), reference is not None)
-        with torch.inference_mode():
-            given = model.conditions(cuts[0], cuts[1], valid, cuts[2], scale)
-            noise = torch.randn(len(some), *model.latent_shape(tile, tile), generator=generator) * settings.start_sigma
-            velocity = tile_velocity(model, given, SamplerSettings(**asdict(settings)))
-            latent = sample(velocity, noise.to(model.device, model.dtype), sigmas, settings.solver)
-            decoded = model.decode(latent, cuts[0]).float().cpu().numpy()
-        tiles.extend(zip(some, decoded, strict=True))
-    picture, _ = blend(Window(0, 0, height, width), tiles, feather(tile, overlap), 3)
-    return picture
-
-
-def _elsewhere(case: Case, other: Case) -> tuple[Array, Array]:
-    """The reference of another place and its high band on this place, as large as both are."""
+def _elsewhere(case: Case, other: Case) -> Array:
+    """The reference of another place on this place, as large as both are."""
     h, w = (min(a, b) for a, b in zip(case.hr.shape[1:], other.hr.shape[1:], strict=True))
-    wrong = case.restored.copy(), np.zeros_like(case.detail)
-    for own, strange in zip(wrong, (other.ref, other.detail), strict=True):
-        own[:, :h, :w] = strange[:, :h, :w]
+    wrong = case.restored.copy()
+    wrong[:, :h, :w] = other.ref[:, :h, :w]
     return wrong
 
 
 def make_rows(weights: Weights, case: Case, other: Case, nfe: Collection[int] = ()) -> dict[str, Callable[[], Array]]:
     """Each row's picture, made when called and not yet restored to LR. `other` lends the wrong reference."""
-    right = case.ref, case.detail
     faithful = weights.config.faithful
 
-    def network(settings: SamplerDefaults | None, reference: tuple[Array, Array] | None) -> Callable[[], Array]:
-        return lambda: super_resolve(weights, case, settings, reference)
+    def network(settings: SamplerDefaults | None, ref: Array | None) -> Callable[[], Array]:
+        return lambda: super_resolve(weights, case.lr, case.scale, ref, settings)
 
     rows: dict[str, Callable[[], Array]] = {
         "bicubic": lambda: upsample(case.lr, case.scale),
@@ -114,11 +63,11 @@ def make_rows(weights: Weights, case: Case, other: Case, nfe: Collection[int] = 
         "injection_gain": lambda: case.restored + local_gain(case) * case.detail,
         "injection_half": lambda: case.restored + case.detail * np.float32(0.5),
         "injection_oracle": lambda: case.restored + oracle_gain(case) * case.detail,
-        "model": network(None, right),
-        "model_faithful": network(faithful, right),
+        "model": network(None, case.ref),
+        "model_faithful": network(faithful, case.ref),
         "model_no_reference": network(None, None),
-        "model_wrong_reference": lambda: super_resolve(weights, case, None, _elsewhere(case, other)),
+        "model_wrong_reference": network(None, _elsewhere(case, other)),
     }
     for count in nfe:
-        rows[f"model_nfe{count}"] = network(replace(faithful, steps=count), right)
+        rows[f"model_nfe{count}"] = network(replace(faithful, steps=count), case.ref)
     return rows

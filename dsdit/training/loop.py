@@ -6,6 +6,7 @@ import logging
 import math
 import os
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -21,11 +22,18 @@ from dsdit.training.validation import Validation
 _LOG = logging.getLogger("dsdit.training")
 
 
-def train(config: TrainingConfig, data: Path, out: Path, resume: bool = False) -> Path:
+def train(
+    config: TrainingConfig,
+    data: Path,
+    out: Path,
+    resume: bool = False,
+    show: Callable[[float, str], None] | None = None,
+) -> Path:
     """Trains on `data` (pairs/ and single/) and returns the weights folder, `out`/weights.
 
     `resume` takes up `out`'s checkpoint where there is one. Under torchrun each process takes its share of the batch.
-    Log lines go to the logger "dsdit.training".
+    Every so often validation pairs are measured, and shown in `out`/validation.png. `show` is told the share that is
+    done and a line about it at every step; log lines go to the logger "dsdit.training".
     """
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     scenes = read_pairs(data, "train", FREE_LICENCES) + read_singles(data, "train", FREE_LICENCES)
@@ -52,17 +60,23 @@ def train(config: TrainingConfig, data: Path, out: Path, resume: bool = False) -
             trainer.minutes = processes.agree((time.monotonic() - started - paused) / 60)
             if not processes.leads:
                 continue
+            line = (
+                f"step {trainer.step} minute {trainer.minutes:.1f} loss {smooth:.4f} rate {trainer.learning_rate():.2e}"
+            )
+            if show is not None:
+                show(trainer.progress, line)
             if trainer.step % 20 == 0:
-                text = "step %d minute %.1f loss %.4f rate %.2e"
-                _LOG.info(text, trainer.step, trainer.minutes, smooth, trainer.learning_rate())
+                _LOG.info(line)
             done = trainer.progress >= 1.0
             if done or trainer.minutes - saved >= config.checkpoint_minutes:
                 trainer.save()
                 saved = trainer.minutes
             if done or trainer.minutes - validated >= config.validation_minutes:
                 before = time.monotonic()
-                figures = validation.measure(trainer.network.config, trainer.average)
-                _LOG.info("step %d validation %s", trainer.step, figures)
+                average = {name: value.cpu() for name, value in trainer.average.items()}
+                figures = validation.measure(trainer.network.config, average, out / "validation.png")
+                for name, found in figures.items():
+                    _LOG.info("validation %-14s %s", name, "  ".join(f"{k} {v:.3f}" for k, v in found.items()))
                 paused += time.monotonic() - before
                 validated = trainer.minutes
     processes.leave()

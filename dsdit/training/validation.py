@@ -1,4 +1,4 @@
-"""A quick look at a run: one step on the middle of some validation pairs, against the restored picture."""
+"""A quick look at a run: one step on the middle of some validation pairs, in figures and as a picture."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 
-from dsdit.evaluation.metrics import psnr_db
+from dsdit.evaluation.metrics import above_nyquist, display, psnr_db, ssim_map
 from dsdit.imagery import FREE_LICENCES, matched_pair, read_pairs
 from dsdit.model.config import DSDiTConfig
 from dsdit.model.network import DSDiT
@@ -17,7 +18,9 @@ from dsdit.model.preconditioning import TinyModel
 from dsdit.sensor import EVALUATION_MTF, decimate, high_band, restore, restored_lr
 
 Array = NDArray[np.float32]
+Figures = dict[str, dict[str, float]]
 _SIZE_PX = 128
+_SHOWN = 8
 _SCALE = 8
 
 
@@ -45,8 +48,12 @@ class Validation:
         hr, ref = np.stack(windows, axis=1)
         return cls(hr, decimate(hr, _SCALE, EVALUATION_MTF), ref)
 
-    def measure(self, config: DSDiTConfig, tensors: dict[str, torch.Tensor]) -> dict[str, float]:
-        """Mean PSNR in dB of the restored picture, half the reference's detail added, one step, and one without."""
+    def measure(self, config: DSDiTConfig, tensors: dict[str, torch.Tensor], sheet: Path | None = None) -> Figures:
+        """{picture: {psnr, ssim, hb_energy}}, means over the windows, after restoring.
+
+        Pictures are R, R with half the reference's detail, one step, and one step without reference. `sheet` is where
+        a PNG of the first windows is written: reference, R, one step, truth.
+        """
         network = DSDiT(config).eval()
         network.load_state_dict(tensors)
         model = TinyModel(network)
@@ -60,8 +67,22 @@ class Validation:
             for name, given in (("model", conditions), ("no_reference", conditions.without_reference())):
                 x0 = model.denoise(z, 1.0, given).x0
                 pictures[name] = model.decode(x0.float(), restored).numpy()
-        out = {}
-        for name, picture in pictures.items():
-            faithful = restore(picture, self.lr, _SCALE, EVALUATION_MTF)
-            out[name] = round(float(np.mean([psnr_db(s, h) for s, h in zip(faithful, self.hr, strict=True)])), 3)
-        return out
+        faithful = {name: restore(p, self.lr, _SCALE, EVALUATION_MTF) for name, p in pictures.items()}
+        if sheet is not None:
+            self._write_sheet(sheet, faithful)
+        return {name: self._figures(picture) for name, picture in faithful.items()}
+
+    def _figures(self, pictures: Array) -> dict[str, float]:
+        found = []
+        for sr, hr in zip(pictures, self.hr, strict=True):
+            high, truth = above_nyquist(sr, _SCALE), above_nyquist(hr, _SCALE)
+            similar = ssim_map(display(sr), display(hr)).mean()
+            found.append((psnr_db(np.clip(sr, -1, 1), hr), similar, high.var() / max(truth.var(), 1e-12)))
+        means = np.mean(found, 0)
+        return {name: round(float(v), 3) for name, v in zip(("psnr", "ssim", "hb_energy"), means, strict=True)}
+
+    def _write_sheet(self, path: Path, pictures: dict[str, Array]) -> None:
+        columns = (self.ref, pictures["restored"], pictures["model"], self.hr)
+        lines = [np.concatenate([display(c[k]) for c in columns], axis=1) for k in range(min(_SHOWN, len(self.hr)))]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.asarray(np.concatenate(lines) * 255, np.uint8)).save(path)

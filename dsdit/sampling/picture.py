@@ -1,0 +1,66 @@
+"""One picture in memory, super-resolved with the tiles and the blending of a mosaic: for notebooks and evaluation."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from dsdit.blend import blend, feather
+from dsdit.model.weights import SamplerDefaults, Weights
+from dsdit.plan import SamplerSettings
+from dsdit.sampling.sampler import tile_velocity
+from dsdit.sampling.schedule import spaced_sigmas
+from dsdit.sampling.solver import sample
+from dsdit.sensor import EVALUATION_MTF, high_band, restored_lr
+from dsdit.tiling import default_tile
+from dsdit.window import Window
+
+Array = NDArray[np.float32]
+BATCH = 8
+"""Tiles a network pass."""
+
+
+def super_resolve(
+    weights: Weights,
+    lr: Array,
+    scale: int,
+    ref: Array | None = None,
+    settings: SamplerDefaults | SamplerSettings | None = None,
+    mtf_nyquist: float = EVALUATION_MTF,
+) -> Array:
+    """LR (3, h, w) scaled -> (3, h * scale, w * scale) scaled, not yet restored to LR (`sensor.restore` does that).
+
+    `ref` (3, h * scale, w * scale) is the reference in LR's radiometry; None runs without one. `settings` are the
+    weights' own by default; their other one is `weights.config.faithful`. Noise is drawn from seed 0.
+    """
+    chosen = settings or weights.config.sampler
+    model = weights.model
+    restored = restored_lr(lr, scale, mtf_nyquist)
+    reference = restored if ref is None else ref
+    detail = np.zeros_like(restored) if ref is None else high_band(ref, scale, mtf_nyquist)
+    tile, overlap = default_tile(model.token_px, scale)
+    height, width = restored.shape[1:]
+    places = [
+        Window(row, col, row + tile, col + tile)
+        for row in range(0, max(height - overlap, 1), tile - overlap)
+        for col in range(0, max(width - overlap, 1), tile - overlap)
+    ]
+    pictures = np.pad(np.stack([restored, reference, detail]), ((0, 0), (0, 0), (0, tile), (0, tile)), mode="edge")
+    tiles: list[tuple[Window, Array]] = []
+    generator = torch.Generator().manual_seed(0)
+    sigmas = spaced_sigmas(chosen.steps, start=chosen.start_sigma)
+    full = SamplerSettings(**{name: getattr(chosen, name) for name in SamplerDefaults.__dataclass_fields__})
+    for first in range(0, len(places), BATCH):
+        some = places[first : first + BATCH]
+        cuts = np.stack([pictures[..., p.row0 : p.row1, p.col0 : p.col1] for p in some], axis=1)
+        valid = np.full((len(some), tile, tile), ref is not None)
+        with torch.inference_mode():
+            given = model.conditions(cuts[0], cuts[1], valid, cuts[2], scale)
+            noise = torch.randn(len(some), *model.latent_shape(tile, tile), generator=generator) * chosen.start_sigma
+            velocity = tile_velocity(model, given, full)
+            latent = sample(velocity, noise.to(model.device, model.dtype), sigmas, chosen.solver)
+            decoded = model.decode(latent, cuts[0]).float().cpu().numpy()
+        tiles.extend(zip(some, decoded, strict=True))
+    picture, _ = blend(Window(0, 0, height, width), tiles, feather(tile, overlap), 3)
+    return picture
