@@ -13,8 +13,8 @@ from tests.conftest import box
 from tests.support.running import NOW, run_here, sample_record
 
 NOTEBOOK = Path(__file__).parents[2] / "infra" / "notebooks" / "explore.ipynb"
-FIGURES = 4
-"""The region, how much the reference steered, a closer look, pixels by status."""
+FIGURES = 5
+"""The region, how much the reference steered, a closer look, the two settings, pixels by status."""
 
 
 def publish_small(catalog: Path, weights: Path, output: Path, keep_reference: bool = True) -> str:
