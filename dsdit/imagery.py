@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import math
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from glob import escape
 from pathlib import Path
 
@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from dsdit.errors import RequestError
+from dsdit.registration import Shift, measure_shift, moved
+from dsdit.sensor import EVALUATION_MTF, decimate
 
 FREE_LICENCES = ("clear", "clear pixels, NC-SA packaging")
 """Licence classes of the manifest that shipped weights may be trained on."""
@@ -129,6 +131,20 @@ def match_gain_offset(ref_low: NDArray, lr_low: NDArray) -> tuple[NDArray[np.flo
     gain = np.clip(spread, 0.5, 2.0).astype(np.float32)
     offset = lr_low.mean(axes, keepdims=True) - gain * ref_low.mean(axes, keepdims=True)
     return gain, offset.astype(np.float32)
+
+
+def measure_scene(scene: Scene, scale: int) -> Shift:
+    """How far the older picture lies beside the newer one, told from the newer one's LR alone."""
+    hr, ref = matched_pair(scene, scale)
+    return measure_shift(decimate(hr, scale, EVALUATION_MTF), ref, scale, EVALUATION_MTF)
+
+
+def registered(scene: Scene, shift: Shift) -> Scene:
+    """The pair with its older picture moved onto the newer one; in 8 bits again."""
+    if scene.ref is None or shift.none:
+        return scene
+    ref = np.clip(np.rint(moved(scene.ref.astype(np.float32), shift.dy, shift.dx)), 0, 255).astype(np.uint8)
+    return replace(scene, ref=ref)
 
 
 def matched_pair(scene: Scene, scale: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

@@ -18,7 +18,9 @@ OWNERS = {
 }
 LEVELS = [
     {"errors", "bands", "window", "status"},
-    {"grid", "region", "tiling", "blend", "radiometry", "sensor", "layout", "plan", "imagery"},
+    {"grid", "region", "tiling", "blend", "radiometry", "sensor", "layout", "plan"},
+    {"registration"},
+    {"imagery"},
     {"model", "store", "receipts"},
     {"sampling", "mosaic_group"},
     {"steps", "training", "evaluate", "evaluation"},

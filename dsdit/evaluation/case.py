@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dsdit.evaluation.metrics import Mask, above_nyquist, band, correlation
-from dsdit.imagery import Scene, matched_pair
+from dsdit.imagery import Scene, matched_pair, measure_scene, registered
 from dsdit.sensor import EVALUATION_MTF, decimate, high_band, restored_lr
 
 Array = NDArray[np.float32]
@@ -30,7 +30,9 @@ class Case:
     hr: Array
     """Truth."""
     ref: Array
-    """Reference, matched to LR over the whole picture."""
+    """Reference, matched to LR over the whole picture, as it lies."""
+    registered: Array
+    """The same moved onto LR by what LR tells: what the flow gives to the network."""
     lr: Array
     """A(HR), (3, H / scale, W / scale)."""
     restored: Array
@@ -42,6 +44,11 @@ class Case:
     changed: Mask
     """(H, W), whole blocks of BLOCK_PX."""
     scale: int
+
+    @property
+    def moved_detail(self) -> Array:
+        """High band of `registered`."""
+        return high_band(self.registered, self.scale, EVALUATION_MTF)
 
     @property
     def parts(self) -> dict[str, Mask]:
@@ -80,6 +87,7 @@ def make_case(scene: Scene, scale: int) -> Case:
         scene=scene,
         hr=hr,
         ref=ref,
+        registered=matched_pair(registered(scene, measure_scene(scene, scale)), scale)[1],
         lr=lr,
         restored=restored_lr(lr, scale, EVALUATION_MTF),
         detail=high_band(ref, scale, EVALUATION_MTF),

@@ -34,10 +34,11 @@ def influence_maps(weights: Weights, case: Case) -> dict[str, Array]:
     height, width = case.hr.shape[1:]
     names = ("plw", "guidance", "guidance_share")
     maps = {name: np.full((height, width), np.nan, np.float32) for name in names}
+    pictures = (case.restored, case.registered, case.moved_detail)
     for row in range(0, height - tile + 1, tile):
         for col in range(0, width - tile + 1, tile):
             at = (slice(row, row + tile), slice(col, col + tile))
-            cuts = [picture[(None, slice(None), *at)] for picture in (case.restored, case.ref, case.detail)]
+            cuts = [picture[(None, slice(None), *at)] for picture in pictures]
             with torch.inference_mode():
                 given = model.conditions(cuts[0], cuts[1], np.ones((1, tile, tile), bool), cuts[2], scale)
                 z = torch.zeros(1, *model.latent_shape(tile, tile), device=model.device, dtype=model.dtype)

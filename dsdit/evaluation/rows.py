@@ -33,11 +33,11 @@ def local_gain(case: Case) -> Array:
     return np.clip(together / np.maximum(alone, 1e-8), 0, 1).astype(np.float32)
 
 
-def oracle_gain(case: Case) -> np.float32:
-    """The one gain of the reference's high band that comes nearest to the truth; it looks at the truth."""
+def oracle_gain(case: Case, detail: Array) -> np.float32:
+    """The one gain of a reference's high band that comes nearest to the truth; it looks at the truth."""
     missing = case.hr - case.restored
-    energy = float(np.square(case.detail, dtype=np.float64).sum())
-    return np.float32(float((missing.astype(np.float64) * case.detail).sum()) / max(energy, 1e-12))
+    energy = float(np.square(detail, dtype=np.float64).sum())
+    return np.float32(float((missing.astype(np.float64) * detail).sum()) / max(energy, 1e-12))
 
 
 def _elsewhere(case: Case, other: Case) -> Array:
@@ -62,12 +62,13 @@ def make_rows(weights: Weights, case: Case, other: Case, nfe: Collection[int] = 
         "injection": lambda: case.restored + case.detail,
         "injection_gain": lambda: case.restored + local_gain(case) * case.detail,
         "injection_half": lambda: case.restored + case.detail * np.float32(0.5),
-        "injection_oracle": lambda: case.restored + oracle_gain(case) * case.detail,
-        "model": network(None, case.ref),
-        "model_faithful": network(faithful, case.ref),
+        "injection_oracle": lambda: case.restored + oracle_gain(case, case.detail) * case.detail,
+        "injection_oracle_registered": lambda: case.restored + oracle_gain(case, case.moved_detail) * case.moved_detail,
+        "model": network(None, case.registered),
+        "model_faithful": network(faithful, case.registered),
         "model_no_reference": network(None, None),
         "model_wrong_reference": network(None, _elsewhere(case, other)),
     }
     for count in nfe:
-        rows[f"model_nfe{count}"] = network(replace(faithful, steps=count), case.ref)
+        rows[f"model_nfe{count}"] = network(replace(faithful, steps=count), case.registered)
     return rows

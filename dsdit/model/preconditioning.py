@@ -6,13 +6,16 @@ LR already tells the low band, so the network draws only what LR cannot tell. Wi
     x0  = (HR - R) * 16                      lapped and rearranged by PixelCodec; about unit variance
     lr  = R                                  and one channel log2(scale / 8)
     ref = (Ref - R) * 16, 0 where missing    and one channel: share of valid reference pixels in the cell
-    x   = (1-s)/V z, V = s^2 + (1-s)^2       the best linear guess at x0, and one channel of zeros
-    x0_hat = (1-s)/V z + s/sqrt(V) (out + g RefHB)
+    x   = (1-s)/V z, V = s^2 + (1-s)^2       the best linear guess at x0
+    x0_hat = (1-s)/V z + s/sqrt(V) (out + K RefHB)
     velocity = (z - x0_hat) / s
 
-RefHB is the reference's high band, g in 0..1 a gate for each latent pixel: the sigmoid of the output's last channel
-times ref_scale. At s = 1 the x stream is zero, so one step from pure noise does not depend on the noise: it is the
-network's estimate of the posterior mean. The gate stands outside DSDiT, whose state dict is the published one.
+RefHB is the reference's high band, K a small kernel for each latent pixel, drawn by the network in extra output
+channels and interpolated to every pixel (kernel prediction; Bako et al. 2017): it takes the reference's detail as it
+lies, moves it by a fraction of a pixel, softens it, or leaves it out. Its centre is a sigmoid; all of it is multiplied
+by ref_scale. The streams' other extra channels are zeros. At s = 1 the x stream is zero, so one step from pure noise
+does not depend on the noise: it is the network's estimate of the posterior mean. The kernel stands outside DSDiT,
+whose state dict is the published one.
 
 Axes: B batch, C latent channels, (H, W) pixels, (h, w) latent pixels.
 """
@@ -29,6 +32,8 @@ from torch import Tensor
 from dsdit.model.autoencoder import PixelCodec
 from dsdit.model.network import DSDiT
 
+KERNEL_PX = 5
+"""Side of the kernel that is laid over the reference's high band."""
 RESIDUAL_SCALE = 16.0
 """Scaled units of x0 per scaled unit of HR - R."""
 NATIVE_SCALE = 8
@@ -38,14 +43,14 @@ Pixels = Tensor | NDArray
 
 @dataclass(frozen=True)
 class Conditions:
-    """What one batch of tiles is conditioned on, in latent space."""
+    """What one batch of tiles is conditioned on."""
 
     lr: Tensor
-    """(B, C + 1, h, w): R and the scale channel."""
+    """(B, C + extra, h, w): R, the scale channel, zeros."""
     ref: Tensor
-    """(B, C + 1, h, w): (Ref - R) * 16 and the share of valid reference pixels."""
+    """(B, C + extra, h, w): (Ref - R) * 16, the share of valid reference pixels, zeros."""
     ref_high_band: Tensor
-    """(B, C, h, w): the reference's high band times 16, zero where the reference is not valid."""
+    """(B, bands, H, W): the reference's high band times 16, zero where the reference is not valid."""
 
     def without_reference(self) -> Conditions:
         """The same tiles as if no reference had been found."""
@@ -59,19 +64,31 @@ class Denoised:
     x0: Tensor
     """(B, C, h, w)."""
     gate: Tensor
-    """(B, h, w): share of the reference's high band that was taken as it is, 0..1; times ref_scale."""
+    """(B, h, w): the kernel's centre, the share of the reference's high band that was taken as it lies, 0..1."""
     weighting: Tensor
     """(B, h / patch, w / patch): PLW's alpha_ref, averaged over the blocks."""
 
 
-class TinyModel:
-    """A DSDiT of 3 * 4^2 + 1 channels with the streams, output and codec above."""
+def network_channels(codec: PixelCodec, kernel_px: int = KERNEL_PX) -> int:
+    """Channels of the network: a latent's, and one for each tap of the kernel."""
+    return codec.channels + kernel_px**2
 
-    def __init__(self, network: DSDiT, codec: PixelCodec | None = None, residual_scale: float = RESIDUAL_SCALE) -> None:
+
+class TinyModel:
+    """A DSDiT of 3 * 4^2 + 5^2 channels with the streams, output and codec above."""
+
+    def __init__(
+        self,
+        network: DSDiT,
+        codec: PixelCodec | None = None,
+        residual_scale: float = RESIDUAL_SCALE,
+        kernel_px: int = KERNEL_PX,
+    ) -> None:
         self.codec = codec or PixelCodec()
         self.network = network
         self.residual_scale = residual_scale
-        wanted = self.codec.channels + 1
+        self.kernel_px = kernel_px
+        wanted = network_channels(self.codec, kernel_px)
         if network.config.in_channels != wanted:
             raise ValueError(f"network has {network.config.in_channels} channels, its codec asks for {wanted}")
 
@@ -119,10 +136,28 @@ class TinyModel:
         difference = torch.where(valid, self._pixels(ref) - base, zero) * self.residual_scale
         high_band = torch.where(valid, self._pixels(ref_high_band), zero) * self.residual_scale
         return Conditions(
-            lr=torch.cat([lr, torch.full_like(lr[:, :1], math.log2(scale / NATIVE_SCALE))], dim=1),
-            ref=torch.cat([self.codec.encode_detail(difference), share], dim=1),
-            ref_high_band=self.codec.encode_detail(high_band),
+            lr=self._stream(lr, torch.full_like(lr[:, :1], math.log2(scale / NATIVE_SCALE))),
+            ref=self._stream(self.codec.encode_detail(difference), share),
+            ref_high_band=high_band,
         )
+
+    def _stream(self, latent: Tensor, *extra: Tensor) -> Tensor:
+        """A latent, its extra channels, and zeros up to the network's channels."""
+        together = torch.cat([latent, *extra], dim=1)
+        missing = self.network.config.in_channels - together.shape[1]
+        return torch.nn.functional.pad(together, (0, 0, 0, 0, 0, missing))
+
+    def _taken(self, taps: Tensor, high_band: Tensor) -> Tensor:
+        """Kernels (B, taps, h, w), laid over the high band (B, bands, H, W), summed in a fixed order -> latent."""
+        side, reach = self.kernel_px, self.kernel_px // 2
+        spread = torch.nn.functional.interpolate(taps, scale_factor=self.codec.factor, mode="bilinear")
+        padded = torch.nn.functional.pad(high_band.to(taps.dtype), (reach,) * 4)
+        height, width = high_band.shape[-2:]
+        total = torch.zeros_like(padded[..., :height, :width])
+        for k in range(side * side):
+            row, col = divmod(k, side)
+            total = total + spread[:, k : k + 1] * padded[..., row : row + height, col : col + width]
+        return self.codec.encode_detail(total)
 
     def encode(self, hr: Pixels, restored: Pixels) -> Tensor:
         """HR and R (B, 3, H, W) scaled -> the clean latent x0 (B, C, h, w); for training."""
@@ -141,7 +176,7 @@ class TinyModel:
         variance = s**2 + (1 - s) ** 2
         guess = ((1 - s) / variance * z).to(z.dtype)
         out, weighting = self.network(
-            torch.cat([guess, torch.zeros_like(guess[:, :1])], dim=1),
+            self._stream(guess),
             1000.0 * timestep,
             conditions.lr,
             conditions.ref,
@@ -149,10 +184,13 @@ class TinyModel:
             return_weighting=True,
         )
         scale = torch.as_tensor(ref_scale, dtype=torch.float32, device=z.device).reshape(-1, 1, 1, 1)
-        gate = out[:, -1:].float().sigmoid() * scale
-        drawn = out[:, :-1].float() + gate * conditions.ref_high_band
+        channels, middle = self.codec.channels, self.kernel_px**2 // 2
+        taps = out[:, channels:].float()
+        gate = taps[:, middle : middle + 1].sigmoid() * scale
+        kernel = torch.cat([taps[:, :middle] * scale, gate, taps[:, middle + 1 :] * scale], dim=1)
+        drawn = out[:, :channels].float() + self._taken(kernel, conditions.ref_high_band)
         x0 = guess + s / variance.sqrt() * drawn
-        share = conditions.ref[:, -1]
+        share = conditions.ref[:, channels]
         return Denoised(x0.to(z.dtype), (gate[:, 0] * share).to(z.dtype), weighting)
 
     def velocity(

@@ -20,7 +20,7 @@ from dsdit.errors import WeightsError
 from dsdit.model.autoencoder import PixelCodec
 from dsdit.model.config import DSDiTConfig
 from dsdit.model.network import DSDiT
-from dsdit.model.preconditioning import RESIDUAL_SCALE, TinyModel
+from dsdit.model.preconditioning import KERNEL_PX, RESIDUAL_SCALE, TinyModel
 from dsdit.sensor import EVALUATION_MTF, RESTORE_ITERATIONS
 
 CONFIG_FILE = "config.json"
@@ -70,6 +70,8 @@ class WeightsConfig:
     """Factor of PixelCodec."""
     codec_lap_px: int = 8
     """Side of PixelCodec's lapped blocks."""
+    kernel_px: int = KERNEL_PX
+    """Side of the kernel over the reference's high band."""
     residual_scale: float = RESIDUAL_SCALE
     """Multiplies HR - R."""
     curve_maximum: float = 0.4
@@ -197,7 +199,9 @@ def load_weights(
     check_tensors(tensors, network, folder / TENSOR_FILE)
     network.load_state_dict(tensors)
     network = network.to(device=device, dtype=dtype).eval().requires_grad_(False)
-    model = TinyModel(network, PixelCodec(config.codec_factor, config.codec_lap_px), config.residual_scale)
+    model = TinyModel(
+        network, PixelCodec(config.codec_factor, config.codec_lap_px), config.residual_scale, config.kernel_px
+    )
     return Weights(model, config, digest(folder))
 
 

@@ -34,6 +34,8 @@ class DataConfig(_Frozen):
     """Weight of each scale."""
     wrong_reference: float = Field(default=0.18, ge=0, le=1)
     """Share of crops whose reference is another place's, shifted by 3 to 8 px, or has pasted change."""
+    jitter: float = Field(default=0.2, ge=0, le=1)
+    """Share of crops whose reference lies beside by up to 1 px: registration is not perfect."""
     missing_reference: float = Field(default=0.06, ge=0, le=1)
     """Share of crops whose reference is missing, wholly or in part."""
     darkened: float = Field(default=0.5, ge=0, le=1)

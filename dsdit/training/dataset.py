@@ -138,6 +138,8 @@ class CropDataset:
         elif kind < 0.7 * wrong:
             length, angle = rng.uniform(3, 8), rng.uniform(0, 2 * np.pi)
             shift = (round(length * np.sin(angle)), round(length * np.cos(angle)))
+        elif kind > 1 - self.config.jitter:
+            shift = (int(rng.integers(-1, 2)), int(rng.integers(-1, 2)))
         hr = _unit(cut(scene.hr, top, left, size))
         ref = self._reference(rng, scene, other, top + shift[0], left + shift[1], size)
         if 0.7 * wrong <= kind < wrong:

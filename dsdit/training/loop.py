@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 import os
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
 
-from dsdit.imagery import FREE_LICENCES, read_pairs, read_singles
+from dsdit.imagery import FREE_LICENCES, Scene, measure_scene, read_pairs, read_singles, registered
+from dsdit.registration import Shift
 from dsdit.training.config import TrainingConfig
 from dsdit.training.dataset import CropDataset
 from dsdit.training.processes import join_processes
@@ -20,6 +23,26 @@ from dsdit.training.trainer import Trainer
 from dsdit.training.validation import Validation
 
 _LOG = logging.getLogger("dsdit.training")
+_REGISTRATION_SCALE = 8
+
+
+def register_scenes(scenes: list[Scene], kept: Path) -> list[Scene]:
+    """Pairs with their older picture moved onto the newer one, as the flow gives references to the network.
+
+    Shifts are measured once and kept in the JSON file `kept`.
+    """
+    known = json.loads(kept.read_text("utf-8")) if kept.is_file() else {}
+    out, before = [], len(known)
+    for scene in scenes:
+        if scene.ref is not None and scene.id not in known:
+            known[scene.id] = asdict(measure_scene(scene, _REGISTRATION_SCALE))
+        out.append(registered(scene, Shift(**known[scene.id])) if scene.ref is not None else scene)
+    if len(known) > before:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        partial = kept.with_suffix(f".{os.getpid()}.partial")
+        partial.write_text(json.dumps(known, indent=1), "utf-8")
+        partial.replace(kept)
+    return out
 
 
 def train(
@@ -37,6 +60,7 @@ def train(
     """
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     scenes = read_pairs(data, "train", FREE_LICENCES) + read_singles(data, "train", FREE_LICENCES)
+    scenes = register_scenes(scenes, out / "registration.json")
     validation = Validation.read(data)
     processes = join_processes()
     share = max(1, config.batch // processes.count)

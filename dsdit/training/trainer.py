@@ -20,7 +20,7 @@ from dsdit.errors import WeightsError
 from dsdit.model.autoencoder import PixelCodec
 from dsdit.model.config import DSDiTConfig
 from dsdit.model.network import DSDiT
-from dsdit.model.preconditioning import RESIDUAL_SCALE, TinyModel
+from dsdit.model.preconditioning import RESIDUAL_SCALE, TinyModel, network_channels
 from dsdit.model.weights import (
     TENSOR_FILE,
     SensorDefaults,
@@ -43,7 +43,7 @@ _ENERGY_FLOOR = 0.25
 def build_network(config: TrainingConfig) -> DSDiT:
     """The network of a run, with starting weights drawn from its seed."""
     torch.manual_seed(config.seed)
-    channels = PixelCodec().channels + 1
+    channels = network_channels(PixelCodec())
     return DSDiT(DSDiTConfig(in_channels=channels, patch_size=2, **config.network.model_dump()))
 
 
@@ -217,7 +217,7 @@ class Trainer:
 
 def weights_config(config: TrainingConfig) -> WeightsConfig:
     """What the weights folder of a run says about itself."""
-    channels = PixelCodec().channels + 1
+    channels = network_channels(PixelCodec())
     network = DSDiTConfig(in_channels=channels, patch_size=2, **config.network.model_dump())
     return WeightsConfig(
         name=config.name,

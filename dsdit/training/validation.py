@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from dsdit.evaluation.metrics import above_nyquist, display, psnr_db, ssim_map
-from dsdit.imagery import FREE_LICENCES, matched_pair, read_pairs
+from dsdit.imagery import FREE_LICENCES, matched_pair, measure_scene, read_pairs, registered
 from dsdit.model.config import DSDiTConfig
 from dsdit.model.network import DSDiT
 from dsdit.model.preconditioning import TinyModel
@@ -42,7 +42,7 @@ class Validation:
         chosen = [scenes[i] for i in np.linspace(0, len(scenes) - 1, min(count, len(scenes))).astype(int)]
         windows = []
         for scene in chosen:
-            pair = np.stack(matched_pair(scene, _SCALE))
+            pair = np.stack(matched_pair(registered(scene, measure_scene(scene, _SCALE)), _SCALE))
             top, left = ((n - _SIZE_PX) // 2 for n in pair.shape[-2:])
             windows.append(pair[..., top : top + _SIZE_PX, left : left + _SIZE_PX])
         hr, ref = np.stack(windows, axis=1)

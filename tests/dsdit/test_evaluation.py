@@ -13,6 +13,7 @@ from dsdit.evaluation.rows import local_gain, oracle_gain
 from dsdit.imagery import Scene
 
 FREE_ROWS = ["bicubic", "bicubic_restored", "injection", "injection_gain", "injection_half", "injection_oracle"]
+REGISTERED = "injection_oracle_registered"
 MODEL_ROWS = ["model", "model_faithful", "model_no_reference", "model_wrong_reference", "model_nfe2"]
 
 
@@ -85,7 +86,7 @@ def test_gains_of_the_injection():
     """All of the detail where the reference is the truth, little of it where it shows other ground."""
     hr, ref = two_dates()
     same = make_case(Scene("x-0", "x", "", hr, hr), 8)
-    assert oracle_gain(same) == pytest.approx(1, abs=0.02)
+    assert oracle_gain(same, same.detail) == pytest.approx(1, abs=0.02)
     gain = local_gain(make_case(Scene("x-1", "x", "", hr, ref), 8))
     assert gain[:48].mean() > 0.6 > 0.35 > gain[100:].mean()
     assert gain.min() >= 0 and gain.max() <= 1
@@ -117,7 +118,7 @@ def test_rows_and_parts_have_every_figure(tmp_path, manifest):
     write_pair(tmp_path, hr, ref, suffix="tif" if manifest else "png", manifest=manifest)
     made = evaluate(tmp_path, nfe=[2], pictures=tmp_path / "sheets")
     rows = made["rows"]
-    assert set(rows) == {*FREE_ROWS, "reference", *MODEL_ROWS}
+    assert set(rows) == {*FREE_ROWS, REGISTERED, "reference", *MODEL_ROWS}
     for name, parts in rows.items():
         assert set(parts) == {"all", "changed", "unchanged", "disagreeing"}
         extra = {"lr_error_before"} if name.startswith("model") else set()

@@ -12,7 +12,7 @@ from dsdit.sampling import guided, sample, spaced_sigmas
 def model():
     torch.manual_seed(0)
     network = DSDiT(
-        DSDiTConfig(depth=2, hidden_size=32, num_heads=2, in_channels=49, pos_embed_max_size=8, qk_norm="rms")
+        DSDiTConfig(depth=2, hidden_size=32, num_heads=2, in_channels=73, pos_embed_max_size=8, qk_norm="rms")
     )
     for parameter in network.parameters():
         torch.nn.init.normal_(parameter, std=0.05)
@@ -69,13 +69,37 @@ def test_streams_hold_what_they_say(model, pictures):
     valid = np.ones((2, 16, 24), bool)
     valid[:, :, :10] = False
     given = conditions(model, [pictures[0], np.where(valid[:, None], pictures[1], np.nan), pictures[2]], valid, 16)
-    assert torch.all(given.lr[:, -1] == 1.0)
-    assert given.ref[0, -1, 0].tolist() == [0, 0, 0.5, 1, 1, 1]
+    assert torch.all(given.lr[:, 48] == 1.0)
+    assert given.ref[0, 48, 0].tolist() == [0, 0, 0.5, 1, 1, 1]
     assert torch.isfinite(given.ref).all()
-    assert torch.all(given.ref[:, :, :, :1] == 0) and torch.all(given.ref_high_band[:, :, :, :1] == 0)
+    assert torch.all(given.ref[:, :, :, :1] == 0) and torch.all(given.ref_high_band[..., :10] == 0)
     missing = conditions(model, pictures, np.zeros((2, 16, 24), bool))
     expected = conditions(model, pictures).without_reference()
     assert torch.equal(missing.ref, expected.ref) and torch.equal(missing.ref_high_band, expected.ref_high_band)
+
+
+def kernel_of(model, row, col, value=1.0):
+    """(1, 25, 4, 6) kernels whose only tap is (row, col) off the centre."""
+    taps = torch.zeros(1, model.kernel_px**2, 4, 6)
+    taps[:, (row + 2) * model.kernel_px + col + 2] = value
+    return taps
+
+
+@pytest.mark.parametrize(("row", "col"), [(0, 0), (1, 0), (0, -2), (-1, 2)])
+def test_a_kernel_of_one_tap_moves_the_high_band(model, row, col):
+    high = torch.randn(1, 3, 16, 24)
+    taken = model.codec.decode_detail(model._taken(kernel_of(model, row, col, 0.5), high))
+    inner = (slice(None), slice(None), slice(2, -2), slice(2, -2))
+    expected = torch.roll(high, (-row, -col), (2, 3)) / 2
+    assert torch.allclose(taken[inner], expected[inner], atol=1e-6)
+
+
+def test_kernels_fade_between_latent_pixels(model):
+    """Two halves with different gains: bilinear between their centres, so that no line shows where they meet."""
+    taps = kernel_of(model, 0, 0)
+    taps[..., 3:] *= 3
+    taken = model.codec.decode_detail(model._taken(taps, torch.ones(1, 3, 16, 24)))[0, 0, 8]
+    assert taken[9:15].tolist() == pytest.approx([1.0, 1.25, 1.75, 2.25, 2.75, 3.0], abs=1e-5)
 
 
 def test_one_step_is_the_mean_whatever_the_noise(model, pictures):

@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 from dsdit.errors import WeightsError
 from dsdit.model import DSDiT, DSDiTConfig, WeightsConfig, load_weights, save_weights
 
-NETWORK = DSDiTConfig(depth=1, hidden_size=32, num_heads=2, in_channels=49, pos_embed_max_size=8, qk_norm="rms")
+NETWORK = DSDiTConfig(depth=1, hidden_size=32, num_heads=2, in_channels=73, pos_embed_max_size=8, qk_norm="rms")
 
 
 @pytest.fixture
