@@ -124,6 +124,10 @@ class TinyModel:
             ref_high_band=self.codec.encode_detail(high_band),
         )
 
+    def start(self, conditions: Conditions) -> Tensor:
+        """(B, C, h, w) of R: from where truncated sampling begins."""
+        return torch.zeros_like(conditions.ref_high_band)
+
     def encode(self, hr: Pixels, restored: Pixels) -> Tensor:
         """HR and R (B, 3, H, W) scaled -> the clean latent x0 (B, C, h, w); for training."""
         return self.codec.encode_detail((self._pixels(hr) - self._pixels(restored)) * self.residual_scale)

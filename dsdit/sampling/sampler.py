@@ -95,7 +95,10 @@ class TileSampler:
                 return (z - denoised.x0) / sigma
 
             velocity = guided(strength, settings.guidance_scale, interval=settings.guidance_interval)
-            noise = torch.from_numpy(batch.noise).to(model.device, model.dtype) * settings.start_sigma
+            start = settings.start_sigma
+            noise = torch.from_numpy(batch.noise).to(model.device, model.dtype) * start
+            if start < 1:
+                noise = noise + (1 - start) * model.start(conditions)
             latent = sample(velocity, noise, self.sigmas, solver=settings.solver)
             pictures = model.decode(latent, batch.restored).float().cpu().numpy()
             weighting = torch.stack([share.float() for share in shares]).mean(0).cpu().numpy()
