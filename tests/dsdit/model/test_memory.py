@@ -20,6 +20,7 @@ IMPORT, LOAD = 0.15, 1.15
 SLACK = 6_000_000
 """Bytes by which two runs of the same code differ."""
 MIDDLE = DSDiTConfig(depth=2, hidden_size=768, num_heads=12, pos_embed_max_size=32)
+SOURCES = ["published.pt", "sd3.safetensors"]
 LARGE = DSDiTConfig(depth=8, hidden_size=1536, num_heads=24)
 IMPORT_CODE = """
 import sys
@@ -61,49 +62,63 @@ def write_source(config: DSDiTConfig, path: Path) -> None:
 
 
 @dataclass(frozen=True)
-class Peaks:
-    """Peak bytes of one network's way."""
+class Imported:
+    """An import that was measured."""
 
-    imported: int
-    float32: int
-    float16: int
+    peak: int
+    """Bytes of anonymous memory at most."""
     file: int
-    """The larger of source and output."""
-    parameters: int
-    """How many."""
+    """Bytes of the larger of source and output."""
+    folder: Path
+    """The weights."""
+
+    @property
+    def parameters(self) -> int:
+        """Numbers in the output, each of two bytes."""
+        return (self.folder / "model.safetensors").stat().st_size // 2
+
+    def loaded(self, dtype: str) -> int:
+        """Bytes of anonymous memory that loading takes at most."""
+        return peak_anonymous_bytes(LOAD_CODE, self.folder, dtype)
 
 
-def measure(folder: Path, config: DSDiTConfig, source: str) -> Peaks:
-    folder.mkdir()
+def imported(folder: Path, config: DSDiTConfig, source: str) -> Imported:
+    folder.mkdir(exist_ok=True)
     path, out = folder / source, folder / "out"
     write_source(config, path)
-    imported = peak_anonymous_bytes(IMPORT_CODE, path, out)
-    stored = out / "model.safetensors"
-    file = max(path.stat().st_size, stored.stat().st_size)
+    peak = peak_anonymous_bytes(IMPORT_CODE, path, out)
+    file = max(path.stat().st_size, (out / "model.safetensors").stat().st_size)
     path.unlink()
-    loaded = [peak_anonymous_bytes(LOAD_CODE, out, dtype) for dtype in ("float32", "float16")]
-    parameters = stored.stat().st_size // 2
-    stored.unlink()
-    return Peaks(imported, *loaded, file, parameters)
+    return Imported(peak, file, out)
 
 
-@pytest.mark.parametrize("source", ["published.pt", "sd3.safetensors"])
-def test_a_network_of_70_million(tmp_path: Path, source: str) -> None:
-    tiny, peaks = measure(tmp_path / "tiny", SMALL, source), measure(tmp_path / "middle", MIDDLE, source)
-    assert 60e6 < peaks.parameters < 80e6
-    assert peaks.imported - tiny.imported <= IMPORT * peaks.file + SLACK
-    assert peaks.float32 - tiny.float32 <= LOAD * 4 * peaks.parameters + SLACK
-    assert peaks.float16 - tiny.float16 <= SLACK, "tensors of the computing type are mapped"
-    assert peaks.float32 - tiny.float32 >= 0.9 * 4 * peaks.parameters, "the measurement sees converted tensors"
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Imported:
+    return imported(tmp_path_factory.mktemp("tiny"), SMALL, "published.pt")
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_import_of_70_million(tmp_path: Path, tiny: Imported, source: str) -> None:
+    made = imported(tmp_path, MIDDLE, source)
+    assert 60e6 < made.parameters < 80e6
+    assert made.peak - tiny.peak <= IMPORT * made.file + SLACK
+
+
+def test_loading_of_70_million(tmp_path: Path, tiny: Imported) -> None:
+    made = imported(tmp_path, MIDDLE, "published.pt")
+    converted = made.loaded("float32") - tiny.loaded("float32")
+    assert 0.9 <= converted / (4 * made.parameters) <= LOAD, "as little as 0.9 would mean that nothing was measured"
+    assert made.loaded("float16") - tiny.loaded("float16") <= SLACK, "tensors of the computing type are mapped"
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("source", ["published.pt", "sd3.safetensors"])
-def test_a_network_of_a_billion(tmp_path: Path, source: str, record_property) -> None:
-    peaks = measure(tmp_path / "large", LARGE, source)
-    record_property("peaks", str(peaks))
-    print(peaks)
-    assert peaks.parameters > 1e9
-    assert peaks.imported <= IMPORT * peaks.file
-    assert peaks.float32 <= LOAD * 4 * peaks.parameters
-    assert peaks.float16 <= LOAD * 2 * peaks.parameters
+@pytest.mark.parametrize("source", SOURCES)
+def test_a_network_of_a_billion(tmp_path: Path, source: str) -> None:
+    made = imported(tmp_path, LARGE, source)
+    single, half = made.loaded("float32"), made.loaded("float16")
+    print(f"{source}: import {made.peak:,} of {made.file:,} bytes, float32 {single:,}, float16 {half:,}")
+    assert made.parameters > 1e9
+    assert made.peak <= IMPORT * made.file
+    assert single <= LOAD * 4 * made.parameters
+    assert half <= LOAD * 2 * made.parameters
+    (made.folder / "model.safetensors").unlink()
