@@ -6,9 +6,6 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,22 +16,16 @@ from rich.logging import RichHandler
 from rich.markup import escape
 from rich.table import Table
 
-from dsdit.errors import DsditError, RequestError
+from dsdit.errors import RequestError
+from flows import weights_cli
+from flows.logs import command_errors
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+app.add_typer(weights_cli.app, name="weights")
 RegionArgument = Annotated[str, typer.Argument(help="Name of a request that ships (sample), or its YAML file.")]
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", help="key=value of the request, such as compute.workers=4.")
 ]
-
-
-@contextmanager
-def _plain_errors() -> Iterator[None]:
-    try:
-        yield
-    except DsditError as error:
-        Console(stderr=True, soft_wrap=True).print(f"[bold red]dsdit:[/] {escape(str(error))}")
-        raise typer.Exit(2) from error
 
 
 def _overrides(pairs: list[str] | None) -> dict[str, Any]:
@@ -64,7 +55,7 @@ def _environment() -> None:
 def run(region: RegionArgument, set_: SetOption = None) -> None:
     """Runs the flow sr-region in this process; prints the report, the picture and, last, the mosaic."""
     _environment()
-    with _plain_errors():
+    with command_errors():
         from flows.request import load_request
 
         overrides = _overrides(set_)
@@ -92,7 +83,7 @@ def run(region: RegionArgument, set_: SetOption = None) -> None:
 @app.command()
 def plan(region: RegionArgument, set_: SetOption = None) -> None:
     """Says what a run would do and cost. Reads catalogs and overviews; samples and writes no pixel."""
-    with _plain_errors():
+    with command_errors():
         from dsdit.steps.report import due_jobs
         from dsdit.store import check_writable, join
         from flows.prepare import keep_plan, make_plan, price, utc_now
@@ -123,7 +114,7 @@ def _number(value: Any) -> str:
 @app.command()
 def status(output: Annotated[str, typer.Argument(help="Output location of a run.")]) -> None:
     """Says how far a run is or was, from its receipts alone."""
-    with _plain_errors():
+    with command_errors():
         from dsdit.receipts import list_receipts, read_receipts
         from dsdit.steps.report import make_report
         from dsdit.store import join
@@ -145,7 +136,7 @@ def export(
     path: Annotated[str, typer.Argument(help="Where to write the COG.")],
 ) -> None:
     """Writes the mosaic's full resolution as one COG, for GIS."""
-    with _plain_errors():
+    with command_errors():
         from dsdit.steps.publish import write_cog
         from dsdit.store import join
         from flows.prepare import latest_plan
@@ -162,23 +153,10 @@ def sample_region(
     width_m: float = 2000.0,
 ) -> None:
     """Makes the sample region: truth, scenes, references and their catalog."""
-    with _plain_errors():
+    with command_errors():
         from catalogs.sample_region import make_sample_region
 
         typer.echo(make_sample_region(folder, seed=seed, size_m=(height_m, width_m)))
-
-
-@app.command()
-def weights(name: Annotated[str, typer.Argument(help="Shipped name or folder.")] = "dsdit-tiny") -> None:
-    """Shows and checks a weights folder."""
-    with _plain_errors():
-        from dsdit.model.weights import load_weights
-
-        loaded = load_weights(name)
-        table = Table(title=loaded.config.name, show_header=False, title_justify="left")
-        for key, value in {**asdict(loaded.config), "digest": loaded.digest}.items():
-            table.add_row(key, escape(str(value)))
-        Console().print(table)
 
 
 @app.command()
@@ -190,7 +168,7 @@ def train(
     minutes: Annotated[float | None, typer.Option(help="Length of the run, instead of the file's.")] = None,
 ) -> None:
     """Trains a model; interrupted, it goes on where it was. Prints the folder of its weights."""
-    with _plain_errors():
+    with command_errors():
         from dsdit.training import read_training_config
         from dsdit.training import train as run_training
         from flows.reporting import step_progress
@@ -214,7 +192,7 @@ def evaluate(
     limit: Annotated[int | None, typer.Option(min=1, help="Measures the first pairs alone.")] = None,
 ) -> None:
     """Measures a model and its baselines on pairs of dates."""
-    with _plain_errors():
+    with command_errors():
         from dsdit.evaluation import evaluate as run_evaluation
         from flows.reporting import pair_progress, print_evaluation
 
@@ -243,7 +221,7 @@ def serve(
     _environment()
     from flows.serving import serve as run_server
 
-    with _plain_errors():
+    with command_errors():
         run_server(port)
 
 

@@ -1,12 +1,28 @@
-"""Errors meant for the user, in Prefect's logs: as their sentence, without the traceback that Prefect adds."""
+"""Errors meant for the user, as their sentence alone: from commands, and in Prefect's logs without its traceback."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import typer
+from rich.console import Console
+from rich.markup import escape
 
 from dsdit.errors import DsditError
 
 _LOGGERS = ("prefect.flow_runs", "prefect.task_runs")
+
+
+@contextmanager
+def command_errors() -> Iterator[None]:
+    """Ends a command on a DsditError with its sentence and exit code 2."""
+    try:
+        yield
+    except DsditError as error:
+        Console(stderr=True, soft_wrap=True).print(f"[bold red]dsdit:[/] {escape(str(error))}")
+        raise typer.Exit(2) from error
 
 
 class Sentences(logging.Filter):

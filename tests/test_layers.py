@@ -14,7 +14,7 @@ OWNERS = {
     "dask_cuda": {"flows/cluster.py"},
     "pystac_client": {"catalogs/endpoints.py"},
     "prefect": {"flows/tasks.py", "flows/sr_region.py", "flows/serving.py"},
-    "diffusers": set(),
+    "diffusers": {"dsdit/model/sd3_autoencoder.py"},
 }
 LEVELS = [
     {"errors", "bands", "window", "status"},

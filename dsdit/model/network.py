@@ -23,6 +23,8 @@ _MAX_PERIOD = 10_000.0
 
 def position_table(size: int, hidden: int) -> Tensor:
     """2-D sine and cosine table (1, size * size, hidden): first half from x, second from y, as SD3 has it."""
+    if torch.get_default_device().type == "meta":
+        return torch.empty(1, size * size, hidden)  # torch.arange would load torch's compiler first, for seconds
     omega = 1.0 / _MAX_PERIOD ** (torch.arange(hidden // 4, dtype=torch.float64) / (hidden // 4))
     angle = torch.arange(size, dtype=torch.float64)[:, None] * omega
     axis = torch.cat([angle.sin(), angle.cos()], dim=1)

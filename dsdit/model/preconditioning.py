@@ -159,6 +159,10 @@ class TinyModel:
             total = total + spread[:, k : k + 1] * padded[..., row : row + height, col : col + width]
         return self.codec.encode_detail(total)
 
+    def start(self, conditions: Conditions) -> Tensor:
+        """(B, C, h, w) of R: from where truncated sampling begins."""
+        return torch.zeros_like(conditions.lr[:, : self.codec.channels])
+
     def encode(self, hr: Pixels, restored: Pixels) -> Tensor:
         """HR and R (B, 3, H, W) scaled -> the clean latent x0 (B, C, h, w); for training."""
         return self.codec.encode_detail((self._pixels(hr) - self._pixels(restored)) * self.residual_scale)

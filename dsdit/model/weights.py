@@ -1,26 +1,30 @@
 """A weights folder: `config.json`, which says what the weights are and how to use them, and `model.safetensors`.
 
 Only safetensors are read: a pickle can run any program while it loads, and is refused unopened. Tensors must be
-exactly those of the network that the configuration describes.
+exactly those of the network that the configuration describes. They are mapped, and take memory of their own only
+where they are converted.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 
 from dsdit.errors import WeightsError
 from dsdit.model.autoencoder import PixelCodec
 from dsdit.model.config import DSDiTConfig
 from dsdit.model.network import DSDiT
 from dsdit.model.preconditioning import KERNEL_PX, RESIDUAL_SCALE, TinyModel
+from dsdit.model.published import PublishedModel
+from dsdit.model.sd3_autoencoder import open_autoencoder
+from dsdit.model.tensor_file import Entry, assign_tensors, check_tensors, open_safetensors, write_tensors
 from dsdit.sensor import EVALUATION_MTF, RESTORE_ITERATIONS
 
 CONFIG_FILE = "config.json"
@@ -66,8 +70,12 @@ class WeightsConfig:
     """Name of the weights."""
     network: DSDiTConfig
     """Shape of the network."""
+    kind: Literal["tiny", "published"] = "tiny"
+    """How it is used: as `preconditioning.TinyModel` or as `published.PublishedModel`."""
+    autoencoder: str | None = None
+    """For "published": a diffusers folder or an SD3 file on this machine; a relative path starts from this folder."""
     codec_factor: int = 4
-    """Factor of PixelCodec."""
+    """Factor of PixelCodec, as what follows for "tiny" alone."""
     codec_lap_px: int = 8
     """Side of PixelCodec's lapped blocks."""
     kernel_px: int = KERNEL_PX
@@ -88,18 +96,26 @@ class WeightsConfig:
     """Licence of the weights."""
     training_data: str = ""
     """What they were trained on, and under which licences."""
+    notes: str = ""
+    """What else a user should know."""
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("tiny", "published"):
+            raise ValueError(f'kind is {self.kind!r}: it must be "tiny" or "published"')
+        if self.kind == "tiny" and self.autoencoder is not None:
+            raise ValueError(f'autoencoder is {self.autoencoder!r}: only weights of kind "published" have one')
 
 
 @dataclass(frozen=True)
 class Weights:
     """Loaded weights: a model ready to sample, its configuration and the digest of its files."""
 
-    model: TinyModel
+    model: TinyModel | PublishedModel
     """The network, in evaluation mode."""
     config: WeightsConfig
     """What `config.json` says."""
     digest: str
-    """sha256 of both files, hexadecimal."""
+    """sha256 of their files, the autoencoder's among them, hexadecimal."""
 
 
 def _build(kind: type, values: Any, where: str) -> Any:
@@ -134,41 +150,31 @@ def read_config(folder: Path) -> WeightsConfig:
     return _build(WeightsConfig, values, str(path))
 
 
-def digest(folder: Path) -> str:
-    """sha256 over the configuration and the tensor file."""
+def _autoencoder(folder: Path, config: WeightsConfig) -> Path | None:
+    if config.autoencoder is None:
+        return None
+    path = folder / config.autoencoder
+    if not path.exists():
+        raise WeightsError(f"{folder / CONFIG_FILE} names the autoencoder {path}, and nothing is there")
+    return path
+
+
+def digest(folder: Path, autoencoder: Path | None = None) -> str:
+    """sha256 over the configuration, the tensor file and the files of the autoencoder."""
+    files = [folder / CONFIG_FILE, folder / TENSOR_FILE]
+    if autoencoder is not None:
+        files += [autoencoder] if autoencoder.is_file() else sorted(p for p in autoencoder.iterdir() if p.is_file())
     total = hashlib.sha256()
-    for name in (CONFIG_FILE, TENSOR_FILE):
-        with (folder / name).open("rb") as file:
+    for path in files:
+        with path.open("rb") as file:
             total.update(hashlib.file_digest(file, "sha256").digest())
     return total.hexdigest()
 
 
-def read_tensors(path: Path) -> dict[str, torch.Tensor]:
-    """The tensors of a safetensors file; anything else is refused without being opened as a pickle."""
-    if path.suffix.lower() in _PICKLES:
-        raise WeightsError(f"{path} is a pickle, which can run code as it loads: give a folder with {TENSOR_FILE}")
-    try:
-        return load_file(path)
-    except FileNotFoundError as error:
-        raise WeightsError(f"{path} does not exist") from error
-    except (SafetensorError, OSError) as error:
-        raise WeightsError(f"{path} is not a readable safetensors file: {error}") from error
-
-
-def check_tensors(tensors: dict[str, torch.Tensor], network: DSDiT, path: Path) -> None:
-    """Raises WeightsError with the lists of missing, unknown and misshapen tensors."""
-    wanted = network.state_dict()
-    missing = sorted(set(wanted) - set(tensors))
-    unknown = sorted(set(tensors) - set(wanted))
-    shapes = [
-        f"{name}: file {tuple(tensors[name].shape)}, network {tuple(value.shape)}"
-        for name, value in wanted.items()
-        if name in tensors and tensors[name].shape != value.shape
-    ]
-    if missing or unknown or shapes:
-        raise WeightsError(
-            f"{path} does not fit its configuration: missing {missing}, unknown {unknown}, other shapes {shapes}"
-        )
+def meta_network(config: DSDiTConfig) -> DSDiT:
+    """The network without memory for its tensors; leaves the random state alone."""
+    with torch.device("meta"):
+        return DSDiT(config)
 
 
 def resolve(name_or_path: str | Path) -> Path:
@@ -185,6 +191,15 @@ def resolve(name_or_path: str | Path) -> Path:
     return path
 
 
+def check_weights(name_or_path: str | Path = "dsdit-tiny") -> tuple[WeightsConfig, str]:
+    """Configuration and digest of weights whose tensors fit; reads no tensor. Raises WeightsError."""
+    folder = resolve(name_or_path)
+    config = read_config(folder)
+    path = folder / TENSOR_FILE
+    check_tensors(open_safetensors(path), meta_network(config.network), path)
+    return config, digest(folder, _autoencoder(folder, config))
+
+
 def load_weights(
     name_or_path: str | Path = "dsdit-tiny",
     device: str | torch.device = "cpu",
@@ -193,16 +208,36 @@ def load_weights(
     """Weights by shipped name or folder, on `device`, computing in `dtype`. Raises WeightsError."""
     folder = resolve(name_or_path)
     config = read_config(folder)
-    tensors = read_tensors(folder / TENSOR_FILE)
-    with torch.random.fork_rng(devices=[]):
-        network = DSDiT(config.network)
-    check_tensors(tensors, network, folder / TENSOR_FILE)
-    network.load_state_dict(tensors)
-    network = network.to(device=device, dtype=dtype).eval().requires_grad_(False)
-    model = TinyModel(
-        network, PixelCodec(config.codec_factor, config.codec_lap_px), config.residual_scale, config.kernel_px
-    )
-    return Weights(model, config, digest(folder))
+    autoencoder = _autoencoder(folder, config)
+    if config.kind == "published" and autoencoder is None:
+        raise WeightsError(
+            f"the network of {folder} works on latents, and {folder / CONFIG_FILE} names no autoencoder: "
+            f'set "autoencoder" in it to the SD3 autoencoder, a diffusers folder or an SD3 file on this machine'
+        )
+    entries = open_safetensors(folder / TENSOR_FILE)
+    network = meta_network(config.network)
+    check_tensors(entries, network, folder / TENSOR_FILE)
+    assign_tensors(network, entries, device, dtype)
+    model: TinyModel | PublishedModel
+    if autoencoder is None:
+        codec = PixelCodec(config.codec_factor, config.codec_lap_px)
+        model = TinyModel(network, codec, config.residual_scale, config.kernel_px)
+    else:
+        model = PublishedModel(network, open_autoencoder(autoencoder, device, dtype))
+    return Weights(model, config, digest(folder, autoencoder))
+
+
+def write_folder(folder: Path, entries: Mapping[str, Entry], config: WeightsConfig) -> None:
+    """Writes a weights folder, one tensor at a time; the tensor file appears last and whole."""
+    folder.mkdir(parents=True, exist_ok=True)
+    partial_file = folder / (TENSOR_FILE + ".partial")
+    try:
+        write_tensors(partial_file, entries)
+        (folder / CONFIG_FILE).write_text(json.dumps(asdict(config), indent=2) + "\n", "utf-8")
+        partial_file.chmod(0o644)
+        partial_file.replace(folder / TENSOR_FILE)
+    finally:
+        partial_file.unlink(missing_ok=True)
 
 
 def save_weights(
@@ -210,10 +245,8 @@ def save_weights(
 ) -> None:
     """Writes a weights folder; tensors are stored as `dtype`, half of float32's size."""
     tensors = network.state_dict() if isinstance(network, DSDiT) else network
-    folder.mkdir(parents=True, exist_ok=True)
-    stored = {name: value.detach().to("cpu", dtype).contiguous() for name, value in tensors.items()}
-    partial = folder / (TENSOR_FILE + ".partial")
-    save_file(stored, partial)
-    (folder / CONFIG_FILE).write_text(json.dumps(asdict(config), indent=2) + "\n", "utf-8")
-    partial.chmod(0o644)
-    partial.replace(folder / TENSOR_FILE)
+    entries = {
+        name: Entry(tuple(value.shape), dtype, partial(value.detach().to, "cpu", dtype))
+        for name, value in tensors.items()
+    }
+    write_folder(folder, entries, config)

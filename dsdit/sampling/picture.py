@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from dsdit.blend import blend, feather
 from dsdit.model.weights import SamplerDefaults, Weights
 from dsdit.plan import SamplerSettings
-from dsdit.sampling.sampler import tile_velocity
+from dsdit.sampling.sampler import starting_latent, tile_velocity
 from dsdit.sampling.schedule import spaced_sigmas
 from dsdit.sampling.solver import sample
 from dsdit.sensor import EVALUATION_MTF, high_band, restored_lr
@@ -57,9 +57,10 @@ def super_resolve(
         valid = np.full((len(some), tile, tile), ref is not None)
         with torch.inference_mode():
             given = model.conditions(cuts[0], cuts[1], valid, cuts[2], scale)
-            noise = torch.randn(len(some), *model.latent_shape(tile, tile), generator=generator) * chosen.start_sigma
+            noise = torch.randn(len(some), *model.latent_shape(tile, tile), generator=generator)
             velocity = tile_velocity(model, given, full)
-            latent = sample(velocity, noise.to(model.device, model.dtype), sigmas, chosen.solver)
+            begin = starting_latent(model, given, noise, chosen.start_sigma)
+            latent = sample(velocity, begin, sigmas, chosen.solver)
             decoded = model.decode(latent, cuts[0]).float().cpu().numpy()
         tiles.extend(zip(some, decoded, strict=True))
     picture, _ = blend(Window(0, 0, height, width), tiles, feather(tile, overlap), 3)

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from dsdit.errors import RequestError
 from dsdit.model.preconditioning import Conditions, Denoised, TinyModel
+from dsdit.model.published import PublishedModel
 from dsdit.model.weights import Weights, load_weights
 from dsdit.plan import ModelChoice, SamplerSettings
 from dsdit.radiometry import Curve
@@ -64,7 +65,7 @@ class TileBatch:
 
 
 def tile_velocity(
-    model: TinyModel,
+    model: TinyModel | PublishedModel,
     conditions: Conditions,
     settings: SamplerSettings,
     listen: Callable[[Denoised, bool], None] | None = None,
@@ -80,6 +81,14 @@ def tile_velocity(
         return (z - denoised.x0) / sigma
 
     return guided(strength, settings.guidance_scale, interval=settings.guidance_interval)
+
+
+def starting_latent(
+    model: TinyModel | PublishedModel, conditions: Conditions, noise: Tensor, start_sigma: float
+) -> Tensor:
+    """Noise (B, C, h, w), or the LR picture under noise of `start_sigma`."""
+    noise = noise.to(model.device, model.dtype)
+    return noise if start_sigma == 1 else start_sigma * noise + (1 - start_sigma) * model.start(conditions)
 
 
 class TileSampler:
@@ -114,8 +123,8 @@ class TileSampler:
                     shares.append(denoised.weighting)
 
             velocity = tile_velocity(model, conditions, settings, listen)
-            noise = torch.from_numpy(batch.noise).to(model.device, model.dtype) * settings.start_sigma
-            latent = sample(velocity, noise, self.sigmas, solver=settings.solver)
+            begin = starting_latent(model, conditions, torch.from_numpy(batch.noise), settings.start_sigma)
+            latent = sample(velocity, begin, self.sigmas, solver=settings.solver)
             pictures = model.decode(latent, batch.restored).float().cpu().numpy()
             weighting = torch.stack([share.float() for share in shares]).mean(0).cpu().numpy()
         token = model.token_px

@@ -21,12 +21,11 @@ from dsdit.model.autoencoder import PixelCodec
 from dsdit.model.config import DSDiTConfig
 from dsdit.model.network import DSDiT
 from dsdit.model.preconditioning import RESIDUAL_SCALE, TinyModel, network_channels
+from dsdit.model.tensor_file import check_tensors, open_safetensors
 from dsdit.model.weights import (
     TENSOR_FILE,
     SensorDefaults,
     WeightsConfig,
-    check_tensors,
-    read_tensors,
     resolve,
     save_weights,
 )
@@ -81,9 +80,9 @@ def build_start(config: TrainingConfig) -> DSDiT:
     network = build_network(config)
     if config.start is not None:
         path = resolve(config.start) / TENSOR_FILE
-        tensors = read_tensors(path)
-        check_tensors(tensors, network, path)
-        network.load_state_dict(tensors)
+        entries = open_safetensors(path)
+        check_tensors(entries, network, path)
+        network.load_state_dict({name: entry.read() for name, entry in entries.items()})
     return network
 
 

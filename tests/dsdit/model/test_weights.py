@@ -1,6 +1,9 @@
 """Weights folders: written, read back, and refused where they are hostile or do not fit."""
 
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -89,3 +92,12 @@ def test_the_shipped_weights_load():
     assert weights.config.name == "dsdit-tiny"
     assert weights.config.sampler.steps == 1
     assert weights.model.token_px == 8
+
+
+def test_loading_does_not_load_the_compiler():
+    """It takes seconds, in every worker."""
+    code = (
+        "import sys; from dsdit.model import load_weights; load_weights(); "
+        "assert not {'sympy', 'torch._dynamo', 'diffusers'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[3])

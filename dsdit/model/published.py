@@ -1,0 +1,140 @@
+"""How the published DS-DiT is used: three streams of latents of the SD3 autoencoder, velocity as it comes.
+
+With R the picture restored from LR and all pictures in the scaled range:
+
+    x0  = latent of HR
+    lr  = latent of R, which takes the place of the paper's bicubic LR
+    ref = latent of the reference, where it is not valid of R
+    velocity = network(z, 1000 sigma, lr, ref, ref_scale)
+
+The interface is that of `preconditioning.TinyModel`, so that sampler and evaluation run either.
+
+Axes: B batch, C latent channels, (H, W) pixels, (h, w) latent pixels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from dsdit.errors import WeightsError
+from dsdit.model.network import DSDiT
+from dsdit.model.preconditioning import Conditions, Denoised, Pixels
+
+
+class Autoencoder(Protocol):
+    """Pictures (B, 3, H, W) in [-1, 1] to normalised latents and back."""
+
+    @property
+    def factor(self) -> int:
+        """Image pixels along one side of a latent pixel."""
+
+    @property
+    def channels(self) -> int:
+        """Channels of a latent."""
+
+    def encode(self, image: Tensor) -> Tensor:
+        """(B, 3, H, W) -> (B, C, h, w)."""
+
+    def decode(self, latent: Tensor) -> Tensor:
+        """(B, C, h, w) -> (B, 3, H, W)."""
+
+
+@dataclass(frozen=True)
+class PublishedConditions(Conditions):
+    """Latents of R and of the reference; no high band is added beside the network."""
+
+    def without_reference(self) -> PublishedConditions:
+        """The same tiles as if no reference had been found: the ref stream is R too."""
+        return replace(self, ref=self.lr)
+
+
+class PublishedModel:
+    """A DSDiT of as many channels as its autoencoder has."""
+
+    def __init__(self, network: DSDiT, codec: Autoencoder) -> None:
+        self.network = network
+        self.codec = codec
+        if network.config.in_channels != codec.channels:
+            raise WeightsError(
+                f"the network has {network.config.in_channels} channels and its autoencoder {codec.channels}: "
+                f"they do not belong together"
+            )
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network's tensors are."""
+        return self.network.pos_embed.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What the network computes in."""
+        return self.network.pos_embed.dtype
+
+    @property
+    def channels(self) -> int:
+        """Channels of a latent, hence of the noise."""
+        return self.codec.channels
+
+    @property
+    def token_px(self) -> int:
+        """Image pixels along one side of a token."""
+        return self.codec.factor * self.network.config.patch_size
+
+    def latent_shape(self, height: int, width: int) -> tuple[int, int, int]:
+        """(H, W) pixels -> (C, h, w) of the latent and its noise."""
+        if height % self.token_px or width % self.token_px:
+            raise ValueError(f"tile {height} x {width} px is not a multiple of {self.token_px} px, a token's side")
+        return self.channels, height // self.codec.factor, width // self.codec.factor
+
+    def _pixels(self, values: Pixels) -> Tensor:
+        return torch.as_tensor(values).to(device=self.device, dtype=self.dtype)
+
+    def conditions(
+        self, restored: Pixels, ref: Pixels, ref_valid: Pixels, ref_high_band: Pixels, scale: int
+    ) -> PublishedConditions:
+        """R and matched reference (B, 3, H, W) scaled, `ref_valid` (B, H, W) bool -> latents.
+
+        Values of the reference where it is not valid are not looked at; they may be NaN. The high band and the scale
+        are not needed: R lies on the HR grid.
+        """
+        base = self._pixels(restored)
+        valid = torch.as_tensor(ref_valid).to(self.device).bool()[:, None]
+        lr = self.codec.encode(base)
+        ref_latent = self.codec.encode(torch.where(valid, self._pixels(ref), base))
+        return PublishedConditions(lr=lr, ref=ref_latent, ref_high_band=torch.zeros_like(lr))
+
+    def start(self, conditions: Conditions) -> Tensor:
+        """(B, C, h, w) of R: from where truncated sampling begins."""
+        return conditions.lr
+
+    def encode(self, hr: Pixels, restored: Pixels) -> Tensor:
+        """HR (B, 3, H, W) scaled -> the clean latent x0 (B, C, h, w); R is not looked at."""
+        return self.codec.encode(self._pixels(hr))
+
+    def decode(self, latent: Tensor, restored: Pixels) -> Tensor:
+        """Latent (B, C, h, w) -> SR (B, 3, H, W) scaled; R is not looked at."""
+        return self.codec.decode(latent)
+
+    def _pass(
+        self, z: Tensor, sigma: Tensor | float, conditions: Conditions, ref_scale: Tensor | float
+    ) -> tuple[Tensor, Tensor]:
+        timestep = 1000.0 * torch.as_tensor(sigma, dtype=torch.float32, device=z.device).expand(z.shape[0])
+        return self.network(z, timestep, conditions.lr, conditions.ref, ref_scale, return_weighting=True)
+
+    def denoise(
+        self, z: Tensor, sigma: Tensor | float, conditions: Conditions, ref_scale: Tensor | float = 1.0
+    ) -> Denoised:
+        """z (B, C, h, w) at `sigma` (number or (B,), in 0..1) -> x0 = z - sigma velocity; the gate is zero."""
+        velocity, weighting = self._pass(z, sigma, conditions, ref_scale)
+        s = torch.as_tensor(sigma, dtype=torch.float32, device=z.device).reshape(-1, 1, 1, 1)
+        return Denoised((z - s * velocity).to(z.dtype), torch.zeros_like(z[:, 0]), weighting)
+
+    def velocity(
+        self, z: Tensor, sigma: Tensor | float, conditions: Conditions, ref_scale: Tensor | float = 1.0
+    ) -> Tensor:
+        """z (B, C, h, w) at `sigma` -> velocity = noise - x0, like z: the network's own output."""
+        return self._pass(z, sigma, conditions, ref_scale)[0]

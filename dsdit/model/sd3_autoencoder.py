@@ -1,0 +1,114 @@
+"""The autoencoder of Stable Diffusion 3, through diffusers (optional: `pip install "dsdit[sd3]"`).
+
+It is read from this machine alone: from a diffusers folder (config.json and safetensors), or out of a whole SD3 file,
+whose autoencoder's names begin with `first_stage_model.`. Latents are normalised as SD3 does:
+z = (z_raw - 0.0609) * 1.5305. Encoding takes the posterior's mean and draws nothing. Pictures larger than
+`TILE_PX` are worked on in diffusers' own tiles, blended in their overlaps, so that memory stays bounded.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from dsdit.errors import WeightsError
+from dsdit.model.tensor_file import Entries, Entry, assign_tensors, check_tensors, open_safetensors
+
+TILE_PX = 1024
+"""Side from which a picture is encoded and decoded in tiles."""
+SD3_PREFIX = "first_stage_model."
+"""What the names of the autoencoder's tensors begin with in an SD3 file."""
+FOLDER_FILE = "diffusion_pytorch_model.safetensors"
+"""Tensors in a diffusers folder."""
+SD3_CONFIG: dict[str, Any] = {
+    "in_channels": 3,
+    "out_channels": 3,
+    "down_block_types": ["DownEncoderBlock2D"] * 4,
+    "up_block_types": ["UpDecoderBlock2D"] * 4,
+    "block_out_channels": [128, 256, 512, 512],
+    "layers_per_block": 2,
+    "latent_channels": 16,
+    "norm_num_groups": 32,
+    "sample_size": TILE_PX,
+    "scaling_factor": 1.5305,
+    "shift_factor": 0.0609,
+    "use_quant_conv": False,
+    "use_post_quant_conv": False,
+}
+"""SD3's layout, for a file that does not tell it."""
+
+
+class SD3Autoencoder:
+    """Pictures (B, 3, H, W) in [-1, 1] to normalised latents (B, 16, H / 8, W / 8) and back."""
+
+    def __init__(self, vae: Any) -> None:
+        """`vae` is diffusers' AutoencoderKL; its configuration must state scaling and shift."""
+        config = vae.config
+        if config.scaling_factor is None or config.shift_factor is None:
+            raise WeightsError(
+                f"the autoencoder states scaling_factor {config.scaling_factor} and shift_factor "
+                f"{config.shift_factor}: SD3's states both, 1.5305 and 0.0609"
+            )
+        self.vae = vae
+        self.scaling, self.shift = float(config.scaling_factor), float(config.shift_factor)
+        self.factor = 2 ** (len(config.block_out_channels) - 1)
+        self.channels = int(config.latent_channels)
+        vae.enable_tiling()
+        vae.tile_sample_min_size, vae.tile_latent_min_size = TILE_PX, TILE_PX // self.factor
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What it computes in."""
+        return cast(torch.dtype, self.vae.dtype)
+
+    def encode(self, image: Tensor) -> Tensor:
+        """(B, 3, H, W) -> (B, 16, H / 8, W / 8), the posterior's mean."""
+        return (self.vae.encode(image.to(self.dtype)).latent_dist.mode() - self.shift) * self.scaling
+
+    def decode(self, latent: Tensor) -> Tensor:
+        """(B, 16, h, w) -> (B, 3, 8 h, 8 w); values may lie a little outside [-1, 1]."""
+        return cast(Tensor, self.vae.decode(latent.to(self.dtype) / self.scaling + self.shift).sample)
+
+
+def _read_folder(folder: Path) -> tuple[dict[str, Any], Entries, Path]:
+    path = folder / "config.json"
+    try:
+        config = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise WeightsError(f"{path} cannot be read as JSON: {error}") from error
+    if not isinstance(config, dict):
+        raise WeightsError(f"{path} holds {type(config).__name__}: it must be an object")
+    return config, open_safetensors(folder / FOLDER_FILE), folder / FOLDER_FILE
+
+
+def _read_sd3(path: Path) -> tuple[dict[str, Any], Entries, Path]:
+    from diffusers.loaders.single_file_utils import convert_ldm_vae_checkpoint
+
+    found = {name: entry for name, entry in open_safetensors(path).items() if name.startswith(SD3_PREFIX)}
+    if not found:
+        raise WeightsError(f"{path} holds no tensor {SD3_PREFIX}*: the SD3 file must be one with its autoencoder")
+    tensors = convert_ldm_vae_checkpoint({name: entry.read() for name, entry in found.items()}, SD3_CONFIG)
+    return SD3_CONFIG, {n: Entry(tuple(t.shape), t.dtype, t.detach) for n, t in tensors.items()}, path
+
+
+def open_autoencoder(
+    path: Path, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32
+) -> SD3Autoencoder:
+    """A diffusers folder or an SD3 safetensors file on this machine. Raises WeightsError."""
+    try:
+        from diffusers import AutoencoderKL
+    except ImportError as error:
+        raise WeightsError(f'{path} needs diffusers, which is not installed: pip install "dsdit[sd3]"') from error
+    config, entries, file = _read_folder(path) if path.is_dir() else _read_sd3(path)
+    try:
+        with torch.device("meta"):
+            vae: Any = AutoencoderKL.from_config(config)
+    except (TypeError, ValueError, KeyError) as error:
+        raise WeightsError(f"{path} describes no autoencoder that diffusers knows: {error}") from error
+    check_tensors(entries, vae, file)
+    assign_tensors(vae, entries, device, dtype)
+    return SD3Autoencoder(vae)
