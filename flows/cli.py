@@ -20,8 +20,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from dsdit.errors import DsditError, RequestError
+from flows import sources_cli
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+app.add_typer(sources_cli.app, name="sources")
 RegionArgument = Annotated[str, typer.Argument(help="Name of a request that ships (sample), or its YAML file.")]
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", help="key=value of the request, such as compute.workers=4.")
