@@ -87,11 +87,11 @@ def _api_items(
 
 
 def _open(endpoint: str, retry: Retry) -> Client:
-    io = StacApiIO(timeout=TIMEOUT_S)
+    io = StacApiIO()
     io.session = OwnHostSession(endpoint, retry)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NoConformsTo)
-        client = Client.open(endpoint, stac_io=io)
+        client = Client.open(endpoint, stac_io=io, timeout=TIMEOUT_S)
     if not client.conforms_to(ConformanceClasses.ITEM_SEARCH):
         raise CatalogError(f"catalog {endpoint} does not say that it can be searched (conformance item-search)")
     return client

@@ -21,14 +21,21 @@ from shapely.geometry import box, shape
 from catalogs.trust import plain
 from dsdit.errors import CatalogError
 
+MAX_CROSSING_DEG = 90.0
+"""Widest bbox across the antimeridian; a wider one is taken for two swapped numbers."""
 MAX_VERTICES = 100_000
 """More in one footprint is taken for a mistake."""
 
 
 def item_footprint(item: pystac.Item) -> shapely.Geometry:
     """The valid, finite footprint of an item within -180..180. Raises CatalogError."""
+    return record_footprint(item.geometry, item.bbox)
+
+
+def record_footprint(geometry: Any, bbox: Any) -> shapely.Geometry:
+    """`item_footprint` of what a record holds. Raises CatalogError."""
     try:
-        footprint = shape(item.geometry) if item.geometry else bbox_shape(item.bbox or [])
+        footprint = shape(geometry) if geometry else bbox_shape(bbox or [])
     except (TypeError, ValueError, KeyError, IndexError, AttributeError, shapely.errors.ShapelyError) as error:
         raise CatalogError(f"its geometry cannot be read: {plain(error, 100)}") from error
     if footprint.is_empty or not all(map(math.isfinite, footprint.bounds)):
@@ -52,6 +59,15 @@ def bbox_shape(bbox: list[float]) -> shapely.Geometry:
     if west > east:
         return shapely.MultiPolygon([box(west, south, 180.0, north), box(-180.0, south, east, north)])
     return box(west, south, east, north)
+
+
+def check_bbox(bbox: tuple[float, ...]) -> None:
+    """Raises ValueError unless these are west, south, east, north in degrees; across the antimeridian west > east."""
+    west, south, east, north = bbox
+    longitudes = -180 <= west <= 180 and -180 <= east <= 180
+    in_order = west < east or (west > east and east + 360 - west <= MAX_CROSSING_DEG)
+    if not (longitudes and in_order and -90 <= south < north <= 90):
+        raise ValueError(f"bbox {list(bbox)} is not west, south, east, north in degrees: are two swapped?")
 
 
 def within_180(footprint: shapely.Geometry) -> shapely.Geometry:

@@ -10,12 +10,15 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pystac
 import rustac
+from shapely.geometry import box, mapping
 
+from catalogs.footprint import record_footprint
 from catalogs.trust import plain, without_query
 from dsdit.errors import CatalogError
 
@@ -25,7 +28,9 @@ MAX_FILE_BYTES = 512 * 2**20
 """Largest stac-geoparquet file that is read."""
 MAX_ROWS = 200_000
 """Most items that one file may hold."""
-_PLAIN = ("datetime", "platform", "gsd", "eo:cloud_cover", "grid:code", "proj:code", "s2:processing_baseline")
+_TEXTS = ("start_datetime", "end_datetime", "platform", "grid:code", "proj:code", "s2:processing_baseline")
+_ANYWHERE = (-180.0, -90.0, 180.0, 90.0)
+_NUMBERS = ("gsd", "eo:cloud_cover")
 
 
 def is_geoparquet(path: Path) -> bool:
@@ -44,14 +49,7 @@ def item_record(item: pystac.Item, assets: Iterable[str]) -> dict[str, Any]:
 
 def pack(records: Iterable[Mapping[str, Any]]) -> bytes:
     """A stac-geoparquet file of records of `item_record`, at least one. Raises CatalogError."""
-    rows = []
-    for record in records:
-        plain_values = {k: v for k in _PLAIN if isinstance(v := record["properties"].get(k), str | int | float)}
-        row = {**record, "properties": {**plain_values, "datetime": record["properties"].get("datetime")}}
-        row["properties"][WHOLE] = json.dumps(record, sort_keys=True, allow_nan=False)
-        row["stac_extensions"] = []
-        row["assets"] = {k: {f: a[f] for f in ("href", "type", "roles") if f in a} for k, a in row["assets"].items()}
-        rows.append(row)
+    rows = [_row(record) for record in records]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "items.parquet"
         try:
@@ -59,6 +57,34 @@ def pack(records: Iterable[Mapping[str, Any]]) -> bytes:
         except rustac.RustacError as error:
             raise CatalogError(f"the answer cannot be kept as stac-geoparquet: {plain(error)}") from error
         return path.read_bytes()
+
+
+def _row(record: Mapping[str, Any]) -> dict[str, Any]:
+    """What every tool expects of an item, in columns of one type each whatever the record holds."""
+    properties = record["properties"]
+    known: dict[str, Any] = {k: str(properties[k]) for k in _TEXTS if isinstance(properties.get(k), str)}
+    known |= {k: float(properties[k]) for k in _NUMBERS if isinstance(properties.get(k), int | float)}
+    assets = {}
+    for key, asset in record["assets"].items():
+        assets[key] = {"href": str(asset["href"]), "roles": ["data"]}
+        if isinstance(kind := asset.get("type"), str):
+            assets[key]["type"] = kind
+    row = {
+        "type": "Feature",
+        "stac_version": pystac.get_stac_version(),
+        "stac_extensions": [],
+        "id": str(record["id"]),
+        "collection": record.get("collection"),
+        "properties": {**known, "datetime": properties.get("datetime"), WHOLE: json.dumps(record, sort_keys=True)},
+        "links": [],
+        "assets": assets,
+        "geometry": mapping(box(*_ANYWHERE)),
+        "bbox": list(_ANYWHERE),
+    }
+    with suppress(CatalogError):
+        footprint = record_footprint(record.get("geometry"), record.get("bbox"))
+        row |= {"geometry": mapping(footprint), "bbox": list(footprint.bounds)}
+    return row
 
 
 def unpack(content: bytes) -> list[dict[str, Any]]:

@@ -15,11 +15,13 @@ from datetime import UTC, datetime, timedelta
 import pystac
 import shapely
 from shapely.geometry import shape
+from urllib3 import Retry
 
 from catalogs.endpoints import stac_items
 from catalogs.footprint import item_footprint
 from catalogs.item import SceneItem, scene_item
 from catalogs.records import BadItem
+from catalogs.session import RETRY
 from catalogs.source import Source
 from catalogs.trust import plain
 from dsdit.errors import CatalogError
@@ -51,6 +53,7 @@ def search(
     start: datetime,
     end: datetime,
     max_items: int | None = None,
+    retry: Retry = RETRY,
 ) -> SearchResult:
     """Scenes of `source` that touch `footprint_lonlat` (degrees) between `start` and `end` (aware, both included).
 
@@ -59,7 +62,7 @@ def search(
     if start.tzinfo is None or end.tzinfo is None:
         raise ValueError("start and end must be aware times")
     notes: list[str] = []
-    answer = stac_items(source, footprint_lonlat, start, end, notes.append)
+    answer = stac_items(source, footprint_lonlat, start, end, notes.append, retry)
     found = clean(answer, source, footprint_lonlat, start, end, max_items)
     return replace(found, notes=tuple(notes))
 
