@@ -109,11 +109,10 @@ def search_catalogs(request: Request, layout: Layout, now: datetime, say: Say) -
     last = cell_window(place, Index(layout.cells.row1 - 1, layout.cells.col1 - 1))
     footprint = within_180(shapely.geometry.shape(layout.region.lonlat(first.union(last))))
     lr_source = open_source(request.lr)
+    ref_source = None if request.ref is None else open_source(request.ref)
     found = {"lr": _found(request, "lr", lr_source, footprint, start, end)}
     asked = f"{lr_source.collection} at {lr_source.endpoint} from {start.date()} to {end.date()}"
-    ref_source = None
-    if request.ref is not None:
-        ref_source = open_source(request.ref)
+    if request.ref is not None and ref_source is not None:
         ref_start = start - timedelta(days=request.ref.max_age_days)
         found["ref"] = _found(request, "ref", ref_source, footprint, ref_start, end)
     for kind, result in found.items():
