@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -17,19 +16,15 @@ from pathlib import Path
 from typing import Any
 
 import pystac
-import shapely
-from shapely.geometry import box, mapping, shape
+from shapely.geometry import mapping
 
-from catalogs.source import DisplayRule, FixedRule, Source
-from catalogs.trust import accepted_href, local_path, plain
+from catalogs.footprint import item_footprint, stated_crs
+from catalogs.rules import number_of, scale_and_offset
+from catalogs.source import Source
+from catalogs.trust import accepted_href, local_path
 from dsdit.bands import BANDS
 from dsdit.errors import CatalogError
-from dsdit.radiometry import Curve
 
-SENTINEL2_SCALE, SENTINEL2_OFFSET = 1e-4, -0.1
-_BASELINE_WITH_OFFSET = (4, 0)
-_APPLIED = ("earthsearch:boa_offset_applied", "s2:boa_offset_applied", "sentinel:boa_offset_applied")
-_BASELINES = ("s2:processing_baseline", "processing:version", "sentinel:processing_baseline")
 _UPDATED = ("s2:generation_time", "processing:datetime", "updated", "created")
 _HEAD_BYTES = 65536
 
@@ -96,9 +91,10 @@ def scene_item(item: pystac.Item, source: Source) -> SceneItem:
     missing = [key for key in source.assets if key not in item.assets]
     if missing:
         raise CatalogError(f"asset {', '.join(missing)} is missing")
-    hrefs = {key: accepted_href(_href(item, key), source) for key in source.assets}
-    footprint = _footprint(item)
-    scale, offset = zip(*(_rule(item, source, source.bands[band].asset) for band in BANDS), strict=True)
+    hrefs = {key: accepted_href(_href(item, key, source), source) for key in source.assets}
+    footprint = item_footprint(item)
+    rules = (scale_and_offset(source.rule, item, source.bands[band].asset) for band in BANDS)
+    scale, offset = zip(*rules, strict=True)
     when = item.datetime or _time(properties.get("start_datetime"))
     if when is None:
         raise CatalogError("it has no time of acquisition")
@@ -124,9 +120,9 @@ def scene_item(item: pystac.Item, source: Source) -> SceneItem:
         hrefs=hrefs,
         scale=scale,
         offset=offset,
-        crs=_crs(item, source),
-        cloud_cover=_number(properties.get("eo:cloud_cover")),
-        gsd_m=_number(properties.get("gsd")),
+        crs=stated_crs(item, source.assets[0]),
+        cloud_cover=number_of(properties, "eo:cloud_cover"),
+        gsd_m=number_of(properties, "gsd"),
         updated=updated,
         platform=properties.get("platform"),
         tile=_tile(properties),
@@ -134,65 +130,17 @@ def scene_item(item: pystac.Item, source: Source) -> SceneItem:
     )
 
 
-def _href(item: pystac.Item, key: str) -> str:
-    href = item.assets[key].href
+def _href(item: pystac.Item, key: str, source: Source) -> str:
+    asset = item.assets[key]
+    alternates = asset.extra_fields.get("alternate")
+    if source.alternate is not None and isinstance(alternates, Mapping):
+        other = alternates.get(source.alternate)
+        if isinstance(other, Mapping) and isinstance(other.get("href"), str):
+            return str(other["href"])
+    href = asset.href
     if "://" in href or href.startswith("/"):
         return href
-    return item.assets[key].get_absolute_href() or href
-
-
-def _footprint(item: pystac.Item) -> shapely.Geometry:
-    try:
-        footprint = shape(item.geometry) if item.geometry else box(*(item.bbox or ()))
-    except (TypeError, ValueError, KeyError, IndexError, AttributeError, shapely.errors.ShapelyError) as error:
-        raise CatalogError(f"its geometry cannot be read: {plain(error, 100)}") from error
-    if footprint.is_empty or not all(map(math.isfinite, footprint.bounds)):
-        raise CatalogError("its geometry is empty or not finite")
-    west, south, east, north = footprint.bounds
-    if west < -360 or east > 360 or south < -90 or north > 90:
-        raise CatalogError("its geometry is not in longitude and latitude")
-    return footprint if footprint.is_valid else shapely.make_valid(footprint)
-
-
-def _rule(item: pystac.Item, source: Source, asset: str) -> tuple[float, float]:
-    """(scale, offset) of one asset under the source's rule."""
-    if isinstance(source.rule, FixedRule):
-        return source.rule.scale, source.rule.offset
-    if isinstance(source.rule, DisplayRule):
-        return Curve(source.rule.maximum).maximum / 255.0, 0.0
-    properties = item.properties
-    applied = next((properties[key] for key in _APPLIED if key in properties), None)
-    if applied is True:
-        return SENTINEL2_SCALE, 0.0
-    stated = _stated(item.assets[asset])
-    if stated is not None:
-        return stated
-    baseline = next((properties[key] for key in _BASELINES if properties.get(key)), None)
-    try:
-        number = tuple(int(part) for part in str(baseline).split("."))
-    except ValueError as error:
-        raise CatalogError("it states neither an offset nor a processing baseline") from error
-    return SENTINEL2_SCALE, SENTINEL2_OFFSET if number >= _BASELINE_WITH_OFFSET else 0.0
-
-
-def _stated(asset: pystac.Asset) -> tuple[float, float] | None:
-    """Scale and offset in the raster extension, version 1 (`raster:bands`) or 2 (`bands` or the asset itself)."""
-    fields = asset.extra_fields
-    for band in [*(fields.get("raster:bands") or ()), *(fields.get("bands") or ()), fields]:
-        for prefix in ("", "raster:") if band is not fields else ("raster:",):
-            scale, offset = _number(band.get(prefix + "scale")), _number(band.get(prefix + "offset"))
-            if scale is not None and offset is not None and scale > 0:
-                return scale, offset
-    return None
-
-
-def _crs(item: pystac.Item, source: Source) -> str | None:
-    for fields in (item.properties, item.assets[source.assets[0]].extra_fields):
-        if isinstance(code := fields.get("proj:code"), str):
-            return code
-        if isinstance(epsg := fields.get("proj:epsg"), int):
-            return f"EPSG:{epsg}"
-    return None
+    return asset.get_absolute_href() or href
 
 
 def _tile(properties: Mapping[str, Any]) -> str | None:
@@ -201,11 +149,10 @@ def _tile(properties: Mapping[str, Any]) -> str | None:
     if code := properties.get("s2:mgrs_tile"):
         return f"MGRS-{code}"
     parts = [properties.get(f"mgrs:{key}") for key in ("utm_zone", "latitude_band", "grid_square")]
-    return "MGRS-{:02d}{}{}".format(int(str(parts[0])), *parts[1:]) if all(parts) else None
-
-
-def _number(value: object) -> float | None:
-    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
+    if all(parts):
+        return "MGRS-{:02d}{}{}".format(int(str(parts[0])), *parts[1:])
+    path, row = (properties.get(f"landsat:wrs_{key}") for key in ("path", "row"))
+    return f"WRS-{path}{row}" if path and row else None
 
 
 def _time(value: object) -> datetime | None:

@@ -13,13 +13,16 @@ from typing import Any
 
 import numpy as np
 import rasterio
+from affine import Affine
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from rasterio.enums import Resampling
 from rasterio.errors import CRSError, RasterioError, RasterioIOError, WindowError
 
 from catalogs.item import SceneItem
-from catalogs.source import SclMask, Source
+from catalogs.redirects import check_redirects
+from catalogs.rules import BitMask, SclMask
+from catalogs.source import Source
 from catalogs.trust import accepted_href, local_path, plain
 from catalogs.warp import read_on
 from dsdit.bands import BANDS
@@ -80,21 +83,47 @@ def read_mask(item: SceneItem, source: Source, geobox: GeoBox) -> NDArray[np.uin
         out[seen] = VALID
         out[seen & np.isin(classes, mask.cloud)] = CLOUD
         return out
+    if isinstance(mask, BitMask):
+        (flags,) = _read(item, source, mask.asset, [1], geobox, Resampling.nearest)
+        bits = np.nan_to_num(flags, nan=0.0).astype(np.int64)
+        seen = np.isfinite(flags) & (bits & _bits(mask.nodata) == 0)
+        out[seen] = VALID
+        out[seen & (bits & _bits(mask.cloud) != 0)] = CLOUD
+        return out
     band = source.bands[BANDS[0]]
     (values,) = _read(item, source, band.asset, [band.index], geobox, Resampling.nearest)
     out[np.isfinite(values)] = VALID
     return out
 
 
+def native_geobox(item: SceneItem, source: Source, side_px: int) -> GeoBox:
+    """At most `side_px` pixels a side in the middle of the item's first band, on its own grid. Raises ReadError."""
+    asset = source.bands[BANDS[0]].asset
+    with _errors(item, asset), rasterio.Env(**_settings(source)), _open(_location(item, source, asset), source) as file:
+        _check(file, [1])
+        height, width = min(side_px, file.height), min(side_px, file.width)
+        row, col = (file.height - height) // 2, (file.width - width) // 2
+        return GeoBox((height, width), file.transform @ Affine.translation(col, row), file.crs.to_wkt())
+
+
+def _bits(numbers: tuple[int, ...]) -> int:
+    return sum(1 << number for number in set(numbers))
+
+
 def _read(
     item: SceneItem, source: Source, asset: str, indexes: list[int], geobox: GeoBox, resampling: Resampling
 ) -> NDArray[np.float32]:
     """(len(indexes), y, x) dn as float32, NaN where there is none."""
+    with _errors(item, asset), rasterio.Env(**_settings(source)), _open(_location(item, source, asset), source) as file:
+        _check(file, indexes)
+        return read_on(file, indexes, geobox, resampling, source.nodata, source.alpha)
+
+
+@contextmanager
+def _errors(item: SceneItem, asset: str) -> Iterator[None]:
+    """Turns what goes wrong into a ReadError that names item, asset and cause."""
     try:
-        place = _location(item, source, asset)
-        with rasterio.Env(**_settings(source)), _open(place, source) as file:
-            _check(file, indexes)
-            return read_on(file, indexes, geobox, resampling, source.nodata, source.alpha)
+        yield
     except (RasterioError, CRSError, WindowError, CatalogError, OSError, ValueError) as error:
         raise ReadError(f"item {plain(item.id, 120)}, asset {plain(asset, 60)}: {plain(_cause(error))}") from error
 
@@ -119,12 +148,13 @@ def _location(item: SceneItem, source: Source, asset: str) -> str:
     if asset not in item.hrefs:
         raise ReadError(f"item {plain(item.id, 120)} has no asset {plain(asset, 60)}")
     href = accepted_href(item.hrefs[asset], source)
-    if source.is_local:
+    if "://" not in href:
         return str(local_path(href, source.root))
     if source.signing == "planetary-computer":
         import planetary_computer
 
-        return str(planetary_computer.sign_url(href))
+        href = str(planetary_computer.sign_url(href))
+    check_redirects(href, source)
     return href
 
 

@@ -2,21 +2,26 @@
 
 What a server answers is filtered again here, since servers exist that ignore parts of the question. The result does not
 depend on the order of the answer: newest first, then by id. Of reprocessed duplicates the newest is kept; two halves of
-one pass (split downlinks) are both kept.
+one pass (split downlinks) are both kept. The items of the answer come back too, so that they can be kept: `clean` on
+them gives the same result when the catalog has moved on.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 import pystac
 import shapely
 from shapely.geometry import shape
+from urllib3 import Retry
 
-from catalogs.endpoints import BadItem, stac_items
+from catalogs.endpoints import stac_items
+from catalogs.footprint import item_footprint
 from catalogs.item import SceneItem, scene_item
+from catalogs.records import BadItem
+from catalogs.session import RETRY
 from catalogs.source import Source
 from catalogs.trust import plain
 from dsdit.errors import CatalogError
@@ -36,6 +41,10 @@ class SearchResult:
     """Usable scenes, newest first, then by id."""
     dropped: tuple[tuple[str, str], ...]
     """(id, reason) of each scene that touches footprint and period and is not used, by id."""
+    notes: tuple[str, ...] = ()
+    """Where the catalog's answer was not taken as it came."""
+    answer: tuple[pystac.Item, ...] = field(default=(), compare=False, repr=False)
+    """The catalog's items behind `items` and `dropped`."""
 
 
 def search(
@@ -44,6 +53,7 @@ def search(
     start: datetime,
     end: datetime,
     max_items: int | None = None,
+    retry: Retry = RETRY,
 ) -> SearchResult:
     """Scenes of `source` that touch `footprint_lonlat` (degrees) between `start` and `end` (aware, both included).
 
@@ -51,7 +61,10 @@ def search(
     """
     if start.tzinfo is None or end.tzinfo is None:
         raise ValueError("start and end must be aware times")
-    return clean(stac_items(source, footprint_lonlat, start, end), source, footprint_lonlat, start, end, max_items)
+    notes: list[str] = []
+    answer = stac_items(source, footprint_lonlat, start, end, notes.append, retry)
+    found = clean(answer, source, footprint_lonlat, start, end, max_items)
+    return replace(found, notes=tuple(notes))
 
 
 def clean(
@@ -64,6 +77,7 @@ def clean(
 ) -> SearchResult:
     """`search` on an answer that is already here."""
     items: dict[str, SceneItem] = {}
+    behind: list[pystac.Item] = []
     dropped: set[tuple[str, str]] = set()
     shapely.prepare(footprint_lonlat)
     for record in answer:
@@ -78,16 +92,18 @@ def clean(
             item = scene_item(record, source)
         except CatalogError as error:
             if not _elsewhere(record, footprint_lonlat):
-                dropped.add((record.id, str(error)))
+                dropped.add((plain(record.id, 120), str(error)))
+                behind.append(record)
             continue
         if _within(item.when, start, end) and footprint_lonlat.intersects(shape(item.footprint)):
+            behind.append(record)
             twin = items.get(item.id)
             if twin is None or _age(twin) < _age(item):
                 items[item.id] = item
     kept, replaced = newest_processing(items.values())
     dropped.update(replaced)
     ordered = sorted(sorted(kept, key=lambda i: i.id), key=lambda i: i.when, reverse=True)
-    return SearchResult(tuple(ordered[:max_items]), tuple(sorted(dropped)))
+    return SearchResult(tuple(ordered[:max_items]), tuple(sorted(dropped)), answer=tuple(behind))
 
 
 def newest_processing(items: Iterable[SceneItem]) -> tuple[list[SceneItem], list[tuple[str, str]]]:
@@ -99,7 +115,7 @@ def newest_processing(items: Iterable[SceneItem]) -> tuple[list[SceneItem], list
         if newer is None:
             kept.append(item)
         else:
-            replaced.append((item.id, f"an older processing of {plain(newer.id, 120)}"))
+            replaced.append((plain(item.id, 120), f"an older processing of {plain(newer.id, 120)}"))
     return kept, replaced
 
 
@@ -130,6 +146,6 @@ def _within(when: datetime, start: datetime, end: datetime) -> bool:
 def _elsewhere(record: pystac.Item, footprint: shapely.Geometry) -> bool:
     """Whether an unusable item certainly does not touch the footprint."""
     try:
-        return not footprint.intersects(shape(record.geometry))
+        return not footprint.intersects(item_footprint(record))
     except Exception:  # noqa: BLE001 - a foreign geometry may break shapely in any way; then it is reported
         return False

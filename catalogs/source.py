@@ -10,26 +10,23 @@ from __future__ import annotations
 import hashlib
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 from urllib.parse import urlsplit
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
+from catalogs.filtering import check_filter
+from catalogs.rules import BitMask, Mask, NoMask, Record, Rule, SclMask
 from dsdit.bands import BANDS, BandName
 from dsdit.errors import RequestError
-from dsdit.radiometry import DEFAULT_CURVE
 from dsdit.sensor import BOX_MTF, EVALUATION_MTF
 
 SOURCES_FOLDER = Path(__file__).parent / "sources"
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Band(_Record):
+class Band(Record):
     """Where one band lies."""
 
     asset: str
@@ -38,57 +35,24 @@ class Band(_Record):
     """Band of the file, from 1."""
 
 
-class FixedRule(_Record):
-    """reflectance = dn * scale + offset, the same for every item."""
-
-    kind: Literal["fixed"] = "fixed"
-    scale: float = Field(gt=0)
-    offset: float = 0.0
-
-
-class Sentinel2Rule(_Record):
-    """Sentinel-2 L2A: dn * 1e-4, and -0.1 since processing baseline 04.00 unless the catalog took it off already."""
-
-    kind: Literal["sentinel2"]
-
-
-class DisplayRule(_Record):
-    """8-bit display images, by the inverse of the model's curve: 255 becomes `maximum`. An assumption, and said so."""
-
-    kind: Literal["display"]
-    maximum: float = Field(default=DEFAULT_CURVE.maximum, gt=0)
-    """Reflectance of value 255."""
-
-
-class SclMask(_Record):
-    """Sentinel-2's scene classification, or any image of integer classes."""
-
-    kind: Literal["scl"]
-    asset: str = "scl"
-    cloud: tuple[int, ...] = (3, 8, 9, 10)
-    """Classes that are cloud or its shadow."""
-    nodata: tuple[int, ...] = (0, 1)
-    """Classes that hold no usable value."""
-
-
-class NoMask(_Record):
-    """The source has no cloud mask: every pixel with data is taken as clear."""
-
-    kind: Literal["none"] = "none"
-
-
-class Source(_Record):
+class Source(Record):
     """One STAC collection. Raises pydantic's ValidationError; `load_source` turns it into a sentence."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")
     role: Literal["lr", "ref"]
     endpoint: str | None = None
-    """STAC API (https), or a path to items.json, catalog.json or a folder of items; None: the request gives it."""
+    """STAC API (https), or a path to items.json, items.parquet, catalog.json or a folder; None: see the request."""
     collection: str | None = None
     """Id of the collection; None takes every item of a local catalog."""
     bands: dict[BandName, Band]
-    rule: Annotated[FixedRule | Sentinel2Rule | DisplayRule, Field(discriminator="kind")]
-    mask: Annotated[SclMask | NoMask, Field(discriminator="kind")] = NoMask()
+    rule: Rule
+    """How dn become reflectance."""
+    mask: Mask = NoMask()
+    """What is cloud, and what holds no value."""
+    where: str | None = None
+    """CQL2 text that items must satisfy, to keep out another instrument or product; never to choose between scenes."""
+    alternate: str | None = None
+    """Name in the alternate-assets extension whose href is taken, where an asset has it."""
     nodata: float | None = None
     """dn without data where the file does not say; None: the file's own."""
     alpha: bool = True
@@ -110,6 +74,8 @@ class Source(_Record):
 
     @model_validator(mode="after")
     def _check(self) -> Source:
+        if self.where is not None:
+            check_filter(self.where)
         if missing := [band for band in BANDS if band not in self.bands]:
             raise ValueError(f"bands lack {', '.join(missing)}: {', '.join(BANDS)} are needed")
         url = urlsplit(self.endpoint or "")
@@ -141,7 +107,7 @@ class Source(_Record):
     def assets(self) -> tuple[str, ...]:
         """Keys of all assets that are read, mask included, each once, in a fixed order."""
         keys = [self.bands[band].asset for band in BANDS]
-        if isinstance(self.mask, SclMask):
+        if isinstance(self.mask, SclMask | BitMask):
             keys.append(self.mask.asset)
         return tuple(dict.fromkeys(keys))
 

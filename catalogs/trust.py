@@ -25,6 +25,14 @@ def plain(text: object, limit: int = 300) -> str:
     return "".join(c if c.isprintable() else "?" for c in line)[:limit]
 
 
+def without_query(href: str) -> str:
+    """A URL without query and fragment, which may hold tokens; a path as it is."""
+    if "://" not in href:
+        return href
+    parts = _split(href)
+    return parts._replace(query="", fragment="").geturl()
+
+
 def accepted_href(href: str, source: Source) -> str:
     """The href as it is kept: a URL without query, or a path below the catalog's folder. Raises CatalogError."""
     if not isinstance(href, str) or not href or len(href) > MAX_HREF or _CONTROL.search(href):

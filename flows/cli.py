@@ -17,11 +17,12 @@ from rich.markup import escape
 from rich.table import Table
 
 from dsdit.errors import RequestError
-from flows import weights_cli
+from flows import sources_cli, weights_cli
 from flows.logs import command_errors
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 app.add_typer(weights_cli.app, name="weights")
+app.add_typer(sources_cli.app, name="sources")
 RegionArgument = Annotated[str, typer.Argument(help="Name of a request that ships (sample), or its YAML file.")]
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", help="key=value of the request, such as compute.workers=4.")

@@ -12,10 +12,12 @@ from typing import Any
 
 import shapely
 
+from catalogs.answers import keep_answer, replay_answer
+from catalogs.footprint import within_180
 from catalogs.item import SceneItem
 from catalogs.measure import Cover, item_window, kept_cover, kept_fit
 from catalogs.planning import choose_cells, pairs_of, sort_items, used_items
-from catalogs.search import search
+from catalogs.search import SearchResult, search
 from catalogs.source import Source, load_source
 from dsdit.errors import CatalogError, ReadError, RequestError, StoreError
 from dsdit.layout import Layout
@@ -105,23 +107,20 @@ def search_catalogs(request: Request, layout: Layout, now: datetime, say: Say) -
     place = layout.lattice
     first = cell_window(place, Index(layout.cells.row0, layout.cells.col0))
     last = cell_window(place, Index(layout.cells.row1 - 1, layout.cells.col1 - 1))
-    footprint = shapely.geometry.shape(layout.region.lonlat(first.union(last)))
+    footprint = within_180(shapely.geometry.shape(layout.region.lonlat(first.union(last))))
     lr_source = open_source(request.lr)
-    found = {"lr": search(lr_source, footprint, start, end)}
+    ref_source = None if request.ref is None else open_source(request.ref)
+    found = {"lr": _found(request, "lr", lr_source, footprint, start, end)}
     asked = f"{lr_source.collection} at {lr_source.endpoint} from {start.date()} to {end.date()}"
-    ref_source = None
-    if request.ref is not None:
-        ref_source = open_source(request.ref)
+    if request.ref is not None and ref_source is not None:
         ref_start = start - timedelta(days=request.ref.max_age_days)
-        found["ref"] = search(ref_source, footprint, ref_start, end)
+        found["ref"] = _found(request, "ref", ref_source, footprint, ref_start, end)
     for kind, result in found.items():
         say(f"search: {len(result.items)} {kind} items, {len(result.dropped)} left out")
+        for note in result.notes:
+            say(f"search: {note}")
         for item_id, reason in result.dropped:
             say(f"search: {kind} item {item_id} left out: {reason}")
-        write_json(
-            join(request.output, "search", f"{kind}.json"),
-            {"items": [i.to_dict() for i in result.items], "dropped": [list(d) for d in result.dropped]},
-        )
     if not found["lr"].items:
         x0, y0, x1, y1 = layout.region.footprint.bounds
         raise CatalogError(
@@ -131,6 +130,17 @@ def search_catalogs(request: Request, layout: Layout, now: datetime, say: Say) -
     return Searched(
         lr_source, ref_source, tuple(found["lr"].items), tuple(found["ref"].items if "ref" in found else ())
     )
+
+
+def _found(
+    request: Request, kind: str, source: Source, footprint: shapely.Geometry, start: datetime, end: datetime
+) -> SearchResult:
+    folder = join(request.output, "search")
+    if request.search == "replay":
+        return replay_answer(folder, kind, source, footprint, None if request.period.moves else (start, end))
+    result = search(source, footprint, start, end)
+    keep_answer(folder, kind, source, footprint, (start, end), result)
+    return result
 
 
 def measure_items(

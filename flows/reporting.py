@@ -17,6 +17,8 @@ from dsdit.store import join, read_json
 
 DIGITS = {"psnr": 2, "sam": 2, "lr_error": 5, "lr_error_before": 5}
 """Digits of a figure after the point, where they are not three."""
+_MARKDOWN = frozenset("&<>|`\\[]*_~#!")
+"""Characters that could begin something in Markdown or HTML."""
 
 
 def report_record(report: Report) -> dict[str, Any]:
@@ -69,8 +71,9 @@ def report_markdown(report: Report) -> str:
 
 
 def _cell(text: str) -> str:
-    safe = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return safe.replace("|", "\\|").replace("`", "'").replace("\n", " ")
+    """Text as Markdown shows it literally: no tag, link, picture or emphasis, and on one line."""
+    line = " ".join(text.split())
+    return "".join(f"&#{ord(c)};" if c in _MARKDOWN or not c.isprintable() else c for c in line)
 
 
 @contextmanager

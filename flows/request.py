@@ -22,7 +22,9 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+from shapely.geometry import mapping
 
+from catalogs.footprint import bbox_shape, check_bbox
 from dsdit.errors import RequestError
 from dsdit.grid import Grid
 from dsdit.region import Region
@@ -48,6 +50,11 @@ class Period(_Frozen):
         if self.start and self.end and not _utc(self.start) < _utc(self.end):
             raise ValueError(f"start {self.start} is not before end {self.end}")
         return self
+
+    @property
+    def moves(self) -> bool:
+        """Whether it depends on when the run begins."""
+        return self.end is None
 
     def resolve(self, now: datetime) -> tuple[datetime, datetime]:
         """(start, end), aware, in UTC."""
@@ -151,7 +158,7 @@ class Request(_Frozen):
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
     bbox: tuple[float, float, float, float] | None = None
-    """west, south, east, north in degrees."""
+    """west, south, east, north in degrees; west over east crosses the antimeridian."""
     bounds: tuple[float, float, float, float] | None = None
     """x0, y0, x1, y1 in the units of `crs`."""
     geojson: str | None = None
@@ -164,6 +171,8 @@ class Request(_Frozen):
     lr: Scenes
     ref: References | None = None
     """None runs without references."""
+    search: Literal["keep", "replay"] = "keep"
+    """keep asks the catalogs and keeps their answers in `output`; replay takes the kept ones and asks nobody."""
     output: str
     scratch: str | None = None
     """By default a folder in `output`."""
@@ -180,9 +189,7 @@ class Request(_Frozen):
     @classmethod
     def _bbox(cls, value: tuple[float, ...] | None) -> tuple[float, ...] | None:
         if value is not None:
-            west, south, east, north = value
-            if not (-180 <= west < east <= 180 and -90 <= south < north <= 90):
-                raise ValueError(f"bbox {list(value)} is not west, south, east, north in degrees: are two swapped?")
+            check_bbox(value)
         return value
 
     @model_validator(mode="after")
@@ -209,7 +216,8 @@ class Request(_Frozen):
         if self.bbox is not None:
             w, s, e, n = self.bbox
             ring = [[w, s], [e, s], [e, n], [w, n], [w, s]]
-            return Region.from_lonlat(self.name, grid, {"type": "Polygon", "coordinates": [ring]})
+            plain: dict[str, object] = {"type": "Polygon", "coordinates": [ring]}
+            return Region.from_lonlat(self.name, grid, plain if w < e else dict(mapping(bbox_shape([w, s, e, n]))))
         assert self.geojson is not None
         return Region.from_lonlat(self.name, grid, _read_geojson(Path(self.geojson)))
 

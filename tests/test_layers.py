@@ -13,6 +13,10 @@ OWNERS = {
     "distributed": {"flows/cluster.py", "flows/wavefront.py"},
     "dask_cuda": {"flows/cluster.py"},
     "pystac_client": {"catalogs/endpoints.py"},
+    "requests": {"catalogs/endpoints.py", "catalogs/session.py", "catalogs/redirects.py"},
+    "rustac": {"catalogs/geoparquet.py"},
+    "cql2": {"catalogs/filtering.py"},
+    "antimeridian": {"catalogs/footprint.py"},
     "prefect": {"flows/tasks.py", "flows/sr_region.py", "flows/serving.py"},
     "diffusers": {"dsdit/model/sd3_autoencoder.py"},
 }

@@ -254,6 +254,18 @@ def test_masks_by_class(tmp_path: Path) -> None:
     assert (mask == np.array(expected)[:, None]).all()
 
 
+def test_masks_by_bits_as_in_qa_pixel(tmp_path: Path) -> None:
+    clear, fill, dilated, cloud, shadow, snow = 21824, 1, 21826, 22280, 23888, 30048
+    flags = np.full((1, 30, 40), clear, np.uint16)
+    for row, value in enumerate((fill, dilated, cloud, shadow, snow)):
+        flags[0, row] = value
+    write(tmp_path / "scl.tif", flags, nodata=1)
+    item, source = scene(tmp_path, "a.tif", mask={"kind": "bits", "asset": "scl"}, nodata=0)
+    mask = read_mask(item, source, GeoBox((32, 40), ORIGIN, UTM))
+    expected = [NO_DATA, CLOUD, CLOUD, CLOUD, VALID] + [VALID] * 25 + [NO_DATA] * 2
+    assert (mask == np.array(expected)[:, None]).all()
+
+
 def test_without_a_mask_the_file_itself_says_where_data_is(tmp_path: Path) -> None:
     stored = picture(60, 80)
     stored[:, :, :7] = 0

@@ -20,7 +20,7 @@ import requests
 from shapely.geometry import box
 from urllib3 import Retry
 
-from catalogs import endpoints
+from catalogs.endpoints import stac_items
 from catalogs.item import SceneItem, scene_item
 from catalogs.search import clean, search
 from catalogs.source import Source, load_source
@@ -85,7 +85,7 @@ def test_unreachable_catalog_is_named() -> None:
         probe.bind(("127.0.0.1", 0))
         source = make_source(f"http://127.0.0.1:{probe.getsockname()[1]}")
         with pytest.raises(CatalogError, match=r"127\.0\.0\.1.*cannot be asked"):
-            list(endpoints._api_items(source, AREA, START, END, Retry(0)))
+            list(stac_items(source, AREA, START, END, retry=Retry(0)))
 
 
 class Wicked(BaseHTTPRequestHandler):

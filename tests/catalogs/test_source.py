@@ -15,9 +15,12 @@ SHIPPED = {
     "sample-lr",
     "sample-ref",
     "earth-search-sentinel-2",
+    "earth-search-sentinel-2-l2a",
     "earth-search-naip",
+    "earth-search-landsat",
     "planetary-computer-sentinel-2",
     "planetary-computer-naip",
+    "planetary-computer-landsat",
 }
 
 
@@ -39,6 +42,17 @@ def test_shipped_sources_load_under_their_own_names() -> None:
         assert source.is_local == name.startswith("sample")
         assert source.is_local or (source.hosts and source.endpoint and source.endpoint.startswith("https://"))
         assert Source.model_validate(source.model_dump(mode="json")) == source
+
+
+@pytest.mark.parametrize("catalog", ["earth-search", "planetary-computer"])
+def test_each_catalog_has_its_families(catalog: str) -> None:
+    collections = {load_source(n).collection for n in known_sources() if n.startswith(catalog)}
+    wanted = {"sentinel-2-l2a", "naip", "landsat-c2-l2"}
+    assert collections == wanted | ({"sentinel-2-c1-l2a"} if catalog == "earth-search" else set())
+    landsat = load_source(f"{catalog}-landsat")
+    assert landsat.assets == ("red", "green", "blue", "qa_pixel")
+    assert landsat.rule.model_dump() == {"kind": "fixed", "scale": 2.75e-5, "offset": -0.2}
+    assert landsat.requester_pays == (catalog == "earth-search")
 
 
 def test_unknown_source_lists_the_known_ones() -> None:
@@ -68,6 +82,8 @@ def test_own_file_counts_its_endpoint_from_its_folder(tmp_path: Path) -> None:
         ({"drivers": ["VRT"]}, "drivers"),
         ({"derivatives": "maybe"}, "derivatives"),
         ({"name": "../x"}, "name"),
+        ({"where": "platform =="}, "no CQL2"),
+        ({"mask": {"kind": "bits", "cloud": [16]}}, "mask"),
     ],
 )
 def test_what_is_refused(tmp_path: Path, changes: dict[str, object], said: str) -> None:

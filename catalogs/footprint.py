@@ -1,0 +1,118 @@
+"""Where an item lies: its footprint in longitude and latitude, and the CRS that it states.
+
+Catalogs write a footprint across the antimeridian in three ways: as two parts, with longitudes beyond 180, and as one
+ring that jumps from 180 to -180, which as plain coordinates spans the whole world. All become parts within -180..180;
+what does not cross stays as it was. The split runs along straight lines in degrees.
+"""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+from typing import Any
+
+import antimeridian
+import pyproj
+import pystac
+import shapely
+from pyproj.exceptions import CRSError
+from shapely.geometry import box, shape
+
+from catalogs.trust import plain
+from dsdit.errors import CatalogError
+
+MAX_CROSSING_DEG = 90.0
+"""Widest bbox across the antimeridian; a wider one is taken for two swapped numbers."""
+MAX_VERTICES = 100_000
+"""More in one footprint is taken for a mistake."""
+
+
+def item_footprint(item: pystac.Item) -> shapely.Geometry:
+    """The valid, finite footprint of an item within -180..180. Raises CatalogError."""
+    return record_footprint(item.geometry, item.bbox)
+
+
+def record_footprint(geometry: Any, bbox: Any) -> shapely.Geometry:
+    """`item_footprint` of what a record holds. Raises CatalogError."""
+    try:
+        footprint = shape(geometry) if geometry else bbox_shape(bbox or [])
+    except (TypeError, ValueError, KeyError, IndexError, AttributeError, shapely.errors.ShapelyError) as error:
+        raise CatalogError(f"its geometry cannot be read: {plain(error, 100)}") from error
+    if footprint.is_empty or not all(map(math.isfinite, footprint.bounds)):
+        raise CatalogError("its geometry is empty or not finite")
+    if shapely.get_num_coordinates(footprint) > MAX_VERTICES:
+        raise CatalogError(f"its geometry has more than {MAX_VERTICES} vertices")
+    if not _all_finite(footprint):
+        raise CatalogError("its geometry is empty or not finite")
+    west, south, east, north = footprint.bounds
+    if west < -360 or east > 360 or south < -90 or north > 90:
+        raise CatalogError("its geometry is not in longitude and latitude")
+    footprint = within_180(footprint)
+    return footprint if footprint.is_valid else shapely.make_valid(footprint)
+
+
+def bbox_shape(bbox: list[float]) -> shapely.Geometry:
+    """The area of a STAC bbox of 4 or 6 numbers; west over east means that it crosses the antimeridian."""
+    if len(bbox) not in (4, 6):
+        raise ValueError("neither a geometry nor a bbox of four numbers")
+    west, south, east, north = bbox[0], bbox[1], bbox[len(bbox) // 2], bbox[len(bbox) // 2 + 1]
+    if west > east:
+        return shapely.MultiPolygon([box(west, south, 180.0, north), box(-180.0, south, east, north)])
+    return box(west, south, east, north)
+
+
+def check_bbox(bbox: tuple[float, ...]) -> None:
+    """Raises ValueError unless these are west, south, east, north in degrees; across the antimeridian west > east."""
+    west, south, east, north = bbox
+    longitudes = -180 <= west <= 180 and -180 <= east <= 180
+    in_order = west < east or (west > east and east + 360 - west <= MAX_CROSSING_DEG)
+    if not (longitudes and in_order and -90 <= south < north <= 90):
+        raise ValueError(f"bbox {list(bbox)} is not west, south, east, north in degrees: are two swapped?")
+
+
+def within_180(footprint: shapely.Geometry) -> shapely.Geometry:
+    """A polygon or multipolygon in degrees with what crosses the antimeridian split there; others as they are."""
+    if footprint.geom_type not in ("Polygon", "MultiPolygon") or not _crosses(footprint):
+        return footprint
+    split = antimeridian.fix_shape(footprint, great_circle=False, fix_winding=True)
+    return shapely.make_valid(shape(split))
+
+
+def _crosses(footprint: shapely.Geometry) -> bool:
+    west, _, east, _ = footprint.bounds
+    if west < -180 or east > 180:
+        return True
+    return any(
+        180 < abs(a - b) < 360
+        for part in getattr(footprint, "geoms", [footprint])
+        for (a, *_), (b, *_) in pairwise(part.exterior.coords)
+    )
+
+
+def _all_finite(footprint: shapely.Geometry) -> bool:
+    return bool(all(map(math.isfinite, shapely.get_coordinates(footprint).ravel())))
+
+
+def stated_crs(item: pystac.Item, asset: str) -> str | None:
+    """The CRS of an asset, as the item says it in any spelling of the projection extension; None where it does not.
+
+    It serves to tell scenes of one grid from others. Pixels are placed by the file's own CRS.
+    """
+    for fields in (item.properties, item.assets[asset].extra_fields):
+        if isinstance(code := fields.get("proj:code"), str):
+            return code
+        if isinstance(epsg := fields.get("proj:epsg"), int | float) and not isinstance(epsg, bool):
+            return f"EPSG:{int(epsg)}"
+        for key in ("proj:projjson", "proj:wkt2"):
+            if (text := fields.get(key)) and (code := _authority(text)) is not None:
+                return code
+    return None
+
+
+def _authority(definition: Any) -> str | None:
+    try:
+        crs = pyproj.CRS.from_user_input(definition)
+        code = crs.to_authority(min_confidence=70)
+    except (CRSError, TypeError, ValueError, KeyError):
+        return None
+    return None if code is None else ":".join(code)

@@ -1,0 +1,134 @@
+"""Items in stac-geoparquet: a catalog as one file, and the answer of a search as it is kept beside the output.
+
+Owner of rustac. A row holds what any tool expects of an item. Since columns cannot hold every record without loss
+(times lose their spelling, properties of unlike types do not fit one column), the rows that we write also carry the
+item as JSON, in the property `dsdit:item`; it is what we read back. Neither holds a query or a signature.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pystac
+import rustac
+from shapely.geometry import box, mapping
+
+from catalogs.footprint import record_footprint
+from catalogs.trust import plain, without_query
+from dsdit.errors import CatalogError
+
+WHOLE = "dsdit:item"
+"""Property that holds the whole item as JSON."""
+MAX_FILE_BYTES = 512 * 2**20
+"""Largest stac-geoparquet file that is read."""
+MAX_ROWS = 200_000
+"""Most items that one file may hold."""
+_TEXTS = ("start_datetime", "end_datetime", "platform", "grid:code", "proj:code", "s2:processing_baseline")
+_ANYWHERE = (-180.0, -90.0, 180.0, 90.0)
+_NUMBERS = ("gsd", "eo:cloud_cover")
+
+
+def is_geoparquet(path: Path) -> bool:
+    """Whether a file calls itself parquet."""
+    return path.suffix.lower() in (".parquet", ".geoparquet")
+
+
+def item_record(item: pystac.Item, assets: Iterable[str]) -> dict[str, Any]:
+    """An item as it is kept: without links, with these assets alone, hrefs without query, and null for NaN."""
+    record = item.to_dict(include_self_link=False, transform_hrefs=False)
+    record["links"] = []
+    kept = {key: record["assets"][key] for key in assets if key in record["assets"]}
+    record["assets"] = {key: _clean(asset) for key, asset in kept.items()}
+    return dict(json.loads(json.dumps(record), parse_constant=lambda _: None))
+
+
+def pack(records: Iterable[Mapping[str, Any]]) -> bytes:
+    """A stac-geoparquet file of records of `item_record`, at least one. Raises CatalogError."""
+    rows = [_row(record) for record in records]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "items.parquet"
+        try:
+            rustac.write_sync(str(path), rows)
+        except rustac.RustacError as error:
+            raise CatalogError(f"the answer cannot be kept as stac-geoparquet: {plain(error)}") from error
+        return path.read_bytes()
+
+
+def _row(record: Mapping[str, Any]) -> dict[str, Any]:
+    """What every tool expects of an item, in columns of one type each whatever the record holds."""
+    properties = record["properties"]
+    known: dict[str, Any] = {k: str(properties[k]) for k in _TEXTS if isinstance(properties.get(k), str)}
+    known |= {k: float(properties[k]) for k in _NUMBERS if isinstance(properties.get(k), int | float)}
+    assets = {}
+    for key, asset in record["assets"].items():
+        assets[key] = {"href": str(asset["href"]), "roles": ["data"]}
+        if isinstance(kind := asset.get("type"), str):
+            assets[key]["type"] = kind
+    row = {
+        "type": "Feature",
+        "stac_version": pystac.get_stac_version(),
+        "stac_extensions": [],
+        "id": str(record["id"]),
+        "collection": record.get("collection"),
+        "properties": {**known, "datetime": properties.get("datetime"), WHOLE: json.dumps(record, sort_keys=True)},
+        "links": [],
+        "assets": assets,
+        "geometry": mapping(box(*_ANYWHERE)),
+        "bbox": list(_ANYWHERE),
+    }
+    with suppress(CatalogError):
+        footprint = record_footprint(record.get("geometry"), record.get("bbox"))
+        row |= {"geometry": mapping(footprint), "bbox": list(footprint.bounds)}
+    return row
+
+
+def unpack(content: bytes) -> list[dict[str, Any]]:
+    """Records of a file made by `pack`. Raises CatalogError."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "items.parquet"
+        path.write_bytes(content)
+        return read_geoparquet(path)
+
+
+def read_geoparquet(path: Path) -> list[dict[str, Any]]:
+    """Item records of a stac-geoparquet file; empty columns are left out. Raises CatalogError."""
+    try:
+        if path.stat().st_size > MAX_FILE_BYTES:
+            raise CatalogError(f"{path} is larger than {MAX_FILE_BYTES} bytes")
+        features = rustac.read_sync(str(path))["features"]
+    except (rustac.RustacError, OSError, KeyError, TypeError) as error:
+        raise CatalogError(f"{path} cannot be read as stac-geoparquet: {plain(error)}") from error
+    if len(features) > MAX_ROWS:
+        raise CatalogError(f"{path} holds {len(features)} items: more than {MAX_ROWS} are not read")
+    return [_whole(feature) for feature in features]
+
+
+def _whole(feature: dict[str, Any]) -> dict[str, Any]:
+    properties = feature.get("properties") or {}
+    text = properties.get(WHOLE)
+    if isinstance(text, str):
+        try:
+            record = json.loads(text)
+        except ValueError:
+            record = None
+        if isinstance(record, dict):
+            return record
+    kept = {key: value for key, value in properties.items() if value is not None or key == "datetime"}
+    assets = {key: asset for key, asset in (feature.get("assets") or {}).items() if asset is not None}
+    return {**feature, "properties": kept, "assets": assets, "links": []}
+
+
+def _clean(asset: dict[str, Any]) -> dict[str, Any]:
+    cleaned = {**asset, "href": without_query(asset["href"])}
+    if isinstance(alternates := asset.get("alternate"), dict):
+        cleaned["alternate"] = {
+            name: {**other, "href": without_query(other["href"])}
+            for name, other in alternates.items()
+            if isinstance(other, dict) and isinstance(other.get("href"), str)
+        }
+    return cleaned

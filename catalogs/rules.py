@@ -1,0 +1,135 @@
+"""How dn become reflectance and what masks clouds: the rules that a source can state, and what they say of one item.
+
+Sentinel-2 L2A is stored as (reflectance + 0.1) * 10000 since processing baseline 04.00 and as reflectance * 10000
+before it. Catalogs tell this in unlike ways, and some contradict themselves: an item whose catalog took the offset off
+may still carry it in its raster extension. What was done to the pixels is believed first, then the raster extension,
+then the number of the baseline.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+import pystac
+from pydantic import BaseModel, ConfigDict, Field
+
+from dsdit.errors import CatalogError
+from dsdit.radiometry import DEFAULT_CURVE, Curve
+
+SENTINEL2_SCALE, SENTINEL2_OFFSET = 1e-4, -0.1
+_BASELINE_WITH_OFFSET = (4, 0)
+_APPLIED = ("earthsearch:boa_offset_applied", "s2:boa_offset_applied", "sentinel:boa_offset_applied")
+_BASELINES = ("s2:processing_baseline", "processing:version", "sentinel:processing_baseline")
+
+
+class Record(BaseModel):
+    """What a person writes: frozen, unknown keys refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class FixedRule(Record):
+    """reflectance = dn * scale + offset, the same for every item."""
+
+    kind: Literal["fixed"] = "fixed"
+    scale: float = Field(gt=0)
+    offset: float = 0.0
+
+
+class StatedRule(Record):
+    """reflectance = dn * scale + offset as each item states them in the raster extension; one that does not is left."""
+
+    kind: Literal["stated"]
+
+
+class Sentinel2Rule(Record):
+    """Sentinel-2 L2A: dn * 1e-4, and -0.1 since processing baseline 04.00 unless the catalog took it off already."""
+
+    kind: Literal["sentinel2"]
+
+
+class DisplayRule(Record):
+    """8-bit display images, by the inverse of the model's curve: 255 becomes `maximum`. An assumption, and said so."""
+
+    kind: Literal["display"]
+    maximum: float = Field(default=DEFAULT_CURVE.maximum, gt=0)
+    """Reflectance of value 255."""
+
+
+class SclMask(Record):
+    """Sentinel-2's scene classification, or any image of integer classes."""
+
+    kind: Literal["scl"]
+    asset: str = "scl"
+    cloud: tuple[int, ...] = (3, 8, 9, 10)
+    """Classes that are cloud or its shadow."""
+    nodata: tuple[int, ...] = (0, 1)
+    """Classes that hold no usable value."""
+
+
+Bit = Annotated[int, Field(ge=0, lt=16)]
+
+
+class BitMask(Record):
+    """Landsat's QA_PIXEL, or any image whose bits are flags."""
+
+    kind: Literal["bits"]
+    asset: str = "qa_pixel"
+    cloud: tuple[Bit, ...] = (1, 2, 3, 4)
+    """Bits of cloud or its shadow: dilated cloud, cirrus, cloud, cloud shadow."""
+    nodata: tuple[Bit, ...] = (0,)
+    """Bits of pixels that hold no usable value: fill."""
+
+
+class NoMask(Record):
+    """The source has no cloud mask: every pixel with data is taken as clear."""
+
+    kind: Literal["none"] = "none"
+
+
+Rule = Annotated[FixedRule | StatedRule | Sentinel2Rule | DisplayRule, Field(discriminator="kind")]
+Mask = Annotated[SclMask | BitMask | NoMask, Field(discriminator="kind")]
+
+
+def scale_and_offset(rule: Rule, item: pystac.Item, asset: str) -> tuple[float, float]:
+    """(scale, offset) of one asset of an item. Raises CatalogError where the item does not tell."""
+    if isinstance(rule, FixedRule):
+        return rule.scale, rule.offset
+    if isinstance(rule, DisplayRule):
+        return Curve(rule.maximum).maximum / 255.0, 0.0
+    stated = _stated(item.assets[asset])
+    if isinstance(rule, StatedRule):
+        if stated is None:
+            raise CatalogError(f"asset {asset} states no scale and offset (raster:scale and raster:offset)")
+        return stated
+    properties = item.properties
+    if next((properties[key] for key in _APPLIED if properties.get(key) is not None), None) is True:
+        return SENTINEL2_SCALE, 0.0
+    if stated is not None:
+        return stated
+    baseline = next((properties[key] for key in _BASELINES if properties.get(key)), None)
+    try:
+        number = tuple(int(part) for part in str(baseline).split("."))
+    except ValueError as error:
+        raise CatalogError("it states neither an offset nor a processing baseline") from error
+    return SENTINEL2_SCALE, SENTINEL2_OFFSET if number >= _BASELINE_WITH_OFFSET else 0.0
+
+
+def _stated(asset: pystac.Asset) -> tuple[float, float] | None:
+    """Scale and offset in the raster extension, version 1 (`raster:bands`) or 2 (`bands` or the asset itself)."""
+    fields = asset.extra_fields
+    for band in [*(fields.get("raster:bands") or ()), *(fields.get("bands") or ()), fields]:
+        for prefix in ("", "raster:") if band is not fields else ("raster:",):
+            scale, offset = number_of(band, prefix + "scale"), number_of(band, prefix + "offset")
+            if scale is not None and offset is not None and scale > 0:
+                return scale, offset
+    return None
+
+
+def number_of(fields: Mapping[str, Any], key: str) -> float | None:
+    """A finite number of a foreign record; None where there is none."""
+    value = fields.get(key) if isinstance(fields, Mapping) else None
+    known = isinstance(value, int | float) and not isinstance(value, bool)
+    return float(value) if known and math.isfinite(value) else None  # type: ignore[arg-type]

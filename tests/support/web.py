@@ -1,0 +1,165 @@
+"""Servers on this machine: files by ranges, a STAC API, and a proxy before it that puts faults in."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import requests
+
+
+@contextmanager
+def serving(handler: Callable[..., BaseHTTPRequestHandler]) -> Iterator[str]:
+    """A server of `handler` on 127.0.0.1, as a URL."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        server.daemon_threads = True
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+class Quiet(BaseHTTPRequestHandler):
+    """A handler without a log."""
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+    def reply(self, status: int, body: bytes = b"", **headers: str) -> None:
+        self.send_response(status)
+        for name, value in {"content-length": str(len(body)), **headers}.items():
+            self.send_header(name.replace("_", "-"), value)
+        self.end_headers()
+        self.wfile.write(body)
+
+
+class Files(Quiet, SimpleHTTPRequestHandler):
+    """Files by ranges; `asked` has the paths, `redirects` maps paths to other URLs."""
+
+    def __init__(self, *args: Any, asked: list[str], redirects: dict[str, str], **more: Any) -> None:
+        self.asked, self.redirects = asked, redirects
+        super().__init__(*args, **more)
+
+    def do_HEAD(self) -> None:
+        self.do_GET()
+
+    def do_GET(self) -> None:
+        self.asked.append(self.path)
+        if self.path in self.redirects:
+            self.reply(302, location=self.redirects[self.path])
+            return
+        path = Path(self.translate_path(self.path))
+        if not path.is_file():
+            self.reply(404)
+            return
+        content, span = path.read_bytes(), self.headers.get("range", "")
+        first, _, last = span.removeprefix("bytes=").partition("-")
+        start, stop = int(first or 0), min(int(last or len(content)), len(content) - 1)
+        ranges = {"content-range": f"bytes {start}-{stop}/{len(content)}"} if span else {}
+        body = content[start : stop + 1] if self.command == "GET" else b""
+        self.reply(206 if span else 200, body, **{"content-length": str(stop + 1 - start), **ranges})
+
+
+@contextmanager
+def file_server(folder: Path, redirects: dict[str, str] | None = None) -> Iterator[tuple[str, list[str]]]:
+    """(URL, paths that were asked) of a server of the files below `folder`."""
+    asked: list[str] = []
+    handler = partial(Files, asked=asked, redirects=redirects or {}, directory=str(folder))
+    with serving(handler) as url:
+        yield url, asked
+
+
+@contextmanager
+def stac_server(items: list[dict[str, Any]], folder: Path) -> Iterator[str]:
+    """A STAC API of these items."""
+    path = folder / "served.json"
+    path.write_text(json.dumps({"type": "FeatureCollection", "features": items}))
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        place = f"127.0.0.1:{probe.getsockname()[1]}"
+    command = [str(Path(sys.executable).parent / "rustac"), "serve", "--create-collections", "--addr", place, str(path)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        try:
+            for _ in range(100):
+                try:
+                    requests.get(f"http://{place}", timeout=1)
+                    break
+                except requests.ConnectionError:
+                    assert process.poll() is None, "the server did not start"
+                    time.sleep(0.1)
+            yield f"http://{place}"
+        finally:
+            process.terminate()
+
+
+class Faults:
+    """What a proxy does to the requests and answers of a STAC API behind it."""
+
+    def __init__(self, behind: str) -> None:
+        self.behind = behind
+        self.own = ""
+        """URL of the proxy."""
+        self.failing: list[int] = []
+        """Statuses of the next searches, instead of an answer."""
+        self.headers: dict[str, str] = {}
+        """Headers of such an answer."""
+        self.slow: list[float] = []
+        """Seconds that the next searches take before they are answered."""
+        self.conforms: Callable[[list[str]], list[str]] = lambda known: known
+        """Changes the conformance."""
+        self.page: Callable[[dict[str, Any]], dict[str, Any]] = lambda page: page
+        """Changes a page of an answer."""
+        self.searches: list[dict[str, Any]] = []
+        """Bodies of the searches."""
+
+
+class _Proxy(Quiet):
+    def __init__(self, *args: Any, faults: Faults, **more: Any) -> None:
+        self.faults = faults
+        super().__init__(*args, **more)
+
+    def do_GET(self) -> None:
+        answer = requests.get(self.faults.behind + self.path, timeout=30).text
+        record = json.loads(answer.replace(self.faults.behind, self.faults.own))
+        if "conformsTo" in record:
+            record["conformsTo"] = self.faults.conforms(record["conformsTo"])
+        self.reply(200, json.dumps(record).encode(), content_type="application/json")
+
+    def do_POST(self) -> None:
+        faults = self.faults
+        asked = json.loads(self.rfile.read(int(self.headers.get("content-length", 0))))
+        faults.searches.append(asked)
+        if faults.failing:
+            self.reply(faults.failing.pop(0), b"", **faults.headers)
+            return
+        if faults.slow:
+            time.sleep(faults.slow.pop(0))
+        answer = requests.post(faults.behind + self.path, json=asked, timeout=30).text
+        page = faults.page(json.loads(answer.replace(faults.behind, faults.own)))
+        with_body = json.dumps(page).encode()
+        try:
+            self.reply(200, with_body, content_type="application/json")
+        except (BrokenPipeError, ConnectionResetError):
+            return
+
+
+@contextmanager
+def fault_proxy(behind: str) -> Iterator[Faults]:
+    """A proxy before a STAC API; its faults can be changed while it runs."""
+    faults = Faults(behind)
+    with serving(partial(_Proxy, faults=faults)) as url:
+        faults.own = url
+        yield faults
