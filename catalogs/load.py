@@ -109,7 +109,7 @@ def _settings(source: Source) -> dict[str, Any]:
     settings = dict(GDAL_SETTINGS)
     if source.requester_pays:
         settings["AWS_REQUEST_PAYER"] = "requester"
-    elif "s3" in source.schemes:
+    elif "s3" in source.schemes and source.signing != "aws":
         settings["AWS_NO_SIGN_REQUEST"] = "YES"
     return settings
 
@@ -119,7 +119,7 @@ def _location(item: SceneItem, source: Source, asset: str) -> str:
     if asset not in item.hrefs:
         raise ReadError(f"item {plain(item.id, 120)} has no asset {plain(asset, 60)}")
     href = accepted_href(item.hrefs[asset], source)
-    if source.is_local:
+    if "://" not in href:
         return str(local_path(href, source.root))
     if source.signing == "planetary-computer":
         import planetary_computer

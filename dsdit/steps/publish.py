@@ -21,7 +21,7 @@ from dsdit.radiometry import SR_ADD_OFFSET, SR_FILL, SR_SCALE_FACTOR
 from dsdit.steps.picture import make_picture
 from dsdit.steps.pyramid import build_pyramid
 from dsdit.steps.report import Report
-from dsdit.store import filesystem, join, open_group, read_window, write_bytes, write_json
+from dsdit.store import join, open_group, read_window, write_bytes, write_file, write_json
 from dsdit.window import Window
 
 
@@ -150,10 +150,7 @@ def write_cog(plan: Plan, mosaic: str, url: str) -> None:
             for number, name in enumerate(BANDS, 1):
                 file.set_band_description(number, name)
         rasterio.shutil.copy(plain, packed, driver="COG", compress="deflate", overview_resampling="average")
-        fs, path = filesystem(url)
-        partial = f"{path}.partial"
-        fs.put_file(str(packed), partial)
-        fs.mv(partial, path)
+        write_file(url, packed)
 
 
 def mosaic_digest(plan: Plan, mosaic: str, window: Window | None = None) -> str:
