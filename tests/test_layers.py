@@ -19,7 +19,7 @@ OWNERS = {
 LEVELS = [
     {"errors", "bands", "window", "status"},
     {"grid", "region", "tiling", "blend", "radiometry", "sensor", "layout", "plan", "imagery"},
-    {"model", "store", "receipts"},
+    {"model", "store", "receipts", "lease", "versions"},
     {"sampling", "mosaic_group"},
     {"steps", "training", "evaluate", "evaluation"},
 ]

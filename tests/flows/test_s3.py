@@ -140,6 +140,8 @@ def test_the_commands_run_on_two_workers_and_tell_how_far_they_are(
     assert ran.stdout.splitlines()[-1] == f"{record['output']}/mosaic.zarr"
     prefix = record["output"].removeprefix(f"s3://{BUCKET}/")
     assert {key.removeprefix(f"{prefix}/") for key in s3.objects(prefix)} >= {"sr.tif", "picture.png", "report.json"}
+    assert f"{prefix}/unpublished.json" not in s3.objects(prefix)
+    assert json.loads(s3.read(f"{prefix}/lease.json"))["holder"] == ""
     assert not s3.objects(record["scratch"].removeprefix(f"s3://{BUCKET}/"))
     again = run_here(record)
     assert not again.receipts
