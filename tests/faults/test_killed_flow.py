@@ -57,6 +57,8 @@ def finish(command: list[str], env: dict[str, str], straight: Ran, output: Path)
     forget_arrays()
     assert mosaic_digest(straight.plan, str(output / "mosaic.zarr")) == digest_of(straight)
     assert not (output / "scratch").exists()
+    assert (output / "current").readlink() == Path("versions/1")
+    assert [path.name for path in (output / "versions").iterdir()] == ["1"]
     return done
 
 
