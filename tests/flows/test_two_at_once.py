@@ -36,7 +36,7 @@ def test_a_second_run_is_refused_and_takes_over_from_a_dead_one(
     record = equator_record(catalog, weights, output, AROUND_ZERO, lease_expire_s=10)
     command = [*DSDIT, "run", str(write_request(tmp_path / "request.yaml", record))]
     env = environment(prefect_home())
-    with started(command, env, tmp_path / "log") as first:
+    with started([*command, "--set", "sampling.steps=1000"], env, tmp_path / "log") as first:
         wait_for(lambda: list(output.glob("scratch/receipts/stage/*")), 180, "the first run has begun")
         second = call(command, env)
         assert first.poll() is None, (tmp_path / "log").read_text()
