@@ -138,7 +138,7 @@ def _settings(source: Source) -> dict[str, Any]:
     settings = dict(GDAL_SETTINGS)
     if source.requester_pays:
         settings["AWS_REQUEST_PAYER"] = "requester"
-    elif "s3" in source.schemes:
+    elif "s3" in source.schemes and source.signing != "aws":
         settings["AWS_NO_SIGN_REQUEST"] = "YES"
     return settings
 

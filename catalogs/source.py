@@ -66,7 +66,8 @@ class Source(Record):
     """Hosts of assets, exact or `*.domain`; for s3 the buckets."""
     drivers: tuple[Literal["GTiff", "COG", "JP2OpenJPEG"], ...] = ("GTiff", "COG")
     """What GDAL may take a file for."""
-    signing: Literal["none", "planetary-computer"] = "none"
+    signing: Literal["none", "planetary-computer", "aws"] = "none"
+    """How URLs or requests are signed; aws takes the environment's credentials to the source's own buckets."""
     requester_pays: bool = False
     licence: str
     attribution: str

@@ -7,6 +7,7 @@ defect of the program.
 __all__ = [
     "CatalogError",
     "DsditError",
+    "LeaseError",
     "PlanError",
     "ReadError",
     "RequestError",
@@ -25,6 +26,10 @@ class RequestError(DsditError, ValueError):
 
 class CatalogError(DsditError):
     """A catalog cannot be reached, answers nonsense, or offers what must not be followed."""
+
+
+class LeaseError(DsditError):
+    """Another run holds the output, or has taken it from this one."""
 
 
 class PlanError(DsditError):

@@ -37,11 +37,23 @@ def is_remote(url: str) -> bool:
 
 
 def filesystem(url: str) -> tuple[fsspec.AbstractFileSystem, str]:
-    """(filesystem, path) of a URL or folder. Raises StoreError for an unknown scheme."""
+    """(filesystem, path) of a URL or folder. Raises StoreError for an unknown scheme, and for a URL with a login.
+
+    Listings of an object store are never kept: others write there too.
+    """
+    if is_remote(url) and ("?" in url or "@" in url.partition("://")[2].partition("/")[0]):
+        raise StoreError(
+            f"a location on {url.partition('://')[0]} carries a login or query: credentials come from the "
+            "environment alone, give the plain address"
+        )
     try:
-        return fsspec.core.url_to_fs(url)
+        return fsspec.core.url_to_fs(url, **_options(url))
     except (ValueError, ImportError) as error:
         raise StoreError(f"{url!r} cannot be used as a location: {error}") from error
+
+
+def _options(url: str) -> dict[str, Any]:
+    return {"use_listings_cache": False} if is_remote(url) else {}
 
 
 def check_writable(url: str) -> None:
@@ -52,7 +64,7 @@ def check_writable(url: str) -> None:
     try:
         write_bytes(probe, b"")
         fs.rm_file(path)
-    except OSError as error:
+    except Exception as error:  # OSError, and what clients of object stores raise of their own
         raise StoreError(f"nothing can be written to {url!r} ({error}): choose another output or scratch") from error
     finally:
         for folder in made:
@@ -73,6 +85,18 @@ def write_bytes(url: str, content: bytes) -> None:
     Path(partial).replace(path)
 
 
+def write_file(url: str, path: Path) -> None:
+    """Copies a file to `url`: it is there with all its content, or not at all."""
+    fs, place = filesystem(url)
+    if is_remote(url):
+        fs.put_file(str(path), place)
+        return
+    Path(place).parent.mkdir(parents=True, exist_ok=True)
+    partial = f"{place}.{uuid.uuid4().hex}.partial"
+    fs.put_file(str(path), partial)
+    Path(partial).replace(place)
+
+
 def read_bytes(url: str) -> bytes | None:
     """Content of one object; None where it is not there."""
     fs, path = filesystem(url)
@@ -85,7 +109,6 @@ def read_bytes(url: str) -> bytes | None:
 def list_names(url: str) -> list[str]:
     """Sorted names directly below `url`; empty where it is not there."""
     fs, path = filesystem(url)
-    fs.invalidate_cache()
     try:
         return sorted(entry.rsplit("/", 1)[-1] for entry in fs.ls(path, detail=False))
     except FileNotFoundError:
@@ -118,7 +141,12 @@ def read_json(url: str) -> Any:
 def open_group(url: str, mode: str = "r+") -> zarr.Group:
     """A Zarr v3 group. Raises StoreError where there is none."""
     try:
-        return zarr.open_group(_location(url), mode=mode, zarr_format=3)  # type: ignore[arg-type]
+        return zarr.open_group(
+            _location(url),
+            mode=mode,  # type: ignore[arg-type]
+            zarr_format=3,
+            storage_options=_options(url) or None,
+        )
     except FileNotFoundError as error:
         raise StoreError(f"there is no Zarr group at {url}") from error
 

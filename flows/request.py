@@ -179,6 +179,12 @@ class Request(_Frozen):
     keep_scratch: bool = False
     keep_reference: bool = False
     """Keeps the harmonised reference beside the mosaic, for pictures and notebooks."""
+    keep_versions: Annotated[int, Field(ge=2)] = 2
+    """Published versions of a mosaic in a folder that are kept: a reader of the one before is not cut off."""
+    on_conflict: Literal["refuse", "wait"] = "refuse"
+    """What a run does while another one writes to the output."""
+    lease_expire_s: Annotated[float, Field(ge=1, le=60)] = 45.0
+    """How long a run must give no sign of life before another one takes its place."""
     model: ModelSettings = ModelSettings()
     sampling: Sampling = Sampling()
     tiling: Tiling = Tiling()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
@@ -13,15 +15,19 @@ from prefect.artifacts import (
     create_progress_artifact,
     update_progress_artifact,
 )
+from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
+from prefect.runtime import flow_run
 
 from catalogs.sample_region import make_sample_region
-from dsdit.errors import DsditError
+from dsdit.errors import DsditError, RequestError
+from dsdit.lease import Lease, held
 from dsdit.mosaic_group import create_mosaic
 from dsdit.steps.picture import thumbnail_uri
-from dsdit.steps.publish import publish
+from dsdit.steps.publish import PUBLISHED, publish
 from dsdit.steps.report import STALE, due_jobs, make_report
-from dsdit.store import check_writable, create_scratch, forget_arrays, join, read_bytes, remove, write_json
+from dsdit.store import check_writable, create_scratch, forget_arrays, is_remote, join, read_bytes, remove, write_json
+from dsdit.versions import MOSAIC, holds_mosaic, open_version, publish_version, unpublished
 from flows.cluster import open_cluster, quiet
 from flows.jobs import Places, read_plan
 from flows.prepare import keep_plan, make_plan
@@ -30,6 +36,26 @@ from flows.request import Request, SampleRegion
 from flows.wavefront import Progress, Wavefront, run_wavefront
 
 PROGRESS_EVERY_S = 3.0
+
+
+def check_nightly(request: Request) -> None:
+    """Raises RequestError where readers would see what a nightly run has only half written."""
+    if is_remote(request.output):
+        raise RequestError(
+            f"output {request.output!r}: on an object store a plain Zarr is written in place, and readers of a nightly "
+            "mosaic would see half of a night: give a folder, or run it once with sr-region/sr-region"
+        )
+
+
+@contextmanager
+def hold_output(request: Request, now: datetime) -> Iterator[Lease]:
+    """The lease of the request's output, for as long as this process writes there. Raises LeaseError, StoreError."""
+    check_writable(request.output)
+    words = f"the run of region {request.name!r} that began at {now.isoformat(timespec='seconds')}"
+    words += f" (flow run {flow_run.id})" if flow_run.id else ""
+    wait = request.on_conflict == "wait"
+    with held(request.output, words, request.lease_expire_s, wait, get_run_logger().info) as lease:
+        yield lease
 
 
 @task(name="sample-region")
@@ -59,18 +85,23 @@ def plan_region(request: Request, now: datetime) -> str:
     return url
 
 
-@task(name="process")
-def process(request: Request, plan_url: str) -> str:
-    """Stages, samples and mosaics every due job on Dask; returns the location of the mosaic."""
+@task(name="process", cache_policy=NO_CACHE)
+def process(request: Request, plan_url: str, lease: Lease) -> str:
+    """Stages, samples and mosaics every due job on Dask, in a version that nobody reads yet; returns its folder."""
     quiet()
     logger = get_run_logger()
     plan = read_plan(plan_url)
     places = Places.of(plan_url, request.scratch_url, request.output)
+    if not holds_mosaic(request.output):
+        remove(places.receipts)
     due = due_jobs(plan, places.receipts)
     logger.info("process: %d of %d shards are due", len(due), len(plan.layout.mosaic_jobs))
-    create_mosaic(plan, places.mosaic)
     if not due:
-        return places.mosaic
+        return unpublished(request.output) or request.output
+    lease.check()
+    folder = open_version(request.output)
+    places = places._replace(mosaic=join(folder, MOSAIC))
+    create_mosaic(plan, places.mosaic)
     forget_arrays()
     create_scratch(places.scratch, plan.lattice, plan.layout.jobs_window, plan.lattice.token_px)
     front = Wavefront(plan, places, tuple(due), request.keep_scratch)
@@ -89,25 +120,37 @@ def process(request: Request, plan_url: str) -> str:
             update_progress_artifact(artifact, 100.0 * share)  # type: ignore[arg-type]
 
     with open_cluster(request.compute) as client:
-        receipts = run_wavefront(client, front, request.compute.futures_per_worker, show, logger.error)
+        receipts = run_wavefront(client, front, request.compute.futures_per_worker, show, logger.error, lease.check)
+    lease.check()
     report = make_report(plan, places.receipts, tuple(receipts))
     write_json(join(request.output, "report.json"), report_record(report))
     if not request.keep_scratch:
         remove(request.scratch_url)
-    return places.mosaic
+    return folder
 
 
-@task(name="publish")
-def publish_region(request: Request, plan_url: str, now: datetime) -> dict[str, str]:
-    """Checks the receipts against the plan, then makes all that readers see; returns locations."""
+@task(name="publish", cache_policy=NO_CACHE)
+def publish_region(request: Request, plan_url: str, now: datetime, lease: Lease) -> dict[str, str]:
+    """Checks the receipts against the plan, makes all that readers see and swaps it in; returns locations.
+
+    Where no version waits to be published nothing is written.
+    """
     plan = read_plan(plan_url)
-    report = read_report(request.output) or make_report(plan, join(request.output, "receipts"))
+    kept = read_report(request.output)
+    same = kept is not None and kept.plan == plan.digest
+    report = kept if same and kept is not None else make_report(plan, join(request.output, "receipts"))
     written = sum(report.jobs.get(state, 0) for state in ("done", "degraded", STALE))
     if not written:
         raise DsditError(
             f"no shard of {request.name!r} could be written; the first reason: {(report.errors or ('none given',))[0]}"
         )
-    places = publish(plan, request.output, report, now)
+    folder = unpublished(request.output)
+    if folder is not None:
+        lease.check()
+        publish(plan, folder, report, now)
+        lease.check()
+        publish_version(request.output, folder, request.keep_versions)
+    places = {kind: join(request.output, name) for kind, name in PUBLISHED.items()}
     create_markdown_artifact(report_markdown(report), key=f"{_key(request)}-report", description="report of the run")
     create_image_artifact(
         thumbnail_uri(read_bytes(places["picture"]) or b""),

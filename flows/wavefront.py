@@ -146,9 +146,11 @@ def run_wavefront(
     futures_per_worker: int,
     on_progress: Callable[[Progress], None],
     on_failure: Callable[[str], None],
+    check: Callable[[], None] = lambda: None,
 ) -> list[Receipt]:
     """Runs every step of `front`; returns the receipts of this run.
 
+    `check` raises where this run must write nothing more; it is asked before anything is made of a finished step.
     A step that raises is tried again by Dask, then gets a receipt with the reason, and the rest goes on.
     """
     started = time.monotonic()
@@ -201,6 +203,7 @@ def run_wavefront(
     submit()
     while in_flight:
         future = next(running)
+        check()
         work = in_flight.pop(future.key)
         if future.status == "finished":
             done(work, future.result())

@@ -25,7 +25,7 @@ LEVELS = [
     {"grid", "region", "tiling", "blend", "radiometry", "sensor", "layout", "plan"},
     {"registration"},
     {"imagery"},
-    {"model", "store", "receipts"},
+    {"model", "store", "receipts", "lease", "versions"},
     {"sampling", "mosaic_group"},
     {"steps", "training", "evaluate", "evaluation"},
 ]

@@ -21,23 +21,23 @@ from dsdit.radiometry import SR_ADD_OFFSET, SR_FILL, SR_SCALE_FACTOR
 from dsdit.steps.picture import make_picture
 from dsdit.steps.pyramid import build_pyramid
 from dsdit.steps.report import Report
-from dsdit.store import filesystem, join, open_group, read_window, write_bytes, write_json
+from dsdit.store import join, open_group, read_window, write_bytes, write_file, write_json
 from dsdit.window import Window
 
+PUBLISHED = {"mosaic": "mosaic.zarr", "picture": "picture.png", "item": "item.json", "cog": "sr.tif"}
+"""What `publish` makes or completes, by its name below the folder."""
 
-def publish(plan: Plan, output: str, report: Report, when: datetime) -> dict[str, str]:
-    """Makes everything that readers see besides the shards; returns the locations of mosaic, picture, item and COG."""
-    mosaic = join(output, "mosaic.zarr")
-    levels = build_pyramid(plan, mosaic)
-    picture = join(output, "picture.png")
-    write_bytes(picture, make_picture(plan, mosaic))
-    cog = join(output, "sr.tif")
-    write_cog(plan, mosaic, cog)
-    item = join(output, "item.json")
-    write_json(item, stac_item(plan, when).to_dict())
-    root = open_group(mosaic, "r+")
+
+def publish(plan: Plan, folder: str, report: Report, when: datetime) -> dict[str, str]:
+    """Makes everything that readers see besides the shards of `mosaic.zarr` in `folder`; returns the locations."""
+    places = {kind: join(folder, name) for kind, name in PUBLISHED.items()}
+    levels = build_pyramid(plan, places["mosaic"])
+    write_bytes(places["picture"], make_picture(plan, places["mosaic"]))
+    write_cog(plan, places["mosaic"], places["cog"])
+    write_json(places["item"], stac_item(plan, when).to_dict())
+    root = open_group(places["mosaic"], "r+")
     root.attrs.update(group_attributes(plan, report, when, levels))
-    return {"mosaic": mosaic, "picture": picture, "item": item, "cog": cog}
+    return places
 
 
 def group_attributes(plan: Plan, report: Report, when: datetime, levels: int) -> dict[str, Any]:
@@ -150,10 +150,7 @@ def write_cog(plan: Plan, mosaic: str, url: str) -> None:
             for number, name in enumerate(BANDS, 1):
                 file.set_band_description(number, name)
         rasterio.shutil.copy(plain, packed, driver="COG", compress="deflate", overview_resampling="average")
-        fs, path = filesystem(url)
-        partial = f"{path}.partial"
-        fs.put_file(str(packed), partial)
-        fs.mv(partial, path)
+        write_file(url, packed)
 
 
 def mosaic_digest(plan: Plan, mosaic: str, window: Window | None = None) -> str:

@@ -1,6 +1,7 @@
 """The pyramid: each level half of the one below, one shard of the finer level at a time.
 
-A coarser shard covers 2 x 2 finer ones and is written by one call, so that no object has two writers.
+A coarser shard covers 2 x 2 finer ones and is written by one call, so that no object has two writers. One that would
+stay the same is not written again: versions of a mosaic share it.
 """
 
 from __future__ import annotations
@@ -51,8 +52,10 @@ def _build_level(plan: Plan, output: str, level: int) -> None:
             status = read_window(fine_url, "status", first, place)
             if not status.any():
                 continue
-            write_shard(url, "sr", Index(0, 0), Index(row, col), halve(sr))
-            write_shard(url, "status", Index(0, 0), Index(row, col), halve_status(status))
+            here = Window(row * side, col * side, (row + 1) * side, (col + 1) * side)
+            for name, values in (("sr", halve(sr)), ("status", halve_status(status))):
+                if not np.array_equal(read_window(url, name, Window(0, 0, *window.shape), here), values):
+                    write_shard(url, name, Index(0, 0), Index(row, col), values)
 
 
 def halve(sr: NDArray[np.uint16]) -> NDArray[np.uint16]:

@@ -57,6 +57,8 @@ def finish(command: list[str], env: dict[str, str], straight: Ran, output: Path)
     forget_arrays()
     assert mosaic_digest(straight.plan, str(output / "mosaic.zarr")) == digest_of(straight)
     assert not (output / "scratch").exists()
+    assert (output / "current").readlink() == Path("versions/1")
+    assert [path.name for path in (output / "versions").iterdir()] == ["1"]
     return done
 
 
@@ -64,7 +66,9 @@ def finish(command: list[str], env: dict[str, str], straight: Ran, output: Path)
 def test_the_same_command_goes_on_after_a_killed_flow(catalog: Path, weights: Path, tmp_path: Path) -> None:
     straight = run_here(sample_record(catalog, weights, tmp_path / "straight", THREE_SHARDS))
     output = tmp_path / "out"
-    request = write_request(tmp_path / "request.yaml", sample_record(catalog, weights, output, THREE_SHARDS))
+    request = write_request(
+        tmp_path / "request.yaml", sample_record(catalog, weights, output, THREE_SHARDS, lease_expire_s=8)
+    )
     command, env = [*DSDIT, "run", str(request)], environment(prefect_home())
     kill_at(command, env, output, "receipts/mosaic/*.done.json", 1, tmp_path / "log")
     finished = files_below(output / "receipts" / "mosaic")
@@ -81,7 +85,9 @@ def test_the_same_command_goes_on_after_a_killed_flow(catalog: Path, weights: Pa
 def test_a_flow_killed_while_staging_while_sampling_and_late(catalog: Path, weights: Path, tmp_path: Path) -> None:
     straight = run_here(sample_record(catalog, weights, tmp_path / "straight", THREE_SHARDS))
     output = tmp_path / "out"
-    request = write_request(tmp_path / "request.yaml", sample_record(catalog, weights, output, THREE_SHARDS))
+    request = write_request(
+        tmp_path / "request.yaml", sample_record(catalog, weights, output, THREE_SHARDS, lease_expire_s=8)
+    )
     command, env = [*DSDIT, "run", str(request)], environment(prefect_home())
     kill_at(command, env, output, "scratch/receipts/stage/*.json", 3, tmp_path / "log")
     staged = files_below(output / "scratch" / "receipts" / "stage")

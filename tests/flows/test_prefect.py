@@ -96,6 +96,7 @@ def straight(catalog: Path, weights: Path, tmp_path_factory: pytest.TempPathFact
 
 def test_nightly_has_a_cron_schedule_a_limit_and_scheduled_runs(installation: Installation) -> None:
     nightly = installation.deployment("nightly")
+    assert nightly["parameters"] == {"region": "sample", "nightly": True}
     (schedule,) = nightly["schedules"]
     assert schedule["active"]
     assert schedule["schedule"]["cron"] == "0 2 * * *"
@@ -113,7 +114,7 @@ def test_nightly_has_a_cron_schedule_a_limit_and_scheduled_runs(installation: In
 
 def test_the_parameter_form_knows_its_parameters(installation: Installation) -> None:
     schema = installation.deployment("sr-region")["parameter_openapi_schema"]
-    assert set(schema["properties"]) == {"region", "overrides"}
+    assert set(schema["properties"]) == {"region", "overrides", "nightly"}
     assert "request" in schema["properties"]["region"]["description"]
     assert installation.deployment("sr-region")["enforce_parameter_schema"]
 

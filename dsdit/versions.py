@@ -1,0 +1,149 @@
+"""Versions of a mosaic, so that a reader sees a whole old or a whole new state.
+
+On a folder a version is `versions/<n>/` with the mosaic, its COG, picture and item. `current` is a symbolic link to the
+published one, and what readers open (`mosaic.zarr`, `sr.tif`...) are links through it: publishing is one rename. A new
+version begins as hard links of the shards of the published one. Nothing is written through a hard link: Zarr's local
+store, like ours, writes a new file and renames it. A run that was interrupted goes on in the version it began.
+
+An object store has no links: there the mosaic is written in place, and `unpublished.json` tells that this is so.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import uuid
+from pathlib import Path
+
+from dsdit.errors import StoreError
+from dsdit.store import filesystem, is_remote, join, read_bytes, remove, write_bytes
+
+FOLDER = "versions"
+POINTER = "current"
+MOSAIC = "mosaic.zarr"
+SEEN = (MOSAIC, "sr.tif", "picture.png", "item.json")
+"""What readers open, below the output."""
+MARKER = "unpublished.json"
+PARTIAL = ".partial"
+
+
+def unpublished(output: str) -> str | None:
+    """The folder of a version that was begun and not published; None where there is none."""
+    if is_remote(output):
+        return output if read_bytes(join(output, MARKER)) is not None else None
+    begun = max(_numbers(output), default=0)
+    return join(output, FOLDER, str(begun)) if begun > _current(output) else None
+
+
+def holds_mosaic(output: str) -> bool:
+    """Whether there is a mosaic, published or not, to which receipts can belong."""
+    if is_remote(output):
+        return read_bytes(join(output, MOSAIC, "zarr.json")) is not None
+    return bool(_numbers(output)) or (_folder(output) / MOSAIC).exists()
+
+
+def open_version(output: str) -> str:
+    """The folder to write in: the unpublished version, or a new one that begins as the published one."""
+    if is_remote(output):
+        write_bytes(join(output, MARKER), b"{}")
+        return output
+    place = _folder(output)
+    _adopt(place)
+    for leftover in (place / FOLDER).glob(f"*{PARTIAL}"):
+        shutil.rmtree(leftover, ignore_errors=True)
+    begun = unpublished(output)
+    if begun is not None:
+        return begun
+    number = max(_numbers(output), default=0) + 1
+    partial = place / FOLDER / f"{number}.{uuid.uuid4().hex}{PARTIAL}"
+    partial.mkdir(parents=True)
+    if (place / MOSAIC).exists():
+        link_tree(place / MOSAIC, partial / MOSAIC)
+    partial.rename(place / FOLDER / str(number))
+    return join(output, FOLDER, str(number))
+
+
+def publish_version(output: str, folder: str, keep: int = 2) -> None:
+    """Makes `folder` what readers see, by one rename; `keep` versions stay, this one included."""
+    if is_remote(output):
+        remove(join(output, MARKER))
+        return
+    place = _folder(output)
+    number = int(Path(folder).name)
+    _point(place / POINTER, f"{FOLDER}/{number}")
+    for name in SEEN:
+        target = f"{POINTER}/{name}"
+        if (place / target).exists() and not _leads(place / name, target):
+            _point(place / name, target)
+    for old in sorted(n for n in _numbers(output) if n <= number)[:-keep]:
+        gone = place / FOLDER / f"{old}.{uuid.uuid4().hex}{PARTIAL}"
+        (place / FOLDER / str(old)).rename(gone)
+        shutil.rmtree(gone)
+
+
+def link_tree(source: Path, target: Path) -> int:
+    """Hard links of all objects below `source`, and copies of its metadata; returns their number.
+
+    Leftovers of writers that were killed stay behind. Where the disk has no hard links, objects are copied.
+    """
+    count, root = 0, source.resolve()
+    for place, _, names in os.walk(root):
+        here, there = Path(place), target / Path(place).relative_to(root)
+        there.mkdir(parents=True, exist_ok=True)
+        for name in names:
+            if name.endswith(PARTIAL):
+                continue
+            if name == "zarr.json":
+                shutil.copyfile(here / name, there / name)
+            else:
+                _link(here / name, there / name)
+            count += 1
+    return count
+
+
+def _link(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
+def _adopt(place: Path) -> None:
+    """A mosaic that was written in place becomes the first version."""
+    if not (place / MOSAIC).is_dir() or (place / MOSAIC).is_symlink():
+        return
+    number = max(_numbers(str(place)), default=0) + 1
+    first = place / FOLDER / str(number)
+    first.mkdir(parents=True)
+    for name in reversed(SEEN):
+        if (place / name).exists():
+            (place / name).rename(first / name)
+    publish_version(str(place), str(first), number)
+
+
+def _point(link: Path, target: str) -> None:
+    """Makes `link` lead to `target`, relative to its folder, whatever it led to before: by one rename."""
+    if link.is_dir() and not link.is_symlink():
+        raise StoreError(f"{link} is a folder where a link to {target} belongs: move it away")
+    fresh = link.with_name(f"{link.name}.{uuid.uuid4().hex}{PARTIAL}")
+    fresh.symlink_to(target)
+    fresh.replace(link)
+
+
+def _leads(link: Path, target: str) -> bool:
+    return link.is_symlink() and link.readlink() == Path(target)
+
+
+def _folder(output: str) -> Path:
+    return Path(filesystem(output)[1])
+
+
+def _numbers(output: str) -> list[int]:
+    folder = _folder(output) / FOLDER
+    return [int(p.name) for p in folder.iterdir() if p.name.isdigit()] if folder.is_dir() else []
+
+
+def _current(output: str) -> int:
+    """Number of the published version; 0 where nothing is published."""
+    pointer = _folder(output) / POINTER
+    return int(pointer.readlink().name) if pointer.is_symlink() else 0

@@ -1,0 +1,139 @@
+"""Versions of a mosaic on a folder: hard links that nothing writes through, one rename to publish, no leftovers."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dsdit.store import create_array, forget_arrays, open_group, write_file, write_json, write_shard
+from dsdit.versions import holds_mosaic, link_tree, open_version, publish_version, unpublished
+from dsdit.window import Index
+
+
+def make_mosaic(folder: Path) -> None:
+    """Four shards of ones below `folder`/mosaic.zarr, and the files beside it."""
+    group = open_group(str(folder / "mosaic.zarr"), "a")
+    create_array(group, "sr", (8, 8), (2, 2), (4, 4), "uint16", 0, ("y", "x"), {"about": "first"})
+    for job in (Index(0, 0), Index(0, 1), Index(1, 0), Index(1, 1)):
+        write_shard(str(folder / "mosaic.zarr"), "sr", Index(0, 0), job, np.ones((4, 4), np.uint16))
+    for name in ("sr.tif", "picture.png", "item.json"):
+        (folder / name).write_text("first")
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def inodes(folder: Path) -> dict[str, int]:
+    return {str(p.relative_to(folder)): p.stat().st_ino for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+@pytest.fixture
+def output(tmp_path: Path) -> Path:
+    """An output with one published version."""
+    first = Path(open_version(str(tmp_path / "out")))
+    make_mosaic(first)
+    publish_version(str(tmp_path / "out"), str(first))
+    return tmp_path / "out"
+
+
+def test_nothing_is_written_through_a_hard_link(output: Path) -> None:
+    before = contents(output / "versions/1")
+    second = Path(open_version(str(output)))
+    assert second == output / "versions/2"
+    assert contents(second / "mosaic.zarr") == contents(output / "mosaic.zarr")
+    mosaic = str(second / "mosaic.zarr")
+    forget_arrays()
+    write_shard(mosaic, "sr", Index(0, 0), Index(1, 0), np.full((4, 4), 2, np.uint16))
+    open_group(mosaic)["sr"].attrs["about"] = "second"
+    open_group(mosaic).attrs["about"] = "second"
+    write_json(str(second / "item.json"), "second")
+    (output / "packed.tif").write_text("second")
+    write_file(str(second / "sr.tif"), output / "packed.tif")
+    assert contents(output / "versions/1") == before
+    old, new = inodes(output / "versions/1/mosaic.zarr"), inodes(second / "mosaic.zarr")
+    assert {name for name in old if old[name] == new[name]} == {"sr/c/0/0", "sr/c/0/1", "sr/c/1/1"}
+
+
+def test_a_written_object_that_has_a_link_gets_a_file_of_its_own(tmp_path: Path) -> None:
+    """zarr's own store, without anything of ours."""
+    group = open_group(str(tmp_path / "one"), "a")
+    array = create_array(group, "sr", (4, 4), (2, 2), (4, 4), "uint16", 0, ("y", "x"))
+    array[...] = 1
+    shard = tmp_path / "one/sr/c/0/0"
+    os.link(shard, tmp_path / "link")
+    before = shard.read_bytes()
+    array[0, 0] = 7
+    assert shard.read_bytes() != before == (tmp_path / "link").read_bytes()
+    os.link(tmp_path / "one/sr/zarr.json", tmp_path / "metadata")
+    metadata = (tmp_path / "metadata").read_bytes()
+    array.attrs["a"] = 1
+    assert (tmp_path / "one/sr/zarr.json").read_bytes() != metadata == (tmp_path / "metadata").read_bytes()
+
+
+def test_readers_see_the_old_version_until_one_rename(output: Path) -> None:
+    opened = (output / "mosaic.zarr").resolve()
+    second = Path(open_version(str(output)))
+    for name in ("sr.tif", "picture.png", "item.json"):
+        (second / name).write_text("second")
+    assert (output / "sr.tif").read_text() == "first"
+    assert unpublished(str(output)) == str(second)
+    publish_version(str(output), str(second))
+    assert (output / "sr.tif").read_text() == (output / "item.json").read_text() == "second"
+    assert (output / "mosaic.zarr").resolve() == second.resolve() / "mosaic.zarr"
+    assert unpublished(str(output)) is None
+    assert contents(opened)
+    assert sorted(p.name for p in output.iterdir()) == sorted(
+        ["current", "versions", "mosaic.zarr", "sr.tif", "picture.png", "item.json"]
+    )
+
+
+@pytest.mark.parametrize("keep", [2, 3])
+def test_old_versions_go_with_the_next_publish(output: Path, keep: int) -> None:
+    for _ in range(4):
+        publish_version(str(output), open_version(str(output)), keep)
+    assert sorted(p.name for p in (output / "versions").iterdir()) == [str(n) for n in range(6 - keep, 6)]
+    assert len(contents(output / "mosaic.zarr")) == 6
+
+
+def test_a_run_that_was_interrupted_goes_on_in_its_version(output: Path) -> None:
+    second = open_version(str(output))
+    write_json(f"{second}/mosaic.zarr/begun", 1)
+    leftover = output / "versions" / "3.abc.partial"
+    leftover.mkdir()
+    (Path(second) / "mosaic.zarr/sr/c/0/1.abc.partial").write_text("cut off")
+    assert open_version(str(output)) == second
+    assert not leftover.exists()
+    publish_version(str(output), second)
+    assert "sr/c/0/1.abc.partial" not in contents(Path(open_version(str(output))) / "mosaic.zarr")
+
+
+def test_a_mosaic_that_was_written_in_place_becomes_the_first_version(tmp_path: Path) -> None:
+    make_mosaic(tmp_path)
+    before = contents(tmp_path)
+    assert holds_mosaic(str(tmp_path)) and unpublished(str(tmp_path)) is None
+    second = open_version(str(tmp_path))
+    assert second == str(tmp_path / "versions/2")
+    assert contents(tmp_path / "versions/1") == before
+    assert (tmp_path / "current").readlink() == Path("versions/1")
+    assert (tmp_path / "sr.tif").read_text() == "first"
+
+
+def test_a_disk_without_hard_links_gets_copies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_mosaic(tmp_path / "a")
+
+    def refuse(*_: object) -> None:
+        raise PermissionError("no hard links here")
+
+    monkeypatch.setattr(os, "link", refuse)
+    assert link_tree(tmp_path / "a/mosaic.zarr", tmp_path / "b") == 6
+    assert contents(tmp_path / "b") == contents(tmp_path / "a/mosaic.zarr")
+
+
+def test_nothing_there_is_no_mosaic(tmp_path: Path) -> None:
+    assert not holds_mosaic(str(tmp_path / "out"))
+    assert unpublished(str(tmp_path / "out")) is None
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,156 @@
+"""Output and scratch in an object store, over a real S3 API: the bytes of a run on folders, and no secret anywhere."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import rasterio
+import xarray as xr
+
+from dsdit.errors import CatalogError, StoreError
+from dsdit.receipts import list_receipts
+from dsdit.steps.publish import publish
+from dsdit.steps.report import due_jobs
+from dsdit.store import check_writable, list_names, remove, write_bytes
+from tests.support.checks import check_same_answer
+from tests.support.commands import DSDIT, call, environment, prefect_home, write_request
+from tests.support.equator import equator_record
+from tests.support.kept import AROUND_ZERO, SOUTH, equator_catalog, kept_run
+from tests.support.running import NOW, Ran, run_here
+from tests.support.s3 import BUCKET, KEY, S3, SECRET, s3_server
+
+SECRETS = (KEY, SECRET, "X-Amz-Signature", "X-Amz-Credential")
+
+
+@pytest.fixture(scope="module")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3]:
+    with s3_server(tmp_path_factory.mktemp("s3") / "log") as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def local(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Ran:
+    return kept_run(tmp_path_factory.getbasetemp(), weights)
+
+
+@pytest.fixture
+def record(weights: Path, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> dict[str, Any]:
+    """The request of `local`, with output and scratch below a prefix of the test's own."""
+    place = f"s3://{BUCKET}/{request.node.name}"
+    catalog = equator_catalog(tmp_path_factory.getbasetemp())
+    record = equator_record(catalog, weights, Path("replaced"), AROUND_ZERO)
+    return {**record, "output": f"{place}/out", "scratch": f"{place}/scratch"}
+
+
+def check_no_secret(s3: S3, words: str = "") -> None:
+    """No object of text, and none of `words`, holds a credential or a signature."""
+    texts = [words] + [s3.read(key).decode(errors="replace") for key in s3.objects() if key.endswith(".json")]
+    assert sum(map(len, texts)) > 10_000
+    for secret in SECRETS:
+        assert not [text for text in texts if secret in text]
+
+
+def test_a_store_is_listed_and_emptied(s3: S3) -> None:
+    place = f"s3://{BUCKET}/listed"
+    assert list_names(place) == []
+    for name in ("b", "a", "folder/c"):
+        write_bytes(f"{place}/{name}", b"1")
+    assert list_names(place) == ["a", "b", "folder"]
+    s3.client.put_object(Bucket=BUCKET, Key="listed/d", Body=b"by another process")
+    assert list_names(place) == ["a", "b", "d", "folder"]
+    remove(f"{place}/d")
+    remove(f"{place}/never-there")
+    assert set(s3.objects("listed/")) == {"listed/a", "listed/b", "listed/folder/c"}
+    remove(place)
+    assert not s3.objects("listed/")
+
+
+def test_what_can_be_written_to_is_found_out_before(s3: S3, monkeypatch: pytest.MonkeyPatch) -> None:
+    check_writable(f"s3://{BUCKET}/somewhere/new")
+    assert not s3.objects("somewhere")
+    with pytest.raises(StoreError, match="nothing can be written to 's3://no-such-bucket/out'"):
+        check_writable("s3://no-such-bucket/out")
+    with pytest.raises(StoreError, match="credentials come from the environment alone") as caught:
+        check_writable("s3://user:hidden@bucket/out")
+    assert "hidden" not in str(caught.value)
+
+
+def test_a_run_that_was_interrupted_goes_on_to_the_bytes_of_a_local_one(
+    s3: S3, local: Ran, record: dict[str, Any]
+) -> None:
+    steps = [r.step for r in local.receipts]
+    begun = run_here(record, stop_after=steps.index("mosaic") + 1)
+    done = {(r.step, r.job) for r in begun.receipts}
+    kept = s3.objects(f"{record['output'].removeprefix(f's3://{BUCKET}/')}/receipts")
+    assert len(list_receipts(begun.places.receipts, "mosaic")) == len(kept) == 1
+    resumed = run_here(record)
+    rest = {(r.step, r.job) for r in resumed.receipts}
+    assert rest and not done & rest and done | rest == {(r.step, r.job) for r in local.receipts}
+    assert s3.objects(f"{record['output'].removeprefix(f's3://{BUCKET}/')}/receipts").items() >= kept.items()
+    check_same_answer(local, resumed)
+    assert not due_jobs(resumed.plan, resumed.places.receipts)
+    assert not [key for key in s3.objects() if "scratch/data.zarr" in key and "/c/" in key]
+    places = publish(resumed.plan, resumed.request.output, resumed.report, NOW)
+    assert places["mosaic"] == resumed.places.mosaic == f"{record['output']}/mosaic.zarr"
+    tree = xr.open_datatree(places["mosaic"], engine="zarr", consolidated=False)
+    assert tree.attrs["jobs"]["done"] == 4
+    with rasterio.open(places["cog"]) as cog:
+        assert (cog.read() == local.pixels()).all()
+    check_no_secret(s3)
+
+
+def test_images_are_read_from_a_bucket_that_the_users_source_allows(
+    s3: S3, local: Ran, weights: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    catalog, mine = equator_catalog(tmp_path_factory.getbasetemp()), tmp_path / "mine"
+    mine.mkdir()
+    s3.write_folder(catalog, "images")
+    items = json.loads((catalog / "items.json").read_text())
+    for item in items["features"]:
+        item["assets"]["image"]["href"] = f"s3://{BUCKET}/images/{item['collection']}.tif"
+    (mine / "items.json").write_text(json.dumps(items))
+    for name in ("equator-lr", "equator-ref"):
+        text = (catalog / f"{name}.yaml").read_text()
+        (mine / f"{name}.yaml").write_text(f"{text}schemes: [s3]\nhosts: [{BUCKET}]\nsigning: aws\n")
+    read = run_here(equator_record(mine, weights, tmp_path / "out", AROUND_ZERO))
+    assert {item["hrefs"]["image"] for item in read.plan.items} == {
+        f"s3://{BUCKET}/images/{name}.tif" for name in ("equator-lr", "equator-ref")
+    }
+    check_same_answer(local, read)
+    check_no_secret(s3, "".join(path.read_text() for path in (tmp_path / "out").rglob("*.json")))
+    (mine / "equator-lr.yaml").write_text((catalog / "equator-lr.yaml").read_text() + "schemes: [s3]\n")
+    with pytest.raises(CatalogError, match="nothing to do"):
+        run_here(equator_record(mine, weights, tmp_path / "refused", AROUND_ZERO))
+    assert f"is on host '{BUCKET}'" in (tmp_path / "refused/search/lr.json").read_text()
+
+
+@pytest.mark.short
+def test_the_commands_run_on_two_workers_and_tell_how_far_they_are(
+    s3: S3, local: Ran, record: dict[str, Any], tmp_path: Path
+) -> None:
+    env = environment(prefect_home())
+    record = {**record, "bounds": list(SOUTH)}
+    path = write_request(tmp_path / "request.yaml", record)
+    ran = call([*DSDIT, "run", str(path)], env)
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.splitlines()[-1] == f"{record['output']}/mosaic.zarr"
+    prefix = record["output"].removeprefix(f"s3://{BUCKET}/")
+    assert {key.removeprefix(f"{prefix}/") for key in s3.objects(prefix)} >= {"sr.tif", "picture.png", "report.json"}
+    assert f"{prefix}/unpublished.json" not in s3.objects(prefix)
+    assert json.loads(s3.read(f"{prefix}/lease.json"))["holder"] == ""
+    assert not s3.objects(record["scratch"].removeprefix(f"s3://{BUCKET}/"))
+    again = run_here(record)
+    assert not again.receipts
+    check_same_answer(local, again)
+    told = call([*DSDIT, "status", record["output"]], env)
+    assert told.returncode == 0, told.stderr
+    assert f"{again.report.jobs['planned']} done, 0 due" in told.stdout
+    exported = call([*DSDIT, "export", record["output"], f"s3://{BUCKET}/exported.tif"], env)
+    assert exported.returncode == 0, exported.stderr
+    with rasterio.open(f"s3://{BUCKET}/exported.tif") as cog:
+        assert (cog.read() == again.pixels()).all()
+    check_no_secret(s3, "".join([ran.stdout, ran.stderr, told.stdout, told.stderr]))

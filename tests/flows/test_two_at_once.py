@@ -1,0 +1,79 @@
+"""Two runs on one output: the second is refused with words that name the first, and takes over once that is dead."""
+
+from __future__ import annotations
+
+import json
+import signal
+from pathlib import Path
+
+import pytest
+
+from dsdit.lease import read
+from dsdit.steps.publish import mosaic_digest
+from dsdit.store import forget_arrays
+from tests.support.clustered import digest_of
+from tests.support.commands import (
+    DSDIT,
+    call,
+    descendants,
+    end_all,
+    environment,
+    prefect_home,
+    started,
+    wait_for,
+    write_request,
+)
+from tests.support.equator import equator_record
+from tests.support.kept import AROUND_ZERO, equator_catalog, kept_run
+
+
+@pytest.mark.short
+def test_a_second_run_is_refused_and_takes_over_from_a_dead_one(
+    weights: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    straight = kept_run(tmp_path_factory.getbasetemp(), weights)
+    catalog, output = equator_catalog(tmp_path_factory.getbasetemp()), tmp_path / "out"
+    record = equator_record(catalog, weights, output, AROUND_ZERO, lease_expire_s=10)
+    command = [*DSDIT, "run", str(write_request(tmp_path / "request.yaml", record))]
+    env = environment(prefect_home())
+    with started([*command, "--set", "sampling.steps=1000"], env, tmp_path / "log") as first:
+        wait_for(lambda: list(output.glob("scratch/receipts/stage/*")), 180, "the first run has begun")
+        second = call(command, env)
+        assert first.poll() is None, (tmp_path / "log").read_text()
+        below = descendants(first.pid)
+        first.send_signal(signal.SIGKILL)
+        first.wait(10)
+        end_all(below)
+    assert second.returncode == 2
+    assert "Traceback" not in second.stderr
+    (sentence,) = [line for line in second.stderr.splitlines() if line.startswith("dsdit:")]
+    words = read(f"{output}/lease.json").words
+    assert words.startswith("the run of region 'equator' that began at 20") and "(flow run " in words
+    assert f"is held by {words}: wait for its end, or set on_conflict: wait" in sentence
+    third = call(command, env)
+    assert third.returncode == 0, third.stderr
+    assert f"{words} is dead: its lease is taken over" in third.stdout + third.stderr
+    forget_arrays()
+    assert mosaic_digest(straight.plan, str(output / "mosaic.zarr")) == digest_of(straight)
+    assert read(f"{output}/lease.json").holder == ""
+
+
+@pytest.mark.faults
+def test_a_run_whose_lease_is_taken_stops_and_publishes_nothing(
+    weights: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    catalog, output = equator_catalog(tmp_path_factory.getbasetemp()), tmp_path / "out"
+    record = equator_record(catalog, weights, output, AROUND_ZERO, lease_expire_s=5)
+    path = write_request(tmp_path / "request.yaml", record)
+    log = tmp_path / "log"
+    with started([*DSDIT, "run", str(path)], environment(prefect_home()), log) as first:
+        wait_for(lambda: list(output.glob("scratch/receipts/sample/*")), 240, "the first run samples", 0.01)
+        taken = json.dumps({"holder": "other", "words": "somebody", "renewed": 1, "expire_s": 5.0})
+        (output / "lease.json").write_text(taken)
+        assert first.wait(120) == 2, log.read_text()
+    (sentence,) = [line for line in log.read_text().splitlines() if line.startswith("dsdit:")]
+    assert "is lost (somebody has taken it): this run stops; the same command goes on" in sentence
+    assert json.loads((output / "lease.json").read_text())["holder"] == "other"
+    assert not list(output.glob("receipts/mosaic/*.failed.json"))
+    assert (output / "versions/1/mosaic.zarr").is_dir()
+    assert not (output / "mosaic.zarr").exists() and not (output / "report.json").exists()

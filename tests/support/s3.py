@@ -1,0 +1,78 @@
+"""A real S3 API on loopback: moto's server in a process of its own, and the environment that leads to it.
+
+Nothing of it stands in a request: endpoint and credentials come from the environment, as at home.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from unittest.mock import patch
+
+import boto3
+import httpx
+import s3fs
+
+from tests.support.commands import free_port, started, wait_for
+
+BUCKET = "bucket"
+KEY, SECRET = "AKIAOFTHETESTS", "a-secret-of-the-tests"
+
+
+class S3:
+    """The server, seen from the tests."""
+
+    def __init__(self, endpoint: str) -> None:
+        self.endpoint = endpoint
+        self.client = boto3.client("s3")
+
+    def objects(self, prefix: str = "") -> dict[str, tuple[str, str]]:
+        """Key -> (time of writing, ETag) of what lies below a prefix."""
+        pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix=prefix)
+        return {o["Key"]: (str(o["LastModified"]), o["ETag"]) for page in pages for o in page.get("Contents", [])}
+
+    def read(self, key: str) -> bytes:
+        """Content of an object."""
+        return self.client.get_object(Bucket=BUCKET, Key=key)["Body"].read()
+
+    def write_folder(self, folder: Path, prefix: str) -> None:
+        """Puts all files of a folder below a prefix."""
+        for path in sorted(folder.rglob("*")):
+            if path.is_file():
+                key = f"{prefix}/{path.relative_to(folder).as_posix()}"
+                self.client.put_object(Bucket=BUCKET, Key=key, Body=path.read_bytes())
+
+
+@contextmanager
+def s3_server(log: Path) -> Iterator[S3]:
+    """A server with one bucket; this process and those it starts find it by their environment."""
+    port = free_port()
+    endpoint = f"http://127.0.0.1:{port}"
+    place = {
+        "AWS_ENDPOINT_URL": endpoint,
+        "AWS_ACCESS_KEY_ID": KEY,
+        "AWS_SECRET_ACCESS_KEY": SECRET,
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "AWS_S3_ENDPOINT": f"127.0.0.1:{port}",
+        "AWS_HTTPS": "NO",
+        "AWS_VIRTUAL_HOSTING": "FALSE",
+    }
+    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    with started(command, dict(os.environ), log), patch.dict(os.environ, place):
+        wait_for(lambda: _answers(endpoint), 60, "the S3 server answers")
+        s3fs.S3FileSystem.clear_instance_cache()
+        server = S3(endpoint)
+        server.client.create_bucket(Bucket=BUCKET)
+        yield server
+        s3fs.S3FileSystem.clear_instance_cache()
+
+
+def _answers(endpoint: str) -> bool:
+    try:
+        return httpx.get(f"{endpoint}/moto-api/data.json", timeout=2).status_code == 200
+    except httpx.HTTPError:
+        return False
