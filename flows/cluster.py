@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from distributed import Client, LocalCluster
 
 from dsdit.errors import RequestError
-from flows.request import Compute
+from flows.settings import Compute
 
 _ENVIRONMENT = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 """One thread a process: OpenMP barriers of several would spin against each other."""

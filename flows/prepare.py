@@ -29,7 +29,8 @@ from dsdit.store import check_writable, join, read_json, write_json
 from dsdit.tiling import Lattice, default_shard, default_tile
 from dsdit.window import Index
 from flows.jobs import read_plan
-from flows.request import References, Request, Scenes
+from flows.request import Request
+from flows.settings import References, Scenes
 
 Say = Callable[[str], None]
 

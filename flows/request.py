@@ -7,15 +7,12 @@ which the command runs.
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime, timedelta
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     StrictInt,
     ValidationError,
@@ -28,132 +25,10 @@ from catalogs.footprint import bbox_shape, check_bbox
 from dsdit.errors import RequestError
 from dsdit.grid import Grid
 from dsdit.region import Region
-
-Positive = Annotated[int, Field(ge=1)]
-
-
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+from flows.settings import Compute, Frozen, ModelSettings, Period, References, SampleRegion, Sampling, Scenes, Tiling
 
 
-class Period(_Frozen):
-    """Fixed (`start`, `end`) or rolling (`latest_days` up to `end`, which is now by default)."""
-
-    start: datetime | None = None
-    end: datetime | None = None
-    latest_days: Annotated[float, Field(gt=0)] | None = None
-
-    @model_validator(mode="after")
-    def _either(self) -> Period:
-        if (self.start is None) == (self.latest_days is None):
-            raise ValueError("give either start (and end) or latest_days")
-        if self.start and self.end and not _utc(self.start) < _utc(self.end):
-            raise ValueError(f"start {self.start} is not before end {self.end}")
-        return self
-
-    @property
-    def moves(self) -> bool:
-        """Whether it depends on when the run begins."""
-        return self.end is None
-
-    def resolve(self, now: datetime) -> tuple[datetime, datetime]:
-        """(start, end), aware, in UTC."""
-        end = _utc(self.end) if self.end else now
-        start = _utc(self.start) if self.start else end - timedelta(days=self.latest_days or 0)
-        return start, end
-
-
-class SourceChoice(_Frozen):
-    """A source by name, or by the path of a YAML file of one's own."""
-
-    source: str
-    endpoint: str | None = None
-    """Replaces the source's endpoint: another API, or a local catalog."""
-
-
-class References(SourceChoice):
-    """Where references come from and how old they may be."""
-
-    max_age_days: Annotated[float, Field(gt=0)] = 3650.0
-
-
-class Scenes(SourceChoice):
-    """Where LR scenes come from and which one a cell takes."""
-
-    rule: Literal["latest_clear", "least_cloudy"] = "latest_clear"
-
-
-class ModelSettings(_Frozen):
-    """Which network runs where."""
-
-    weights: str = "dsdit-tiny"
-    device: Annotated[str, Field(pattern=r"^(cpu|cuda)$")] = "cpu"
-    dtype: Literal["float32", "bfloat16"] = "float32"
-
-
-class Sampling(_Frozen):
-    """How it is run. What is left out follows from the weights' own setting of the name."""
-
-    setting: Literal["default", "faithful"] = "default"
-    """default has the reference's detail; faithful aims at the smallest expected error, and is softer."""
-    steps: Annotated[int, Field(ge=1, le=1000)] | None = None
-    solver: Literal["euler", "heun", "dpmpp_2m"] | None = None
-    guidance_scale: Annotated[float, Field(ge=0, le=10)] | None = None
-    guidance_from: Literal["ref_scale", "no_reference"] | None = None
-    """What guidance leads away from: the pass with ref_scale 0, or the tile as if it had no reference."""
-    guidance_interval: tuple[Annotated[float, Field(ge=0, le=1)], Annotated[float, Field(ge=0, le=1)]] | None = None
-    """Noise levels (low, high) at which guidance acts."""
-    start_sigma: Annotated[float, Field(gt=0, le=1)] | None = None
-    """Noise level at which sampling starts: below 1 it starts from the LR picture under noise."""
-    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
-    batch: Annotated[int, Field(ge=1, le=1024)] = 8
-
-    @field_validator("guidance_interval")
-    @classmethod
-    def _ordered(cls, value: tuple[float, float] | None) -> tuple[float, float] | None:
-        if value is not None and not value[0] <= value[1]:
-            raise ValueError(f"guidance_interval {list(value)} is not low, high")
-        return value
-
-
-class Tiling(_Frozen):
-    """Sizes in HR pixels; what is left out follows from scale, network and region."""
-
-    tile_px: Positive | None = None
-    overlap_px: Positive | None = None
-    chunk_strides: Positive | None = None
-    shard_chunks: Positive | None = None
-
-
-class Compute(_Frozen):
-    """The Dask cluster."""
-
-    cluster: Literal["local", "cuda", "address"] = "local"
-    workers: Positive = 2
-    """Of a local cluster."""
-    address: str | None = None
-    """Of a running scheduler, for cluster: address."""
-    memory_limit_bytes: Annotated[int, Field(ge=500_000_000)] | None = None
-    """A local worker is restarted above it."""
-    futures_per_worker: Annotated[int, Field(ge=1, le=4)] = 4
-
-    @model_validator(mode="after")
-    def _address(self) -> Compute:
-        if (self.cluster == "address") != (self.address is not None):
-            raise ValueError("address goes with cluster: address, and with no other")
-        return self
-
-
-class SampleRegion(_Frozen):
-    """The region that the project makes by itself; made if it is not there."""
-
-    folder: str = "output/sample-region"
-    seed: Annotated[int, Field(ge=0)] = 7
-    size_m: tuple[Annotated[float, Field(ge=320)], Annotated[float, Field(ge=320)]] = (2000.0, 2000.0)
-    """(y, x)."""
-
-
-class Request(_Frozen):
+class Request(Frozen):
     """One region, its catalogs, its settings, its places."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
@@ -226,10 +101,6 @@ class Request(_Frozen):
             return Region.from_lonlat(self.name, grid, plain if w < e else dict(mapping(bbox_shape([w, s, e, n]))))
         assert self.geojson is not None
         return Region.from_lonlat(self.name, grid, _read_geojson(Path(self.geojson)))
-
-
-def _utc(when: datetime) -> datetime:
-    return when.replace(tzinfo=UTC) if when.tzinfo is None else when.astimezone(UTC)
 
 
 def _read_geojson(path: Path) -> dict[str, Any]:

@@ -32,7 +32,8 @@ from flows.cluster import open_cluster, quiet
 from flows.jobs import Places, read_plan
 from flows.prepare import keep_plan, make_plan
 from flows.reporting import read_report, report_markdown, report_record
-from flows.request import Request, SampleRegion
+from flows.request import Request
+from flows.settings import SampleRegion
 from flows.wavefront import Progress, Wavefront, run_wavefront
 
 PROGRESS_EVERY_S = 3.0

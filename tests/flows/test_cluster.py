@@ -13,7 +13,7 @@ import pytest
 import flows.cluster
 from dsdit.errors import RequestError
 from flows.cluster import open_cluster
-from flows.request import Compute
+from flows.settings import Compute
 from tests.conftest import box
 from tests.support.clustered import digest_of, run_on
 from tests.support.commands import BIN, environment, free_port, started, wait_for
