@@ -87,7 +87,7 @@ def plan(region: RegionArgument, set_: SetOption = None) -> None:
     with command_errors():
         from dsdit.steps.report import due_jobs
         from dsdit.store import check_writable, join
-        from flows.prepare import keep_plan, make_plan, price, utc_now
+        from flows.prepare import describe_settings, keep_plan, make_plan, price, utc_now
         from flows.request import load_request
 
         request = load_request(region, _overrides(set_))
@@ -102,7 +102,8 @@ def plan(region: RegionArgument, set_: SetOption = None) -> None:
         keep_plan(made, request.output)
         due = due_jobs(made, join(request.output, "receipts"))
         table = Table(title=f"plan of {request.name}", show_header=False, title_justify="left")
-        for key, value in price(made, len(due)).items():
+        settings = {"settings": describe_settings(request)}
+        for key, value in {**price(made, len(due)), **settings}.items():
             shown = "\n".join(map(str, value)) if isinstance(value, list) else _number(value)
             table.add_row(key.replace("_", " "), escape(shown))
         Console().print(table)

@@ -61,6 +61,21 @@ def sampler_settings(request: Request, weights: Weights) -> SamplerSettings:
     return SamplerSettings(**{**asdict(own), **said})
 
 
+def describe_settings(request: Request) -> list[str]:
+    """Both settings of the request's weights, with what the request replaces in them; the chosen one comes first."""
+    weights, chosen = load_weights(request.model.weights), request.sampling.setting
+    lines = []
+    for name in sorted(("default", "faithful"), key=lambda name: name != chosen):
+        asked = request.sampling.model_copy(update={"setting": name})
+        made = sampler_settings(request.model_copy(update={"sampling": asked}), weights)
+        passes = network_passes(made)
+        lines.append(
+            f"{name}: {made.solver}, steps {made.steps}, guidance {made.guidance_scale:g}, "
+            f"{passes} network pass{'es' if passes > 1 else ''} a tile"
+        )
+    return lines
+
+
 def make_lattice(request: Request, weights: Weights, mtf_nyquist: float) -> Lattice:
     """Sizes that the request leaves out follow from scale, network and region."""
     scale, token = request.scale, weights.model.token_px
