@@ -73,7 +73,7 @@ def process(request: Request, plan_url: str) -> str:
         return places.mosaic
     forget_arrays()
     create_scratch(places.scratch, plan.lattice, plan.layout.jobs_window, plan.lattice.token_px)
-    front = Wavefront(plan, places, tuple(due), request.keep_scratch)
+    front = Wavefront(plan, places, due, request.keep_scratch)
     artifact = create_progress_artifact(0.0, key=f"{_key(request)}-tiles", description="tiles sampled")
     last = 0.0
 

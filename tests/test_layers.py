@@ -15,11 +15,12 @@ OWNERS = {
     "pystac_client": {"catalogs/endpoints.py"},
     "prefect": {"flows/tasks.py", "flows/sr_region.py", "flows/serving.py"},
     "diffusers": set(),
+    "pyarrow": {"dsdit/tables.py"},
 }
 LEVELS = [
     {"errors", "bands", "window", "status"},
-    {"grid", "region", "tiling", "blend", "radiometry", "sensor", "layout", "plan", "imagery"},
-    {"model", "store", "receipts"},
+    {"grid", "region", "tiling", "blend", "radiometry", "sensor", "job_map", "layout", "choices", "plan", "imagery"},
+    {"model", "store", "tables", "plan_files", "receipts"},
     {"sampling", "mosaic_group"},
     {"steps", "training", "evaluate", "evaluation"},
 ]

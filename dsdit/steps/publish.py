@@ -18,6 +18,7 @@ from dsdit.bands import BANDS
 from dsdit.mosaic_group import level_url, mosaic_window
 from dsdit.plan import Plan
 from dsdit.radiometry import SR_ADD_OFFSET, SR_FILL, SR_SCALE_FACTOR
+from dsdit.receipts import compact_receipts
 from dsdit.steps.picture import make_picture
 from dsdit.steps.pyramid import build_pyramid
 from dsdit.steps.report import Report
@@ -37,6 +38,7 @@ def publish(plan: Plan, output: str, report: Report, when: datetime) -> dict[str
     write_json(item, stac_item(plan, when).to_dict())
     root = open_group(mosaic, "r+")
     root.attrs.update(group_attributes(plan, report, when, levels))
+    compact_receipts(join(output, "receipts"), "mosaic")
     return {"mosaic": mosaic, "picture": picture, "item": item, "cog": cog}
 
 
