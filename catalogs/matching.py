@@ -1,65 +1,99 @@
-"""Choosing scenes and references for a cell: pure, and the same whatever the order in which a catalog answered.
+"""Choosing scenes and references for cells: pure, and the same whatever the order in which a catalog answered.
 
 A choice is an ordered list of candidates; a pixel takes the first one that is valid there. It is made per cell of the
-fixed lattice, from measures of the whole cell, so that it does not depend on the region's outline.
+fixed lattice, from measures of the whole cell, so that it does not depend on the region's outline. Cells are judged
+many at a time, as columns: a row is one item seen from one cell.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dsdit.choices import MAX_CANDIDATES
 
 CLEAR_ENOUGH = 0.98
 """A scene that is clear over this share of a cell counts as clear; among those only the date decides."""
-MAX_CANDIDATES = 4
-"""Candidates kept for a cell: bounds what a job may read."""
-_DAY_S = 86400.0
+_THOUSANDTHS = 1000
+_DAY_US = 86_400_000_000
+
+RULES = ("latest_clear", "least_cloudy")
 
 
 @dataclass(frozen=True)
-class Candidate:
-    """An item seen from one cell."""
+class Seen:
+    """Items seen from cells, one row each."""
 
-    item: int
-    """Number in the plan's table."""
-    digest: str
-    """Of the item; breaks ties."""
-    when: datetime
-    cover: float
+    cell: NDArray[np.int64]
+    """Number of the cell."""
+    item: NDArray[np.int32]
+    """Number in the table of items."""
+    cover: NDArray[np.float32]
     """Share of the cell with data."""
-    clear: float
+    clear: NDArray[np.float32]
     """Share of the cell with data and without cloud."""
 
+    def where(self, take: NDArray[Any]) -> Seen:
+        """The rows of a mask."""
+        return Seen(self.cell[take], self.item[take], self.cover[take], self.clear[take])
 
-def choose_scenes(candidates: Iterable[Candidate], rule: str = "latest_clear") -> tuple[int, ...]:
-    """LR candidates of a cell, best first.
+
+def choose_scenes(
+    seen: Seen, cells: int, newest_first: NDArray[np.int64], rule: str = "latest_clear"
+) -> NDArray[np.int32]:
+    """(cells, candidate) LR items of each cell, best first, -1 where there is none.
 
     `latest_clear`: clear scenes by date, newest first; then the others by clear share. A cloudier scene never stands
-    before a clear one. `least_cloudy`: by clear share, then by date.
+    before a clear one. `least_cloudy`: clear scenes first, each kind by clear share, then by date. `newest_first` is
+    each item's place in the order of dates, ties broken by digest.
     """
-
-    def key(c: Candidate) -> tuple[float, ...]:
-        cloudy = c.clear < CLEAR_ENOUGH
-        clear = round(c.clear, 3)
-        if rule == "latest_clear" and not cloudy:
-            return 0.0, -c.when.timestamp()
-        return float(cloudy), -clear, -c.when.timestamp()
-
-    if rule not in ("latest_clear", "least_cloudy"):
-        raise ValueError(f"rule {rule!r} is not known: latest_clear or least_cloudy")
-    usable = [c for c in candidates if c.cover > 0]
-    return tuple(c.item for c in sorted(usable, key=lambda c: (key(c), c.digest))[:MAX_CANDIDATES])
+    if rule not in RULES:
+        raise ValueError(f"rule {rule!r} is not known: {' or '.join(RULES)}")
+    seen = seen.where(seen.cover > 0)
+    cloudy = seen.clear < CLEAR_ENOUGH
+    missing = _THOUSANDTHS - np.rint(seen.clear * _THOUSANDTHS).astype(np.int64)
+    if rule == "latest_clear":
+        missing[~cloudy] = 0
+    # One number per row, so that one sort of numbers settles everything: cell, kind, share, date.
+    count = len(newest_first)
+    worth = cloudy * (_THOUSANDTHS + 1) + missing
+    keys = np.sort((seen.cell * (2 * _THOUSANDTHS + 2) + worth) * count + newest_first[seen.item])
+    item = np.argsort(newest_first)[keys % max(count, 1)]
+    return _first(keys // max(count, 1) // (2 * _THOUSANDTHS + 2), item, cells)
 
 
 def choose_references(
-    candidates: Iterable[Candidate], lr_when: datetime | None, max_age_days: float | None = None
-) -> tuple[int, ...]:
-    """Reference candidates of a cell, best first: full cover before partial, then the nearest date to `lr_when`."""
+    seen: Seen,
+    cells: int,
+    when_us: NDArray[np.int64],
+    newest_first: NDArray[np.int64],
+    scene: NDArray[np.int32],
+    max_age_days: float | None = None,
+) -> NDArray[np.int32]:
+    """(cells, candidate) references of each cell, best first, -1 where there is none.
 
-    def age(c: Candidate) -> float:
-        return 0.0 if lr_when is None else abs((lr_when - c.when).total_seconds()) / _DAY_S
+    Full cover stands before partial, then the nearest date to the cell's best `scene` (item, or -1), then the larger
+    share, then `newest_first`. Times are microseconds since 1970.
+    """
+    best = scene[seen.cell]
+    age = np.where(best >= 0, np.abs(when_us[best] - when_us[seen.item]), 0)
+    take = seen.clear > 0
+    if max_age_days is not None:
+        take &= age <= max_age_days * _DAY_US
+    seen, age = seen.where(take), age[take]
+    missing = -np.rint(seen.clear * _THOUSANDTHS)
+    order = np.lexsort((newest_first[seen.item], missing, age, seen.clear < CLEAR_ENOUGH, seen.cell))
+    return _first(seen.cell[order], seen.item[order], cells)
 
-    usable = [c for c in candidates if c.clear > 0 and (max_age_days is None or age(c) <= max_age_days)]
-    ordered = sorted(usable, key=lambda c: (c.clear < CLEAR_ENOUGH, age(c), -round(c.clear, 3), c.digest))
-    return tuple(c.item for c in ordered[:MAX_CANDIDATES])
+
+def _first(cell: NDArray[np.int64], item: NDArray[Any], cells: int) -> NDArray[np.int32]:
+    """The first MAX_CANDIDATES rows of each cell; rows are sorted by cell."""
+    out = np.full((cells, MAX_CANDIDATES), -1, np.int32)
+    start = np.searchsorted(cell, np.arange(cells))
+    rank = np.arange(len(cell)) - start[cell]
+    keep = rank < MAX_CANDIDATES
+    out[cell[keep], rank[keep]] = item[keep]
+    return out

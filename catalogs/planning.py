@@ -1,19 +1,86 @@
 """From items and measures to the cells and pairs of a plan: pure arithmetic on tables.
 
-Nothing is read here: the same items and measures give the same plan, in whichever order they came.
+Nothing is read here: the same items and measures give the same plan, in whichever order they came. Cells are chosen a
+band of rows at a time, so that memory goes with one band's measures and not with the region's.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 from catalogs.item import SceneItem
-from catalogs.matching import Candidate, choose_references, choose_scenes
+from catalogs.matching import Seen, choose_references, choose_scenes
 from catalogs.measure import Cover
-from dsdit.plan import CellChoice
+from dsdit.choices import MAX_CANDIDATES, Cells
 from dsdit.window import Index, Window
 
-Covers = Mapping[int, Mapping[Index, Cover]]
+_BAND = 64
+"""Rows of cells that are chosen at once."""
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class Covers(Protocol):
+    """Measured cover of items over cells."""
+
+    def seen(self, window: Window) -> Seen:
+        """What is seen from the cells of a window, numbered within it row by row."""
+
+
+@dataclass(frozen=True)
+class MeasuredCovers:
+    """Covers in memory, one row per (item, cell)."""
+
+    row: NDArray[np.int64]
+    """Sorted."""
+    col: NDArray[np.int64]
+    item: NDArray[np.int32]
+    cover: NDArray[np.float32]
+    clear: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, covers: Mapping[int, Mapping[Index, Cover]]) -> MeasuredCovers:
+        """From a mapping per item."""
+        rows = sorted((*cell, item, c.cover, c.clear) for item, cells in covers.items() for cell, c in cells.items())
+        table = np.array(rows, np.float64).reshape(-1, 5).T
+        row, col = table[:2].astype(np.int64)
+        return cls(row, col, table[2].astype(np.int32), table[3].astype(np.float32), table[4].astype(np.float32))
+
+    def seen(self, window: Window) -> Seen:
+        start, stop = np.searchsorted(self.row, (window.row0, window.row1))
+        part = slice(start, stop)
+        inside = (self.col[part] >= window.col0) & (self.col[part] < window.col1)
+        cell = (self.row[part] - window.row0) * window.shape[1] + self.col[part] - window.col0
+        return Seen(cell, self.item[part], self.cover[part], self.clear[part]).where(inside)
+
+
+@dataclass(frozen=True)
+class Dates:
+    """When each item of a table was taken."""
+
+    when_us: NDArray[np.int64]
+    """Microseconds since 1970."""
+    newest_first: NDArray[np.int64]
+    """Place of each item in the order of dates, newest first, ties by digest."""
+
+    @classmethod
+    def of(cls, when_us: NDArray[np.int64], digests: Sequence[str] | NDArray[np.str_]) -> Dates:
+        """From columns of a table of items."""
+        order = np.lexsort((np.asarray(digests), -when_us))
+        place = np.empty(len(order), np.int64)
+        place[order] = np.arange(len(order))
+        return cls(when_us, place)
+
+    @classmethod
+    def of_items(cls, items: Sequence[SceneItem]) -> Dates:
+        """From items."""
+        when = [(i.when - _EPOCH) // timedelta(microseconds=1) for i in items]
+        return cls.of(np.array(when, np.int64), np.array([i.digest for i in items], str))
 
 
 def sort_items(lr: Sequence[SceneItem], ref: Sequence[SceneItem]) -> tuple[list[SceneItem], range, range]:
@@ -23,40 +90,20 @@ def sort_items(lr: Sequence[SceneItem], ref: Sequence[SceneItem]) -> tuple[list[
 
 
 def choose_cells(
-    items: Sequence[SceneItem],
-    lr: range,
-    ref: range,
-    covers: Covers,
-    cells: Window,
-    rule: str,
-    max_ref_age_days: float | None,
-) -> dict[Index, CellChoice]:
-    """Candidates of every cell that has any."""
-    chosen: dict[Index, CellChoice] = {}
-    for cell in cells.indices():
-        scenes = choose_scenes(_candidates(items, lr, covers, cell), rule)
-        newest = items[scenes[0]].when if scenes else None
-        references = choose_references(_candidates(items, ref, covers, cell), newest, max_ref_age_days)
-        if scenes or references:
-            chosen[cell] = CellChoice(scenes, references)
-    return chosen
-
-
-def pairs_of(cells: Mapping[Index, CellChoice]) -> list[tuple[int, int]]:
-    """(reference, LR) pairs of items that meet in some cell, in a fixed order."""
-    return sorted({(ref, lr) for choice in cells.values() for ref in choice.ref for lr in choice.lr})
-
-
-def used_items(cells: Mapping[Index, CellChoice]) -> list[int]:
-    """Items that some cell may read."""
-    return sorted({i for choice in cells.values() for i in (*choice.lr, *choice.ref)})
-
-
-def _candidates(items: Sequence[SceneItem], numbers: range, covers: Covers, cell: Index) -> list[Candidate]:
-    found = []
-    for number in numbers:
-        cover = covers.get(number, {}).get(cell)
-        if cover is not None:
-            item = items[number]
-            found.append(Candidate(number, item.digest, item.when, cover.cover, cover.clear))
-    return found
+    dates: Dates, lr_count: int, covers: Covers, cells: Window, rule: str, max_ref_age_days: float | None
+) -> Cells:
+    """Candidates of every cell. Items below `lr_count` are scenes, the others references."""
+    lr = np.full((*cells.shape, MAX_CANDIDATES), -1, np.int32)
+    ref = lr.copy()
+    for row in range(cells.row0, cells.row1, _BAND):
+        band = Window(row, cells.col0, min(row + _BAND, cells.row1), cells.col1)
+        seen, count = covers.seen(band), band.shape[0] * band.shape[1]
+        scene = seen.item < lr_count
+        scenes = choose_scenes(seen.where(scene), count, dates.newest_first, rule)
+        references = choose_references(
+            seen.where(~scene), count, dates.when_us, dates.newest_first, scenes[:, 0], max_ref_age_days
+        )
+        part = slice(row - cells.row0, row - cells.row0 + band.shape[0])
+        lr[part] = scenes.reshape(*band.shape, -1)
+        ref[part] = references.reshape(*band.shape, -1)
+    return Cells(cells, lr, ref)

@@ -33,13 +33,15 @@ class _Reader:
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        self.items = tuple(SceneItem.from_dict(record) for record in plan.items)
+        self.items: dict[int, SceneItem] = {}
         self.sources = {name: Source.model_validate(record) for name, record in plan.sources.items()}
         self.errors: dict[int, str] = {}
         self.read: set[int] = set()
 
     def bands(self, number: int, window: Window, lr: bool) -> tuple[NDArray, NDArray, NDArray] | None:
         """(reflectance, valid, cloud) on the LR or HR lattice; None after a read error, which is kept."""
+        if number not in self.items:
+            self.items[number] = SceneItem.from_dict(self.plan.items[number])
         item, grid = self.items[number], self.plan.region.grid
         source = self.sources[item.source]
         geobox = grid.lr_geobox(window) if lr else grid.hr_geobox(window)

@@ -8,6 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
+import numpy as np
+
+from dsdit.job_map import JobMap, Jobs, map_jobs
 from dsdit.region import Region
 from dsdit.tiling import Lattice
 from dsdit.window import Index, Window
@@ -23,49 +26,44 @@ class Layout:
     lattice: Lattice
 
     @cached_property
-    def mosaic_jobs(self) -> tuple[Index, ...]:
+    def map(self) -> JobMap:
+        """All jobs, as arrays."""
+        return map_jobs(self.region, self.lattice)
+
+    @property
+    def mosaic_jobs(self) -> Jobs:
         """Jobs that write a shard, in row-major order."""
-        jobs = self.lattice.jobs_touching(self.region.window)
-        return tuple(job for job in jobs.indices() if not _clip(self, job).empty)
+        return self.map.mosaic
 
-    @cached_property
-    def sample_jobs(self) -> tuple[Index, ...]:
+    @property
+    def sample_jobs(self) -> Jobs:
         """Jobs that own a tile to be sampled, in row-major order."""
-        around = {n for job in self.mosaic_jobs for n in job.neighbours()}
-        return tuple(job for job in sorted(around) if self.sample_tiles(job))
+        return self.map.sample
 
-    @cached_property
-    def stage_jobs(self) -> tuple[Index, ...]:
+    @property
+    def stage_jobs(self) -> Jobs:
         """Jobs whose pixels are read by a sample or mosaic step, in row-major order."""
-        needed: set[Index] = set()
-        for job in self.sample_jobs:
-            needed.update(self.stages_of_sample(job))
-        for job in self.mosaic_jobs:
-            needed.update(self.stages_of_mosaic(job))
-        return tuple(sorted(needed))
+        return self.map.stage
 
     @cached_property
     def tile_count(self) -> int:
         """Tiles to be sampled."""
-        return sum(len(self.sample_tiles(job)) for job in self.sample_jobs)
+        return int(self.map.tiles.sum(dtype=np.int64))
 
-    @cached_property
+    @property
     def jobs_window(self) -> Window:
         """Window of the job lattice that holds every job: the extent of scratch arrays."""
-        return _bounding(self.stage_jobs)
+        return self.stage_jobs.window
 
-    @cached_property
+    @property
     def mosaic_jobs_window(self) -> Window:
         """Window of the job lattice that holds every shard: the extent of the mosaic's arrays."""
-        return _bounding(self.mosaic_jobs)
+        return self.mosaic_jobs.window
 
     @cached_property
     def cells(self) -> Window:
         """Window of the cell lattice whose choices the run needs."""
-        window = _NOTHING
-        for job in self.stage_jobs:
-            window = window.union(self.lattice.cells_touching(self.lattice.shard_window(job)))
-        return window
+        return self.lattice.cells_touching(self.jobs_window.refine(self.lattice.shard_px))
 
     def clip(self, job: Index) -> Window:
         """HR pixels of the region within the job's shard."""
@@ -83,14 +81,17 @@ class Layout:
 
     def sample_context(self, job: Index) -> Window:
         """HR pixels that the sample step reads: around the tiles it samples."""
-        window = _NOTHING
-        for tile in self.sample_tiles(job):
-            window = window.union(self.lattice.tile_window(tile))
-        return window if window.empty else window.expand(2 * self.lattice.halo_px)
+        tiles = self.sample_tiles(job)
+        if not tiles:
+            return _NOTHING
+        cols = [tile.col for tile in tiles]
+        first = self.lattice.tile_window(Index(tiles[0].row, min(cols)))
+        last = self.lattice.tile_window(Index(tiles[-1].row, max(cols)))
+        return first.union(last).expand(2 * self.lattice.halo_px)
 
     def stages_of_sample(self, job: Index) -> tuple[Index, ...]:
         """Stage jobs that sample(job) reads."""
-        return tuple(self.lattice.jobs_touching(self.sample_context(job)).indices())
+        return _stages_of_sample(self, job)
 
     def stages_of_mosaic(self, job: Index) -> tuple[Index, ...]:
         """Stage jobs that mosaic(job) reads."""
@@ -98,22 +99,20 @@ class Layout:
 
     def samples_of_mosaic(self, job: Index) -> tuple[Index, ...]:
         """Sample jobs that mosaic(job) reads."""
-        return tuple(n for n in job.neighbours() if _sample_tiles(self, n))
+        return tuple(n for n in job.neighbours() if n in self.sample_jobs)
 
 
-def _bounding(jobs: tuple[Index, ...]) -> Window:
-    if not jobs:
-        return _NOTHING
-    rows, cols = [j.row for j in jobs], [j.col for j in jobs]
-    return Window(min(rows), min(cols), max(rows) + 1, max(cols) + 1)
-
-
-@lru_cache(maxsize=100_000)
+@lru_cache(maxsize=20_000)
 def _clip(layout: Layout, job: Index) -> Window:
     return layout.region.clip(layout.lattice.shard_window(job))
 
 
-@lru_cache(maxsize=100_000)
+@lru_cache(maxsize=20_000)
+def _stages_of_sample(layout: Layout, job: Index) -> tuple[Index, ...]:
+    return tuple(layout.lattice.jobs_touching(layout.sample_context(job)).indices())
+
+
+@lru_cache(maxsize=20_000)
 def _sample_tiles(layout: Layout, job: Index) -> tuple[Index, ...]:
     own = layout.lattice.tiles_of(job)
     needed: set[Index] = set()

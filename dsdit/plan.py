@@ -12,6 +12,10 @@ from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from dsdit.choices import CellChoice, Cells, Fit, Fits, Items, pair_keys, row_digests
 from dsdit.errors import PlanError
 from dsdit.grid import Grid
 from dsdit.layout import Layout
@@ -19,7 +23,9 @@ from dsdit.region import Region
 from dsdit.tiling import Lattice
 from dsdit.window import Index, Window
 
-FORMAT = 1
+FORMAT = 2
+
+__all__ = ["CellChoice", "Cells", "Fit", "Fits", "Items", "ModelChoice", "Plan", "SamplerSettings", "cell_window"]
 
 
 @dataclass(frozen=True)
@@ -62,24 +68,6 @@ class ModelChoice:
 
 
 @dataclass(frozen=True)
-class CellChoice:
-    """Candidates of one cell, best first, as numbers into the plan's items."""
-
-    lr: tuple[int, ...] = ()
-    ref: tuple[int, ...] = ()
-
-
-@dataclass(frozen=True)
-class Fit:
-    """lr = gain * ref + offset in reflectance, per band, measured over the whole overlap of two items."""
-
-    gain: tuple[float, ...] = (1.0, 1.0, 1.0)
-    offset: tuple[float, ...] = (0.0, 0.0, 0.0)
-    samples: int = 0
-    """Pixels behind the fit; 0 where nothing could be measured and the reference is taken as it is."""
-
-
-@dataclass(frozen=True)
 class Plan:
     """Everything a worker has to know."""
 
@@ -91,10 +79,10 @@ class Plan:
     """Of the LR source at the LR Nyquist frequency; see `dsdit.sensor`."""
     sources: dict[str, dict[str, Any]]
     """Source records by name, as read from their YAML."""
-    items: tuple[dict[str, Any], ...]
+    items: Items
     """Item records; each has `id`, `digest`, `when`."""
-    cells: dict[Index, CellChoice]
-    fits: dict[tuple[int, int], Fit] = field(default_factory=dict)
+    cells: Cells
+    fits: Fits = field(default_factory=lambda: Fits.of({}))
     """(reference, LR) -> fit."""
     ref_min_cover: float = 0.05
     """Tiles under this share of reference pixels run without reference."""
@@ -128,32 +116,63 @@ class Plan:
     @cached_property
     def digest(self) -> str:
         """Of the whole plan."""
-        return _digest(self.to_dict())
+        whole = hashlib.sha256(_digest(self.to_dict()).encode())
+        for record in self.items.records:
+            whole.update(str(record).encode() + b"\n")
+        for column in (*self.cells.columns().values(), self.fits.keys_, self.fits.values_, self.fits.samples):
+            whole.update(np.ascontiguousarray(column).tobytes())
+        return whole.hexdigest()
+
+    @cached_property
+    def _outline(self) -> bytes:
+        return hashlib.sha256(self.region.footprint_wkt.encode()).digest()
 
     def job_digest(self, job: Index) -> str:
         """Of all that a job's shard depends on: settings, the cells it reaches with items and fits, its outline."""
-        halo = self.lattice.halo_px
-        reach = self.lattice.mosaic_window(job).expand(self.lattice.tile_px + 2 * halo)
-        return _digest(
-            {
-                "settings": self.settings_digest,
-                "cells": [
-                    self._cell_record(cell)
-                    for cell in self.lattice.cells_touching(reach).indices()
-                    if cell in self.cells
-                ],
-                "outline": None
-                if self.region.covers(self.lattice.mosaic_window(job))
-                else hashlib.sha256(self.region.footprint_wkt.encode()).hexdigest(),
-            }
-        )
+        reach = self.reached_cells(job)
+        outline = b"" if self.region.covers(self.lattice.mosaic_window(job)) else self._outline
+        return self._join(self.cell_digests(reach).tobytes(), outline).hex()
+
+    def reached_cells(self, job: Index) -> Window:
+        """Cells on which a job's shard may depend."""
+        margin = self.lattice.tile_px + 2 * self.lattice.halo_px
+        return self.lattice.cells_touching(self.lattice.mosaic_window(job).expand(margin))
+
+    def job_digests(self) -> NDArray[np.uint8]:
+        """(job, 32) `job_digest` of every mosaic job, in row-major order; a row of jobs at a time."""
+        jobs = self.layout.mosaic_jobs
+        covered = self.layout.map.covered(self.lattice.halo_px, self.region, self.lattice)
+        found = []
+        reach = [self.reached_cells(Index(jobs.window.row0, col)) for col in range(jobs.window.col0, jobs.window.col1)]
+        known, first = np.zeros((0, 0, 32), np.uint8), reach[0].row0 if reach else 0
+        for row in range(*jobs.window.shape[:1]):
+            part = self.reached_cells(Index(row + jobs.window.row0, jobs.window.col0))
+            known, first = known[part.row0 - first :], part.row0
+            new = Window(first + len(known), part.col0, part.row1, reach[-1].col1)
+            fresh = known[:0] if new.empty else self.cell_digests(new)
+            known = np.concatenate([known, fresh]) if len(known) else fresh
+            for col in np.flatnonzero(jobs.mask[row]).tolist():
+                start, stop = reach[col].col0 - part.col0, reach[col].col1 - part.col0
+                cells = known[:, start:stop].tobytes()
+                found.append(self._join(cells, b"" if covered[row, col] else self._outline))
+        return np.frombuffer(b"".join(found), np.uint8).reshape(-1, 32)
+
+    def _join(self, cells: bytes, outline: bytes = b"") -> bytes:
+        return hashlib.sha256(self._start + cells + outline).digest()
+
+    @cached_property
+    def _item_digests(self) -> NDArray[np.uint8]:
+        """(item + 1, 32); the last row, zeros, stands for no item."""
+        return np.concatenate([self.items.digests, np.zeros((1, 32), np.uint8)])
+
+    @cached_property
+    def _start(self) -> bytes:
+        return bytes.fromhex(self.settings_digest)
 
     def stage_digest(self, job: Index) -> str:
         """Of what stage(job) writes."""
         cells = self.lattice.cells_touching(self.lattice.shard_window(job))
-        return _digest(
-            {"settings": self.settings_digest, "cells": [self._cell_record(cell) for cell in cells.indices()]}
-        )
+        return self._join(self.cell_digests(cells).tobytes()).hex()
 
     def sample_digest(self, job: Index) -> str:
         """Of what sample(job) writes."""
@@ -164,18 +183,23 @@ class Plan:
             }
         )
 
-    def _cell_record(self, cell: Index) -> list[Any]:
-        choice = self.cells.get(cell, CellChoice())
-        fits = [asdict(self.fits[ref, lr]) for ref in choice.ref for lr in choice.lr if (ref, lr) in self.fits]
-        return [
-            list(cell),
-            [self.items[i]["digest"] for i in choice.lr],
-            [self.items[i]["digest"] for i in choice.ref],
-            fits,
-        ]
+    def cell_digests(self, window: Window) -> NDArray[np.uint8]:
+        """(row, col, 32) digest of each cell's place, candidates and fits."""
+        lr, ref = self.cells.part(window)
+        rows, cols = np.arange(window.row0, window.row1), np.arange(window.col0, window.col1)
+        place = np.stack(np.meshgrid(rows, cols, indexing="ij"), -1).astype("<i8")
+        at = self.fits.place(pair_keys(ref[..., :, None], lr[..., None, :]))
+        columns = (
+            place.view(np.uint8),
+            self._item_digests[lr],
+            self._item_digests[ref],
+            self.fits.rows[at].view(np.uint8),
+        )
+        parts = [np.ascontiguousarray(c).reshape(window.shape[0] * window.shape[1], -1) for c in columns]
+        return row_digests(np.concatenate(parts, 1)).reshape(*window.shape, 32)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON."""
+        """Settings as plain JSON: all but the tables."""
         return {
             "format": FORMAT,
             "region": {"name": self.region.name, "footprint_wkt": self.region.footprint_wkt},
@@ -188,14 +212,11 @@ class Plan:
             "skip_over": self.skip_over,
             "keep_reference": self.keep_reference,
             "sources": self.sources,
-            "items": list(self.items),
-            "cells": [[*cell, list(c.lr), list(c.ref)] for cell, c in sorted(self.cells.items())],
-            "fits": [[*pair, asdict(fit)] for pair, fit in sorted(self.fits.items())],
         }
 
     @classmethod
-    def from_dict(cls, record: dict[str, Any]) -> Plan:
-        """Inverse of `to_dict`. Raises PlanError for another format."""
+    def from_dict(cls, record: dict[str, Any], items: Items, cells: Cells, fits: Fits) -> Plan:
+        """Inverse of `to_dict`, with the tables. Raises PlanError for another format."""
         if record.get("format") != FORMAT:
             raise PlanError(f"the plan has format {record.get('format')!r}, this program reads {FORMAT}: plan again")
         region = Region(record["region"]["name"], Grid(**record["grid"]), record["region"]["footprint_wkt"])
@@ -209,9 +230,9 @@ class Plan:
             skip_over=record["skip_over"],
             keep_reference=record["keep_reference"],
             sources=record["sources"],
-            items=tuple(record["items"]),
-            cells={Index(r, c): CellChoice(tuple(lr), tuple(ref)) for r, c, lr, ref in record["cells"]},
-            fits={(ref, lr): Fit(tuple(f["gain"]), tuple(f["offset"]), f["samples"]) for ref, lr, f in record["fits"]},
+            items=items,
+            cells=cells,
+            fits=fits,
         )
 
 

@@ -3,19 +3,27 @@
 The status stands in the key, so that a listing tells the state of a run. A receipt holds the digest of the step's
 inputs: one with another digest is stale, and its job is due. One that cannot be read, or whose own checksum is wrong,
 counts as none.
+
+`compact_receipts` joins the objects of a step into one table beside them. An object that is there later says more than
+the table does.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from dsdit.errors import StoreError
 from dsdit.status import JobState
 from dsdit.store import join, list_names, read_json, remove, write_json
+from dsdit.tables import read_table, write_table
 from dsdit.window import Index
 
 STEPS = ("stage", "sample", "mosaic")
@@ -75,26 +83,127 @@ def read_receipt(url: str, step: str, job: Index) -> Receipt | None:
         checksum = record.pop("checksum", None)
         if checksum != _checksum(record):
             continue
-        return Receipt(
-            **{
-                **record,
-                "job": Index(*record["job"]),
-                "state": JobState(record["state"]),
-                "sources": tuple(record["sources"]),
-                "errors": tuple(record["errors"]),
-            }
-        )
+        return _receipt(record)
     return None
 
 
+def _receipt(record: dict[str, Any]) -> Receipt:
+    return Receipt(
+        **{
+            **record,
+            "job": Index(*record["job"]),
+            "state": JobState(record["state"]),
+            "sources": tuple(record["sources"]),
+            "errors": tuple(record["errors"]),
+        }
+    )
+
+
 def remove_receipt(url: str, step: str, job: Index) -> None:
-    """Removes the job's receipts: what they proved is about to go."""
+    """Removes the job's receipt objects: what they proved is about to go."""
     for state in JobState:
         remove(join(url, step, _name(job, state)))
 
 
 def list_receipts(url: str, step: str) -> dict[Index, JobState]:
-    """Jobs that have a receipt of `step`, from the listing alone."""
+    """Jobs that have a receipt of `step`, from the listing and the table's columns alone."""
+    listed = _list_objects(url, step)
+    table = read_table(_table(url, step), ("row", "col", "state"))
+    if table is None:
+        return listed
+    columns = (table[name].tolist() for name in ("row", "col", "state"))
+    return {**{Index(r, c): _STATES[s] for r, c, s in zip(*columns, strict=True)}, **listed}
+
+
+def read_receipts(url: str, step: str, jobs: Iterable[Index]) -> dict[Index, Receipt]:
+    """Receipts of those of `jobs` that have one."""
+    wanted = jobs if isinstance(jobs, Container) else set(jobs)
+    # The listing comes first: what a publish joins meanwhile is then found in the table.
+    objects = [read_receipt(url, step, job) for job in _list_objects(url, step) if job in wanted]
+    table = read_table(_table(url, step), ("row", "col", "record"))
+    found: dict[Index, Receipt] = {}
+    if table is not None:
+        for row, col, record in zip(table["row"].tolist(), table["col"].tolist(), table["record"], strict=True):
+            if (row, col) in wanted:
+                found[Index(row, col)] = _receipt(json.loads(str(record)))
+    return {**found, **{receipt.job: receipt for receipt in objects if receipt is not None}}
+
+
+def done_jobs(url: str, step: str) -> tuple[NDArray[np.int32], NDArray[np.uint8]]:
+    """(job, 2) places and (job, 32) digests of the jobs whose receipt says done."""
+    objects = [(job, read_receipt(url, step, job)) for job in _list_objects(url, step)]
+    table = read_table(_table(url, step), ("row", "col", "state", "digest"))
+    places, digests = np.zeros((0, 2), np.int32), np.zeros((0, 32), np.uint8)
+    if table is not None:
+        places, digests = np.stack([table["row"], table["col"]], 1), table["digest"]
+        later = {job for job, _ in objects}
+        keep = table["state"] == _STATES.index(JobState.DONE)
+        if later:
+            keep &= np.array([place not in later for place in map(tuple, places.tolist())])
+        places, digests = places[keep], digests[keep]
+    done = [receipt for _, receipt in objects if receipt is not None and receipt.state is JobState.DONE]
+    more = np.array([r.job for r in done], np.int32).reshape(-1, 2)
+    return np.concatenate([places, more]), np.concatenate([digests, _raw([r.digest for r in done])])
+
+
+def compact_receipts(url: str, step: str) -> int:
+    """Joins the receipts of a step into its table, then removes their objects, damaged ones too; returns their number.
+
+    Killed in between it leaves objects that say what the table says.
+    """
+    listed = _list_objects(url, step)
+    if not listed:
+        return 0
+    table = read_table(_table(url, step), ("row", "col", "state", "digest", "record"))
+    objects = [receipt for job in sorted(listed) if (receipt := read_receipt(url, step, job)) is not None]
+    columns = _columns(objects)
+    if table is not None:
+        places = zip(table["row"].tolist(), table["col"].tolist(), strict=True)
+        keep = np.array([place not in listed for place in places], bool)
+        old = [str(record) for record, k in zip(table["record"], keep.tolist(), strict=True) if k]
+        columns = {
+            name: [*old, *column] if name == "record" else np.concatenate([table[name][keep], column])
+            for name, column in columns.items()
+        }
+    write_table(_table(url, step), columns)
+    for job in listed:
+        remove_receipt(url, step, job)
+    return len(listed)
+
+
+def write_receipt_table(url: str, step: str, receipts: Iterable[Receipt]) -> None:
+    """The table of a step from receipts at hand, in place of the one that is there."""
+    write_table(_table(url, step), _columns(list(receipts)))
+
+
+_STATES = tuple(JobState)
+
+
+def _columns(receipts: list[Receipt]) -> dict[str, Any]:
+    places = np.array([r.job for r in receipts], np.int32).reshape(-1, 2)
+    return {
+        "row": places[:, 0],
+        "col": places[:, 1],
+        "state": np.array([_STATES.index(r.state) for r in receipts], np.uint8),
+        "digest": _raw([r.digest for r in receipts]),
+        "record": [json.dumps(asdict(r), separators=(",", ":")) for r in receipts],
+    }
+
+
+def _raw(digests: list[str]) -> NDArray[np.uint8]:
+    """(n, 32) bytes of digests; one that is no sha256 in hex becomes zeros, which no input has."""
+    found = np.zeros((len(digests), 32), np.uint8)
+    for number, digest in enumerate(digests):
+        with suppress(ValueError):
+            found[number] = np.frombuffer(bytes.fromhex(digest), np.uint8)
+    return found
+
+
+def _table(url: str, step: str) -> str:
+    return join(url, f"{step}.parquet")
+
+
+def _list_objects(url: str, step: str) -> dict[Index, JobState]:
     found: dict[Index, JobState] = {}
     for name in list_names(join(url, step)):
         parts = name.split(".")
@@ -102,10 +211,3 @@ def list_receipts(url: str, step: str) -> dict[Index, JobState]:
             row, col = parts[0][:7], parts[0][7:]
             found[Index(int(row), int(col))] = JobState(parts[1])
     return found
-
-
-def read_receipts(url: str, step: str, jobs: Iterable[Index]) -> dict[Index, Receipt]:
-    """Receipts of those of `jobs` that have one."""
-    listed = list_receipts(url, step)
-    receipts = {job: read_receipt(url, step, job) for job in jobs if job in listed}
-    return {job: receipt for job, receipt in receipts.items() if receipt is not None}

@@ -36,6 +36,11 @@ class Window:
         return max(self.row1 - self.row0, 0), max(self.col1 - self.col0, 0)
 
     @property
+    def corner(self) -> tuple[int, int]:
+        """First row and column."""
+        return self.row0, self.col0
+
+    @property
     def empty(self) -> bool:
         """True where there is no pixel inside."""
         return self.row1 <= self.row0 or self.col1 <= self.col0

@@ -8,14 +8,14 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import NamedTuple
 
+import dsdit.plan_files
 from catalogs.staging import stage
-from dsdit.errors import PlanError
 from dsdit.plan import Plan
 from dsdit.receipts import Receipt, write_receipt
 from dsdit.status import JobState, TileState
 from dsdit.steps.mosaic import mosaic
 from dsdit.steps.sample import sample
-from dsdit.store import join, read_json
+from dsdit.store import join
 from dsdit.window import Index
 
 
@@ -47,11 +47,8 @@ class Places(NamedTuple):
 
 @lru_cache(maxsize=4)
 def read_plan(url: str) -> Plan:
-    """The plan at `url`. Raises PlanError where there is none."""
-    record = read_json(url)
-    if record is None:
-        raise PlanError(f"there is no plan at {url}")
-    return Plan.from_dict(record)
+    """The plan at `url`, read once a process. Raises PlanError where there is none."""
+    return dsdit.plan_files.read_plan(url)
 
 
 def run_step(step: str, job: Index, places: Places) -> Receipt:

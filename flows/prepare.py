@@ -12,23 +12,24 @@ from typing import Any
 
 import shapely
 
+import dsdit.plan_files
 from catalogs.answers import keep_answer, replay_answer
 from catalogs.footprint import within_180
 from catalogs.item import SceneItem
 from catalogs.measure import Cover, item_window, kept_cover, kept_fit
-from catalogs.planning import choose_cells, pairs_of, sort_items, used_items
+from catalogs.planning import Dates, MeasuredCovers, choose_cells, sort_items
 from catalogs.search import SearchResult, search
 from catalogs.source import Source, load_source
-from dsdit.errors import CatalogError, ReadError, RequestError, StoreError
+from dsdit.errors import CatalogError, ReadError, RequestError
 from dsdit.layout import Layout
 from dsdit.model.weights import Weights, load_weights
-from dsdit.plan import CellChoice, ModelChoice, Plan, SamplerSettings, cell_window
+from dsdit.plan import Fits, Items, ModelChoice, Plan, SamplerSettings, cell_window
+from dsdit.plan_files import write_plan
 from dsdit.sampling.sampler import network_passes
 from dsdit.sensor import reach_px
-from dsdit.store import check_writable, join, read_json, write_json
+from dsdit.store import check_writable, join
 from dsdit.tiling import Lattice, default_shard, default_tile
 from dsdit.window import Index
-from flows.jobs import read_plan
 from flows.request import Request
 from flows.settings import References, Scenes
 
@@ -188,13 +189,16 @@ def make_plan(request: Request, now: datetime, say: Say) -> Plan:
     """Searches, measures and chooses. Raises RequestError, CatalogError, WeightsError."""
     layout, weights = make_layout(request)
     searched = search_catalogs(request, layout, now, say)
-    items, lr, ref, covers = measure_items(request, layout, searched, say)
+    items, lr, _, covers = measure_items(request, layout, searched, say)
     age = request.ref.max_age_days if request.ref else None
-    cells = choose_cells(items, lr, ref, covers, layout.cells, request.lr.rule, age)
-    items, cells = _only_used(items, cells)
+    measured = MeasuredCovers.of(covers)
+    cells = choose_cells(Dates.of_items(items), len(lr), measured, layout.cells, request.lr.rule, age)
+    used, cells = cells.only_used(len(items))
+    items = [items[n] for n in used.tolist()]
     lr_source, ref_source = searched.lr_source, searched.ref_source
     fits = {}
-    for ref_number, lr_number in pairs_of(cells):
+    for key in cells.pairs().tolist():
+        ref_number, lr_number = key >> 32, key & 0xFFFFFFFF
         assert ref_source is not None
         fits[ref_number, lr_number] = kept_fit(
             items[ref_number],
@@ -213,38 +217,21 @@ def make_plan(request: Request, now: datetime, say: Say) -> Plan:
         model=ModelChoice(request.model.weights, weights.digest, request.model.device, request.model.dtype),
         mtf_nyquist=lr_source.mtf_nyquist,
         sources=sources,
-        items=tuple(item.to_dict() for item in items),
+        items=Items.of([item.to_dict() for item in items]),
         cells=cells,
-        fits=fits,
+        fits=Fits.of(fits),
         keep_reference=request.keep_reference,
     )
 
 
-def _only_used(
-    items: list[SceneItem], cells: dict[Index, CellChoice]
-) -> tuple[list[SceneItem], dict[Index, CellChoice]]:
-    used = used_items(cells)
-    number = {old: new for new, old in enumerate(used)}
-    renumbered = {
-        cell: CellChoice(tuple(number[i] for i in c.lr), tuple(number[i] for i in c.ref)) for cell, c in cells.items()
-    }
-    return [items[i] for i in used], renumbered
-
-
 def keep_plan(plan: Plan, output: str) -> str:
     """Writes the plan under its digest, and as the output's latest; returns its location."""
-    url = join(output, "plans", f"{plan.digest[:16]}.json")
-    write_json(url, plan.to_dict())
-    write_json(join(output, "plans", "latest.json"), {"plan": f"{plan.digest[:16]}.json"})
-    return url
+    return write_plan(plan, join(output, "plans"))
 
 
 def latest_plan(output: str) -> Plan:
     """The plan of the last run at `output`. Raises StoreError where nothing was run."""
-    latest = read_json(join(output, "plans", "latest.json"))
-    if latest is None:
-        raise StoreError(f"{output!r} holds no plan: nothing was run there")
-    return read_plan(join(output, "plans", latest["plan"]))
+    return dsdit.plan_files.latest_plan(join(output, "plans"))
 
 
 def network_calls(plan: Plan) -> int:

@@ -23,6 +23,7 @@ from catalogs.sample_region import make_sample_region
 from dsdit.errors import DsditError, RequestError
 from dsdit.lease import Lease, held
 from dsdit.mosaic_group import create_mosaic
+from dsdit.receipts import compact_receipts
 from dsdit.steps.picture import thumbnail_uri
 from dsdit.steps.publish import PUBLISHED, publish
 from dsdit.steps.report import STALE, due_jobs, make_report
@@ -105,7 +106,7 @@ def process(request: Request, plan_url: str, lease: Lease) -> str:
     create_mosaic(plan, places.mosaic)
     forget_arrays()
     create_scratch(places.scratch, plan.lattice, plan.layout.jobs_window, plan.lattice.token_px)
-    front = Wavefront(plan, places, tuple(due), request.keep_scratch)
+    front = Wavefront(plan, places, due, request.keep_scratch)
     artifact = create_progress_artifact(0.0, key=f"{_key(request)}-tiles", description="tiles sampled")
     last = 0.0
 
@@ -151,6 +152,7 @@ def publish_region(request: Request, plan_url: str, now: datetime, lease: Lease)
         publish(plan, folder, report, now)
         lease.check()
         publish_version(request.output, folder, request.keep_versions)
+        compact_receipts(join(request.output, "receipts"), "mosaic")
     places = {kind: join(request.output, name) for kind, name in PUBLISHED.items()}
     create_markdown_artifact(report_markdown(report), key=f"{_key(request)}-report", description="report of the run")
     create_image_artifact(

@@ -19,13 +19,14 @@ OWNERS = {
     "antimeridian": {"catalogs/footprint.py"},
     "prefect": {"flows/tasks.py", "flows/sr_region.py", "flows/serving.py"},
     "diffusers": {"dsdit/model/sd3_autoencoder.py"},
+    "pyarrow": {"dsdit/tables.py"},
 }
 LEVELS = [
     {"errors", "bands", "window", "status"},
-    {"grid", "region", "tiling", "blend", "radiometry", "sensor", "layout", "plan"},
+    {"grid", "region", "tiling", "blend", "radiometry", "sensor", "job_map", "layout", "choices", "plan"},
     {"registration"},
     {"imagery"},
-    {"model", "store", "receipts", "lease", "versions"},
+    {"model", "store", "tables", "plan_files", "receipts", "lease", "versions"},
     {"sampling", "mosaic_group"},
     {"steps", "training", "evaluate", "evaluation"},
 ]

@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -209,10 +208,7 @@ def block_mean(values: Array, scale: int) -> Array:
 
 def _age(plan: Plan, lr_item: NDArray[np.int32], ref_item: NDArray[np.int32]) -> NDArray[np.float32]:
     """Days from the reference's date to LR's; NaN where either is missing."""
-    when = np.array(
-        [datetime.fromisoformat(item["when"]).timestamp() / 86400.0 for item in plan.items] or [0.0],
-        np.float64,
-    )
+    when = plan.items.days if len(plan.items) else np.zeros(1)
     days = (when[lr_item] - when[ref_item]).astype(np.float32)
     return np.where((lr_item >= 0) & (ref_item >= 0), days, np.float32(np.nan))
 

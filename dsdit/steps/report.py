@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
+import numpy as np
+
+from dsdit.job_map import Jobs
 from dsdit.plan import Plan
-from dsdit.receipts import Receipt, list_receipts, read_receipts
-from dsdit.status import JobState, PixelStatus, TileState
-from dsdit.window import Index
+from dsdit.receipts import Receipt, done_jobs, list_receipts, read_receipts
+from dsdit.status import PixelStatus, TileState
 
 STALE = "stale"
 """State of a shard whose receipt is of other inputs than the plan's."""
@@ -40,15 +42,21 @@ class Report:
         return not self.jobs.get("due")
 
 
-def is_due(plan: Plan, job: Index, receipt: Receipt | None) -> bool:
-    """True where a job has no receipt of these inputs that says done."""
-    return receipt is None or receipt.state is not JobState.DONE or receipt.digest != plan.job_digest(job)
-
-
-def due_jobs(plan: Plan, receipts: str) -> list[Index]:
-    """Mosaic jobs to be done, in row-major order."""
-    known = read_receipts(receipts, "mosaic", plan.layout.mosaic_jobs)
-    return [job for job in plan.layout.mosaic_jobs if is_due(plan, job, known.get(job))]
+def due_jobs(plan: Plan, receipts: str) -> Jobs:
+    """Mosaic jobs without a receipt of these very inputs that says done, in row-major order."""
+    jobs = plan.layout.mosaic_jobs
+    places, digests = done_jobs(receipts, "mosaic")
+    rows, cols = places[:, 0] - jobs.window.row0, places[:, 1] - jobs.window.col0
+    inside = (rows >= 0) & (rows < jobs.mask.shape[0]) & (cols >= 0) & (cols < jobs.mask.shape[1])
+    if not inside.any():
+        return jobs
+    number = np.full(jobs.mask.shape, -1, np.int64)
+    number[jobs.mask] = np.arange(len(jobs))
+    at = number[rows[inside], cols[inside]]
+    same = (plan.job_digests()[at] == digests[inside]).all(1) & (at >= 0)
+    due = jobs.mask.copy()
+    due[rows[inside][same], cols[inside][same]] = False
+    return Jobs(jobs.window, due)
 
 
 def make_report(plan: Plan, receipts: str, done_receipts: tuple[Receipt, ...] = ()) -> Report:
@@ -60,7 +68,7 @@ def make_report(plan: Plan, receipts: str, done_receipts: tuple[Receipt, ...] = 
             listed[receipt.step][receipt.job] = receipt
     jobs = Counter(str(r.state) if r.digest == plan.job_digest(job) else STALE for job, r in mosaic.items())
     jobs["planned"] = len(plan.layout.mosaic_jobs)
-    jobs["due"] = sum(is_due(plan, job, mosaic.get(job)) for job in plan.layout.mosaic_jobs)
+    jobs["due"] = len(due_jobs(plan, receipts))
     seen = {tile: s for r in (*mosaic.values(), *listed["sample"].values()) for tile, s in r.tiles.items()}
     tiles = Counter(TileState(s).name.lower() for s in seen.values())
     pixels: Counter[str] = Counter({s.name.lower(): 0 for s in PixelStatus if s is not PixelStatus.OUTSIDE})

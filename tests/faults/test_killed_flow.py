@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from dsdit.receipts import Receipt, list_receipts, read_receipts
 from dsdit.steps.publish import mosaic_digest
 from dsdit.store import forget_arrays
+from dsdit.window import Index
 from tests.conftest import box
 from tests.support.clustered import digest_of
 from tests.support.commands import (
@@ -62,6 +64,12 @@ def finish(command: list[str], env: dict[str, str], straight: Ran, output: Path)
     return done
 
 
+def standing(output: Path) -> dict[Index, Receipt]:
+    """Receipts of shards, in objects or joined in the table; `seconds` in them tells one run's work from another's."""
+    receipts = str(output / "receipts")
+    return read_receipts(receipts, "mosaic", list_receipts(receipts, "mosaic"))
+
+
 @pytest.mark.short
 def test_the_same_command_goes_on_after_a_killed_flow(catalog: Path, weights: Path, tmp_path: Path) -> None:
     straight = run_here(sample_record(catalog, weights, tmp_path / "straight", THREE_SHARDS))
@@ -71,13 +79,13 @@ def test_the_same_command_goes_on_after_a_killed_flow(catalog: Path, weights: Pa
     )
     command, env = [*DSDIT, "run", str(request)], environment(prefect_home())
     kill_at(command, env, output, "receipts/mosaic/*.done.json", 1, tmp_path / "log")
-    finished = files_below(output / "receipts" / "mosaic")
+    finished = standing(output)
     total = len(straight.plan.layout.mosaic_jobs)
     assert 1 <= len(finished) < total
     done = finish(command, env, straight, output)
-    after = files_below(output / "receipts" / "mosaic")
+    after = standing(output)
     assert len(after) == total
-    assert {name: after[name] for name in finished} == finished
+    assert {job: after[job] for job in finished} == finished
     assert f"{total - len(finished)} of {total} shards are due" in done.stdout + done.stderr
 
 
@@ -95,7 +103,7 @@ def test_a_flow_killed_while_staging_while_sampling_and_late(catalog: Path, weig
     again = files_below(output / "scratch" / "receipts" / "stage")
     assert all(again[name] == staged[name] for name in staged if name in again)
     kill_at(command, env, output, "receipts/mosaic/*.done.json", 2, tmp_path / "log")
-    finished = files_below(output / "receipts" / "mosaic")
+    finished = standing(output)
     finish(command, env, straight, output)
-    after = files_below(output / "receipts" / "mosaic")
-    assert {name: after[name] for name in finished} == finished
+    after = standing(output)
+    assert {job: after[job] for job in finished} == finished

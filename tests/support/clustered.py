@@ -24,7 +24,7 @@ def run_on(record: dict[str, Any], watch: Watch | None = None, client: Client | 
         with open_cluster(request.compute) as opened:
             return run_on(record, watch, opened)
     request, plan, places = prepare(record)
-    front = Wavefront(plan, places, tuple(due_jobs(plan, places.receipts)), request.keep_scratch)
+    front = Wavefront(plan, places, due_jobs(plan, places.receipts), request.keep_scratch)
 
     def seen(progress: Progress) -> None:
         if watch is not None:

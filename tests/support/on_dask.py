@@ -13,7 +13,7 @@ from tests.support.running import Ran, prepare
 def run_on_dask(record: dict[str, Any], workers: int) -> Ran:
     """Runs every due step on a LocalCluster of `workers` processes."""
     request, plan, places = prepare({**record, "compute": {"workers": workers}})
-    front = Wavefront(plan, places, tuple(due_jobs(plan, places.receipts)), request.keep_scratch)
+    front = Wavefront(plan, places, due_jobs(plan, places.receipts), request.keep_scratch)
     failures: list[str] = []
     with open_cluster(request.compute) as client:
         assert len(client.scheduler_info()["workers"]) == workers

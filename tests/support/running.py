@@ -98,7 +98,7 @@ def prepare(record: dict[str, Any], now: datetime = NOW) -> tuple[Request, Plan,
 def run_here(record: dict[str, Any], stop_after: int | None = None, reverse: bool = False) -> Ran:
     """Runs every due step in this process; `stop_after` leaves after so many steps, `reverse` turns the order round."""
     request, plan, places = prepare(record)
-    front = Wavefront(plan, places, tuple(due_jobs(plan, places.receipts)), request.keep_scratch)
+    front = Wavefront(plan, places, due_jobs(plan, places.receipts), request.keep_scratch)
     ready: list[tuple[int, int, int, str]] = []
 
     def push(works: list[tuple[str, Index]]) -> None:
@@ -107,11 +107,13 @@ def run_here(record: dict[str, Any], stop_after: int | None = None, reverse: boo
             sign = -1 if reverse else 1
             heapq.heappush(ready, (rank, sign * job.row, sign * job.col, step))
 
-    push([work for work, needs in front.waits.items() if not needs])
+    while (opened := front.open_next()) is not None:
+        push(opened)
     sign = -1 if reverse else 1
-    while ready and (stop_after is None or len(front.receipts) < stop_after):
+    receipts: list[Receipt] = []
+    while ready and (stop_after is None or len(receipts) < stop_after):
         _, row, col, step = heapq.heappop(ready)
         job = Index(sign * row, sign * col)
-        push(front.finish((step, job), run_step(step, job, places)))
-    receipts = list(front.receipts.values())
+        receipts.append(run_step(step, job, places))
+        push(front.finish((step, job), receipts[-1]))
     return Ran(request, plan, places, receipts, make_report(plan, places.receipts, tuple(receipts)))

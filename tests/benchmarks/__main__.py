@@ -1,0 +1,39 @@
+"""`python -m tests.benchmarks NAME ...` runs each in a process of its own and adds what it says to RESULTS.md."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+RESULTS = Path(__file__).parent / "RESULTS.md"
+NAMES = ("plan_at_size", "wavefront_at_size")
+
+
+def cpu() -> str:
+    """Model of the processor, and cores that this process may use."""
+    models = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
+    model = models[0].partition(":")[2].strip() if models else platform.processor()
+    return f"{model}, {len(os.sched_getaffinity(0))} cores, load {os.getloadavg()[0]:.1f} at the start"
+
+
+def main(names: list[str]) -> None:
+    """Appends one section a benchmark."""
+    commit = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=True)
+    for name in names or NAMES:
+        machine = cpu()
+        command = [sys.executable, "-m", f"tests.benchmarks.{name}"]
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+        figures = "\n".join(f"- {line}" for line in done.stdout.splitlines())
+        day = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
+        head = f"\n## {name}, {day}\n\n`python -m tests.benchmarks {name}` at {commit.stdout.strip()}, on {machine}\n\n"
+        with RESULTS.open("a") as file:
+            file.write(head + figures + "\n")
+        print(head + figures)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,77 @@
+"""Short forms of the benchmarks at size: bounds on counts and memory, and equality with plain answers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dsdit.plan_files import read_plan
+from dsdit.receipts import Receipt, compact_receipts, list_receipts, read_receipts, write_receipt
+from dsdit.status import JobState
+from dsdit.steps.report import due_jobs
+from dsdit.tables import read_table
+from tests.benchmarks.continent import SQUARE, make_catalogs
+from tests.benchmarks.plan_at_size import check_jobs, keep, keep_receipts, plan_of
+from tests.benchmarks.wavefront_at_size import FUTURES_PER_WORKER, run_stub
+
+pytestmark = pytest.mark.short
+
+
+def test_a_plan_of_a_degree_equals_the_plain_answer(tmp_path: Path) -> None:
+    catalogs = make_catalogs(SQUARE, 60, 400)
+    plan = plan_of(catalogs, SQUARE)
+    url, due = keep(plan, tmp_path)
+    jobs = plan.layout.mosaic_jobs
+    assert due == len(jobs) > 900
+    back = read_plan(url)
+    assert back.digest == plan.digest
+    assert check_jobs(back, catalogs, 40) > 100
+    digests = plan.job_digests()
+    for number in range(0, len(jobs), 37):
+        assert digests[number].tobytes().hex() == back.job_digest(jobs[number])
+    tiles = {tile for job in plan.layout.sample_jobs for tile in plan.layout.sample_tiles(job)}
+    assert plan.layout.tile_count == len(tiles)
+    assert set(plan.layout.stage_jobs) == {
+        stage
+        for reads, readers in (
+            (plan.layout.stages_of_sample, plan.layout.sample_jobs),
+            (plan.layout.stages_of_mosaic, jobs),
+        )
+        for job in readers
+        for stage in reads(job)
+    }
+
+
+def test_receipts_of_last_night_leave_what_is_stale(tmp_path: Path) -> None:
+    catalogs = make_catalogs(SQUARE, 60, 400)
+    plan = plan_of(catalogs, SQUARE)
+    standing = keep_receipts(plan, tmp_path, 10)
+    jobs, receipts = plan.layout.mosaic_jobs, str(tmp_path / "receipts")
+    url, due = keep(plan, tmp_path)
+    assert due == len(jobs) - standing
+    assert jobs[0] in due_jobs(plan, receipts) and jobs[1] not in due_jobs(plan, receipts)
+    table = read_table(url.replace(".json", ".due.parquet"))
+    assert table is not None and len(table["row"]) == due
+    write_receipt(receipts, Receipt("mosaic", jobs[1], JobState.FAILED, "0" * 64, 1.0, errors=("a",)))
+    write_receipt(receipts, Receipt("mosaic", jobs[0], JobState.DONE, plan.job_digest(jobs[0]), 1.0))
+    before = due_jobs(plan, receipts)
+    assert jobs[1] in before and jobs[0] not in before
+    known = read_receipts(receipts, "mosaic", jobs)
+    assert compact_receipts(receipts, "mosaic") == 2
+    assert read_receipts(receipts, "mosaic", jobs) == known
+    assert list_receipts(receipts, "mosaic")[jobs[1]] is JobState.FAILED
+    assert not list((tmp_path / "receipts" / "mosaic").iterdir())
+    assert due_jobs(plan, receipts) == before
+
+
+def test_the_front_is_as_long_as_the_shorter_side() -> None:
+    peaks = []
+    for rows, cols in ((12, 60), (12, 120), (120, 12)):
+        watch = run_stub(rows, cols, 2, warm=10**9)
+        assert watch.steps == rows * cols + 2 * (rows + 2) * (cols + 2)
+        assert watch.alive_most <= FUTURES_PER_WORKER * 2
+        peaks.append(watch.scratch_most)
+    assert max(peaks) <= 5 * (12 + 2) + 6 * FUTURES_PER_WORKER
+    assert np.ptp(peaks) <= 2 * FUTURES_PER_WORKER

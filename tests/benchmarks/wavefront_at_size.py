@@ -1,0 +1,169 @@
+"""The wavefront with nothing in its steps: what a job costs client and scheduler, and whether memory stays flat.
+
+Workers are threads of this process, so that its resident size is client, scheduler and workers together.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+
+import psutil
+from distributed import Client, Future, LocalCluster
+
+from dsdit.choices import Cells, Items
+from dsdit.grid import Grid
+from dsdit.plan import ModelChoice, Plan, SamplerSettings
+from dsdit.plan_files import write_plan
+from dsdit.receipts import Receipt
+from dsdit.region import Region
+from dsdit.status import JobState
+from dsdit.store import create_scratch, forget_arrays
+from dsdit.window import Index, Window
+from flows.jobs import Places
+from flows.wavefront import Progress, Wavefront, run_wavefront
+from tests.benchmarks.continent import LATTICE
+
+FUTURES_PER_WORKER = 4
+
+
+def stub_step(step: str, job: Index, places: Places) -> Receipt:
+    """A step without pixels."""
+    return Receipt(step, Index(*job), JobState.DONE, "0" * 64, 0.0)
+
+
+def sleeping_step(step: str, job: Index, places: Places) -> Receipt:
+    """A step that waits: 2 s a job, all of it in its sample."""
+    time.sleep(2.0 if step == "sample" else 0.0)
+    return stub_step(step, job, places)
+
+
+def plan_of_jobs(rows: int, cols: int) -> Plan:
+    """A rectangle of so many whole shards, without items."""
+    grid = Grid("EPSG:5070", 1.0, 10)
+    region = Region.from_bounds("r", grid, grid.bounds_of(Window(0, 0, rows, cols).refine(LATTICE.shard_px), 1.0))
+    model = ModelChoice("published", "0" * 64)
+    return Plan(region, LATTICE, SamplerSettings(), model, 0.3, {}, Items([]), Cells.of({}))
+
+
+@contextmanager
+def threads(workers: int) -> Iterator[Client]:
+    """A cluster of single-threaded workers in this process."""
+    with (
+        LocalCluster(n_workers=workers, threads_per_worker=1, processes=False, dashboard_address=None) as cluster,
+        Client(cluster, set_as_default=False) as client,
+    ):
+        yield client
+
+
+@dataclass
+class Watch:
+    """What was seen of a run."""
+
+    seconds: float = 0.0
+    cpu_s: float = 0.0
+    steps: int = 0
+    open_most: int = 0
+    """Steps with a state in the client, at most."""
+    scratch_most: int = 0
+    """Stages and samples that lie in scratch, at most."""
+    alive_most: int = 0
+    """Futures alive, at most."""
+    early_bytes: int = 0
+    """Largest resident size in the tenth after the first hundredth of the jobs."""
+    late_bytes: int = 0
+    """Largest resident size from there on."""
+
+
+class _Counting:
+    """A client that asserts the bound on unfinished futures at every submission."""
+
+    def __init__(self, client: Client, limit: int, watch: Watch) -> None:
+        self._client, self._limit, self._watch = client, limit, watch
+        self._futures: list[Future] = []
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._client, name)
+
+    def submit(self, *args: object, **more: object) -> object:
+        future = self._client.submit(*args, **more)
+        self._futures = [f for f in self._futures if f.status == "pending"] + [future]
+        alive = len(self._futures)
+        assert alive <= self._limit, f"{alive} futures alive, {self._limit} allowed"
+        self._watch.alive_most = max(self._watch.alive_most, alive)
+        return future
+
+
+def run_stub(
+    rows: int, cols: int, workers: int, step: Callable[[str, Index, Places], Receipt] = stub_step, warm: int = 1000
+) -> Watch:
+    """Runs rows x cols jobs; resident size is compared before and after `warm` jobs and a tenth more."""
+    watch, process, lock = Watch(), psutil.Process(), Lock()
+    with tempfile.TemporaryDirectory() as folder, threads(workers) as client:
+        plan = plan_of_jobs(rows, cols)
+        url = write_plan(plan, str(Path(folder) / "plans"))
+        places = Places.of(url, str(Path(folder) / "scratch"), folder)
+        forget_arrays()
+        create_scratch(places.scratch, LATTICE, plan.layout.jobs_window, LATTICE.token_px)
+        front = Wavefront(plan, places, plan.layout.mosaic_jobs)
+
+        def seen(progress: Progress) -> None:
+            with lock:
+                watch.open_most = max(watch.open_most, len(front.waits) + len(front.left))
+                watch.scratch_most = max(watch.scratch_most, len(front.done))
+                if watch.steps % 50 == 0 and progress.jobs >= warm:
+                    size = process.memory_info().rss
+                    if progress.jobs < 2 * warm:
+                        watch.early_bytes = max(watch.early_bytes, size)
+                    watch.late_bytes = max(watch.late_bytes, size)
+
+        def count(_: Receipt) -> None:
+            watch.steps += 1
+
+        def refuse(reason: str) -> None:
+            raise AssertionError(reason)
+
+        counted = _Counting(client, FUTURES_PER_WORKER * workers, watch)
+        started, cpu = time.monotonic(), time.process_time()
+        run_wavefront(counted, front, FUTURES_PER_WORKER, seen, refuse, count, step)  # type: ignore[arg-type]
+        watch.seconds, watch.cpu_s = time.monotonic() - started, time.process_time() - cpu
+        assert not front.waits and not front.left and not front.done and not front.readers
+    return watch
+
+
+def measure(rows: int = 250, cols: int = 400, workers: int = 4) -> dict[str, str]:
+    """100,000 jobs of three futures each."""
+    watch = run_stub(rows, cols, workers)
+    jobs, short = rows * cols, min(rows, cols)
+    return {
+        "jobs": f"{jobs:,} of {rows} x {cols}, {watch.steps:,} steps, {workers} workers as threads of the process",
+        "a job": f"{1000 * watch.seconds / jobs:.2f} ms wall, {1000 * watch.cpu_s / jobs:.2f} ms of CPU (bound 8 ms)",
+        "resident": f"{watch.early_bytes / 2**20:.0f} MiB to job 2,000, {watch.late_bytes / 2**20:.0f} MiB at "
+        f"most afterwards ({100 * (watch.late_bytes / watch.early_bytes - 1):+.1f}%, bound 10%)",
+        "futures alive": f"{watch.alive_most} at most (bound {FUTURES_PER_WORKER * workers})",
+        "scratch": f"{watch.scratch_most:,} stages and samples at most, {watch.scratch_most / short:.2f} a job of the "
+        f"shorter side ({short})",
+    }
+
+
+def measure_weak_scaling(workers: int = 64, each: int = 20) -> dict[str, str]:
+    """So many jobs of 2 s a worker, against the time that they take without any waiting."""
+    cols = workers * each // 32
+    watch = run_stub(32, cols, workers, sleeping_step, warm=10**9)
+    samples = (watch.steps - 32 * cols) // 2
+    ideal = samples * 2.0 / workers
+    return {
+        "workers": f"{workers} threads of one process, {each} jobs each, 2 s a job",
+        "efficiency": f"{ideal / watch.seconds:.3f} (bound 0.95): {watch.seconds:.1f} s for {ideal:.1f} s of sleep",
+    }
+
+
+if __name__ == "__main__":
+    for figures in (measure(), measure_weak_scaling()):
+        for name, value in figures.items():
+            print(f"{name}: {value}", flush=True)
