@@ -10,6 +10,8 @@ is restored to LR afterwards, so that rows differ only in what they put above LR
                         confirms place by place, _oracle the one share that the truth would choose
     model               the network with its reference in the weights' default setting
     model_faithful      the setting that aims at the posterior mean
+    model_registered    that setting with the reference moved by the shift that LR tells; injection_oracle_registered
+                        is the oracle with the same reference
     model_no_reference  default setting without a reference
     model_wrong_reference   default setting with another place's
     model_nfe<N>        N Euler steps

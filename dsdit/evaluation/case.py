@@ -32,7 +32,7 @@ class Case:
     ref: Array
     """Reference, matched to LR over the whole picture, as it lies."""
     registered: Array
-    """The same moved onto LR by what LR tells: what the flow gives to the network."""
+    """The same moved onto LR by the shift that LR tells (`registration`)."""
     lr: Array
     """A(HR), (3, H / scale, W / scale)."""
     restored: Array

@@ -34,7 +34,7 @@ def influence_maps(weights: Weights, case: Case) -> dict[str, Array]:
     height, width = case.hr.shape[1:]
     names = ("plw", "guidance", "guidance_share")
     maps = {name: np.full((height, width), np.nan, np.float32) for name in names}
-    pictures = (case.restored, case.registered, case.moved_detail)
+    pictures = (case.restored, case.ref, case.detail)
     for row in range(0, height - tile + 1, tile):
         for col in range(0, width - tile + 1, tile):
             at = (slice(row, row + tile), slice(col, col + tile))

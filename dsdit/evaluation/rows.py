@@ -64,11 +64,12 @@ def make_rows(weights: Weights, case: Case, other: Case, nfe: Collection[int] = 
         "injection_half": lambda: case.restored + case.detail * np.float32(0.5),
         "injection_oracle": lambda: case.restored + oracle_gain(case, case.detail) * case.detail,
         "injection_oracle_registered": lambda: case.restored + oracle_gain(case, case.moved_detail) * case.moved_detail,
-        "model": network(None, case.registered),
-        "model_faithful": network(faithful, case.registered),
+        "model": network(None, case.ref),
+        "model_registered": network(faithful, case.registered),
+        "model_faithful": network(faithful, case.ref),
         "model_no_reference": network(None, None),
         "model_wrong_reference": network(None, _elsewhere(case, other)),
     }
     for count in nfe:
-        rows[f"model_nfe{count}"] = network(replace(faithful, steps=count), case.registered)
+        rows[f"model_nfe{count}"] = network(replace(faithful, steps=count), case.ref)
     return rows

@@ -78,6 +78,8 @@ class TrainingConfig(_Frozen):
     """torch.compile of the blocks: a minute at the start (needs g++), then a sixth faster on a CPU."""
     checkpoint_minutes: float = Field(3.0, gt=0)
     validation_minutes: float = Field(6.0, gt=0)
+    guidance_scale: float = Field(1.6, ge=0)
+    """Of the weights' default setting, away from the tile without its reference."""
     licence: str = "Apache-2.0"
     training_data: str = ""
 

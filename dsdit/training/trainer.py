@@ -24,6 +24,7 @@ from dsdit.model.preconditioning import RESIDUAL_SCALE, TinyModel, network_chann
 from dsdit.model.tensor_file import check_tensors, open_safetensors
 from dsdit.model.weights import (
     TENSOR_FILE,
+    SamplerDefaults,
     SensorDefaults,
     WeightsConfig,
     resolve,
@@ -223,6 +224,7 @@ def weights_config(config: TrainingConfig) -> WeightsConfig:
         network=network,
         residual_scale=RESIDUAL_SCALE,
         tile_px=config.crop_px,
+        sampler=SamplerDefaults(guidance_scale=config.guidance_scale, guidance_from="no_reference"),
         sensor=SensorDefaults(scales=tuple(sorted(config.data.scales))),
         licence=config.licence,
         training_data=config.training_data.strip(),

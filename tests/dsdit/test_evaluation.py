@@ -14,7 +14,14 @@ from dsdit.imagery import Scene
 
 FREE_ROWS = ["bicubic", "bicubic_restored", "injection", "injection_gain", "injection_half", "injection_oracle"]
 REGISTERED = "injection_oracle_registered"
-MODEL_ROWS = ["model", "model_faithful", "model_no_reference", "model_wrong_reference", "model_nfe2"]
+MODEL_ROWS = [
+    "model",
+    "model_registered",
+    "model_faithful",
+    "model_no_reference",
+    "model_wrong_reference",
+    "model_nfe2",
+]
 
 
 def wave(cycles_per_px, height=64, width=96):

@@ -61,8 +61,8 @@ def _opened(ran: Ran) -> xr.DataTree:
 
 
 @pytest.fixture(scope="module")
-def lit(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[xr.DataTree, xr.DataTree]:
-    """The mosaics of one land with and without bright points."""
+def lit(tmp_path_factory: pytest.TempPathFactory) -> tuple[xr.DataTree, xr.DataTree]:
+    """The mosaics of one land with and without bright points, by the shipped weights."""
     folder = tmp_path_factory.mktemp("bright")
     places = [*POINTS, BEHIND_CLOUD]
     spots = [(spot.x, spot.y) for spot in map(Spot.of, places)]
@@ -70,8 +70,10 @@ def lit(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[xr.Dat
     for name, points in (("bright", spots), ("plain", [])):
         make_sample_region(folder / name, seed=7, size_m=(200.0, 240.0), margin_m=400.0, bright_points=points)
         bounds = box(16.3, 178.8, 160.2, 3.1)
-        record = sample_record(folder / name, weights, folder / f"{name}-output", bounds, keep_reference=True)
-        record |= {"sampling": {"steps": 1, "batch": 4}, "tiling": SMALL_SHARDS}
+        record = sample_record(
+            folder / name, Path("dsdit-tiny"), folder / f"{name}-output", bounds, keep_reference=True
+        )
+        record |= {"sampling": {"setting": "faithful", "batch": 4}, "tiling": SMALL_SHARDS}
         trees.append(_opened(run_here(record)))
     return trees[0], trees[1]
 
