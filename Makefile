@@ -9,7 +9,7 @@ export DO_NOT_TRACK := 1
 export OMP_NUM_THREADS := 1
 # One thread a process: two Dask workers share the cores.
 
-.PHONY: run test setup lint serve short faults mutants slow clean
+.PHONY: run test setup lint serve short faults mutants slow scale clean
 
 run: $(STAMP)  ## the sample region, from its catalog to its mosaic
 	@$(BIN)/dsdit run sample
@@ -43,6 +43,9 @@ faults: $(STAMP)  ## processes killed in the middle
 
 mutants: $(STAMP)  ## faults put in on purpose turn a named test red
 	$(BIN)/python -m pytest -q tests/mutants
+
+scale: $(STAMP)  ## the plan of a continent and its wavefront; appends to tests/benchmarks/RESULTS.md
+	$(BIN)/python -m tests.benchmarks
 
 slow: $(STAMP)
 	$(BIN)/python -m pytest -q -m "slow"
