@@ -122,7 +122,9 @@ def process(request: Request, plan_url: str, lease: Lease) -> str:
             update_progress_artifact(artifact, 100.0 * share)  # type: ignore[arg-type]
 
     with open_cluster(request.compute) as client:
-        receipts = run_wavefront(client, front, request.compute.futures_per_worker, show, logger.error, lease.check)
+        receipts = run_wavefront(
+            client, front, request.compute.futures_per_worker, show, logger.error, check=lease.check
+        )
     lease.check()
     report = make_report(plan, places.receipts, tuple(receipts))
     write_json(join(request.output, "report.json"), report_record(report))

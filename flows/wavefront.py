@@ -61,9 +61,9 @@ def run_wavefront(
     futures_per_worker: int,
     on_progress: Callable[[Progress], None],
     on_failure: Callable[[str], None],
-    check: Callable[[], None] = lambda: None,
     on_receipt: Callable[[Receipt], None] | None = None,
     run: Run | None = None,
+    check: Callable[[], None] = lambda: None,
 ) -> list[Receipt]:
     """Runs every step of `front`; returns the receipts of this run, or gives each to `on_receipt` and keeps none.
 
