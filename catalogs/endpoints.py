@@ -112,6 +112,18 @@ def _records(client: Client, question: dict[str, Any], endpoint: str) -> Iterato
         yield from features
 
 
+_NO_STAC = (
+    pystac.STACError,
+    NotImplementedError,
+    RecursionError,
+    LookupError,
+    TypeError,
+    ValueError,
+    AttributeError,
+)
+"""What the libraries raise for an answer that is no STAC."""
+
+
 class _told:
     """Turns what the libraries raise into one sentence."""
 
@@ -124,9 +136,7 @@ class _told:
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, APIError | requests.RequestException):
             raise CatalogError(f"catalog {self.endpoint} cannot be asked: {_cause(error)}") from error
-        if isinstance(error, pystac.STACError | NotImplementedError | LookupError | TypeError | ValueError):
-            raise CatalogError(f"catalog {self.endpoint} answers no STAC: {plain(error)}") from error
-        if isinstance(error, AttributeError | RecursionError):
+        if isinstance(error, _NO_STAC):
             raise CatalogError(f"catalog {self.endpoint} answers no STAC: {plain(error)}") from error
 
 

@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import torch
 from numpy.typing import NDArray
@@ -39,6 +40,18 @@ RESIDUAL_SCALE = 16.0
 NATIVE_SCALE = 8
 """Scale at which the lr stream's extra channel is zero."""
 Pixels = Tensor | NDArray
+
+
+class Codec(Protocol):
+    """What a model asks of its codec."""
+
+    @property
+    def factor(self) -> int:
+        """Image pixels along one side of a latent pixel."""
+
+    @property
+    def channels(self) -> int:
+        """Channels of a latent."""
 
 
 @dataclass(frozen=True)
@@ -74,23 +87,11 @@ def network_channels(codec: PixelCodec, kernel_px: int = KERNEL_PX) -> int:
     return codec.channels + kernel_px**2
 
 
-class TinyModel:
-    """A DSDiT of 3 * 4^2 + 5^2 channels with the streams, output and codec above."""
+class LatentModel:
+    """A network and the codec of its latents: what every model tells of itself."""
 
-    def __init__(
-        self,
-        network: DSDiT,
-        codec: PixelCodec | None = None,
-        residual_scale: float = RESIDUAL_SCALE,
-        kernel_px: int = KERNEL_PX,
-    ) -> None:
-        self.codec = codec or PixelCodec()
-        self.network = network
-        self.residual_scale = residual_scale
-        self.kernel_px = kernel_px
-        wanted = network_channels(self.codec, kernel_px)
-        if network.config.in_channels != wanted:
-            raise ValueError(f"network has {network.config.in_channels} channels, its codec asks for {wanted}")
+    network: DSDiT
+    codec: Codec
 
     @property
     def device(self) -> torch.device:
@@ -120,6 +121,25 @@ class TinyModel:
 
     def _pixels(self, values: Pixels) -> Tensor:
         return torch.as_tensor(values).to(device=self.device, dtype=self.dtype)
+
+
+class TinyModel(LatentModel):
+    """A DSDiT of 3 * 4^2 + 5^2 channels with the streams, output and codec above."""
+
+    def __init__(
+        self,
+        network: DSDiT,
+        codec: PixelCodec | None = None,
+        residual_scale: float = RESIDUAL_SCALE,
+        kernel_px: int = KERNEL_PX,
+    ) -> None:
+        self.codec: PixelCodec = codec or PixelCodec()
+        self.network = network
+        self.residual_scale = residual_scale
+        self.kernel_px = kernel_px
+        wanted = network_channels(self.codec, kernel_px)
+        if network.config.in_channels != wanted:
+            raise ValueError(f"network has {network.config.in_channels} channels, its codec asks for {wanted}")
 
     def conditions(
         self, restored: Pixels, ref: Pixels, ref_valid: Pixels, ref_high_band: Pixels, scale: int

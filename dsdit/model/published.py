@@ -22,19 +22,11 @@ from torch import Tensor
 
 from dsdit.errors import WeightsError
 from dsdit.model.network import DSDiT
-from dsdit.model.preconditioning import Conditions, Denoised, Pixels
+from dsdit.model.preconditioning import Codec, Conditions, Denoised, LatentModel, Pixels
 
 
-class Autoencoder(Protocol):
+class Autoencoder(Codec, Protocol):
     """Pictures (B, 3, H, W) in [-1, 1] to normalised latents and back."""
-
-    @property
-    def factor(self) -> int:
-        """Image pixels along one side of a latent pixel."""
-
-    @property
-    def channels(self) -> int:
-        """Channels of a latent."""
 
     def encode(self, image: Tensor) -> Tensor:
         """(B, 3, H, W) -> (B, C, h, w)."""
@@ -52,46 +44,17 @@ class PublishedConditions(Conditions):
         return replace(self, ref=self.lr)
 
 
-class PublishedModel:
+class PublishedModel(LatentModel):
     """A DSDiT of as many channels as its autoencoder has."""
 
     def __init__(self, network: DSDiT, codec: Autoencoder) -> None:
         self.network = network
-        self.codec = codec
+        self.codec: Autoencoder = codec
         if network.config.in_channels != codec.channels:
             raise WeightsError(
                 f"the network has {network.config.in_channels} channels and its autoencoder {codec.channels}: "
                 f"they do not belong together"
             )
-
-    @property
-    def device(self) -> torch.device:
-        """Where the network's tensors are."""
-        return self.network.pos_embed.device
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """What the network computes in."""
-        return self.network.pos_embed.dtype
-
-    @property
-    def channels(self) -> int:
-        """Channels of a latent, hence of the noise."""
-        return self.codec.channels
-
-    @property
-    def token_px(self) -> int:
-        """Image pixels along one side of a token."""
-        return self.codec.factor * self.network.config.patch_size
-
-    def latent_shape(self, height: int, width: int) -> tuple[int, int, int]:
-        """(H, W) pixels -> (C, h, w) of the latent and its noise."""
-        if height % self.token_px or width % self.token_px:
-            raise ValueError(f"tile {height} x {width} px is not a multiple of {self.token_px} px, a token's side")
-        return self.channels, height // self.codec.factor, width // self.codec.factor
-
-    def _pixels(self, values: Pixels) -> Tensor:
-        return torch.as_tensor(values).to(device=self.device, dtype=self.dtype)
 
     def conditions(
         self, restored: Pixels, ref: Pixels, ref_valid: Pixels, ref_high_band: Pixels, scale: int

@@ -19,11 +19,6 @@ class Network(Protocol):
     ) -> Tensor: ...
 
 
-def guides(sigma: float, scale: float, interval: tuple[float, float] = (0.0, 1.0)) -> bool:
-    """Whether a level takes the weak pass too."""
-    return scale != 1 and interval[0] <= sigma <= interval[1]
-
-
 def guided(
     strength: Callable[[Tensor, float, float], Tensor],
     scale: float,
@@ -37,7 +32,7 @@ def guided(
     """
 
     def velocity(x: Tensor, sigma: float) -> Tensor:
-        if not guides(sigma, scale, interval):
+        if scale == 1 or not interval[0] <= sigma <= interval[1]:
             return strength(x, sigma, 1.0)
         weak = strength(x, sigma, weak_ref_scale)
         return weak if scale == 0 else weak + scale * (strength(x, sigma, 1.0) - weak)
