@@ -141,8 +141,9 @@ def publish_region(request: Request, plan_url: str, now: datetime, lease: Lease)
     """
     plan = read_plan(plan_url)
     kept = read_report(request.output)
-    same = kept is not None and kept.plan == plan.digest
-    report = kept if same and kept is not None else make_report(plan, join(request.output, "receipts"))
+    report = (
+        kept if kept is not None and kept.plan == plan.digest else make_report(plan, join(request.output, "receipts"))
+    )
     written = sum(report.jobs.get(state, 0) for state in ("done", "degraded", STALE))
     if not written:
         raise DsditError(

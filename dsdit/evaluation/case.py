@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,8 +32,6 @@ class Case:
     """Truth."""
     ref: Array
     """Reference, matched to LR over the whole picture, as it lies."""
-    registered: Array
-    """The same moved onto LR by the shift that LR tells (`registration`)."""
     lr: Array
     """A(HR), (3, H / scale, W / scale)."""
     restored: Array
@@ -45,7 +44,13 @@ class Case:
     """(H, W), whole blocks of BLOCK_PX."""
     scale: int
 
-    @property
+    @cached_property
+    def registered(self) -> Array:
+        """`ref` moved onto LR by the shift that LR tells (`registration`); measured when first asked for."""
+        moved = registered(self.scene, measure_scene(self.scene, self.scale))
+        return matched_pair(moved, self.scale)[1]
+
+    @cached_property
     def moved_detail(self) -> Array:
         """High band of `registered`."""
         return high_band(self.registered, self.scale, EVALUATION_MTF)
@@ -87,7 +92,6 @@ def make_case(scene: Scene, scale: int) -> Case:
         scene=scene,
         hr=hr,
         ref=ref,
-        registered=matched_pair(registered(scene, measure_scene(scene, scale)), scale)[1],
         lr=lr,
         restored=restored_lr(lr, scale, EVALUATION_MTF),
         detail=high_band(ref, scale, EVALUATION_MTF),

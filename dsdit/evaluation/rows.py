@@ -65,7 +65,7 @@ def make_rows(weights: Weights, case: Case, other: Case, nfe: Collection[int] = 
         "injection_oracle": lambda: case.restored + oracle_gain(case, case.detail) * case.detail,
         "injection_oracle_registered": lambda: case.restored + oracle_gain(case, case.moved_detail) * case.moved_detail,
         "model": network(None, case.ref),
-        "model_registered": network(faithful, case.registered),
+        "model_registered": lambda: super_resolve(weights, case.lr, case.scale, case.registered, faithful),
         "model_faithful": network(faithful, case.ref),
         "model_no_reference": network(None, None),
         "model_wrong_reference": network(None, _elsewhere(case, other)),
