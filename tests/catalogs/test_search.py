@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
-import subprocess
-import sys
 import threading
-import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -16,7 +13,6 @@ from typing import Any, ClassVar
 
 import pystac
 import pytest
-import requests
 from shapely.geometry import box
 from urllib3 import Retry
 
@@ -26,6 +22,7 @@ from catalogs.search import clean, search
 from catalogs.source import Source, load_source
 from dsdit.errors import CatalogError
 from tests.support.stac import make_item, make_source
+from tests.support.web import stac_server
 
 AREA = box(10.1, 48.1, 10.2, 48.2)
 START, END = datetime(2024, 5, 1, tzinfo=UTC), datetime(2024, 7, 1, tzinfo=UTC)
@@ -48,24 +45,8 @@ def collection(items: list[dict[str, Any]]) -> str:
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A STAC API of `many` items on this machine."""
-    path = tmp_path_factory.mktemp("server") / "items.json"
-    path.write_text(collection(many()))
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        place = f"127.0.0.1:{probe.getsockname()[1]}"
-    command = [str(Path(sys.executable).parent / "rustac"), "serve", "--create-collections", "--addr", place, str(path)]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        try:
-            for _ in range(100):
-                try:
-                    requests.get(f"http://{place}", timeout=1)
-                    break
-                except requests.ConnectionError:
-                    assert process.poll() is None, "the server did not start"
-                    time.sleep(0.1)
-            yield f"http://{place}"
-        finally:
-            process.terminate()
+    with stac_server(many(), tmp_path_factory.mktemp("server")) as url:
+        yield url
 
 
 def test_server_and_files_give_the_same_scenes(server: str, tmp_path: Path) -> None:
