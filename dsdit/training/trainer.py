@@ -37,7 +37,7 @@ from dsdit.training.processes import Processes
 _SIGMA_FLOOR = 0.05
 """Smallest sigma by which the error of x0 is divided."""
 _ENERGY_FLOOR = 0.25
-"""Added to a crop's energy before its loss is divided by the root: flat crops count, but not without bound."""
+"""Added to a crop's energy before its loss is divided by it: flat crops count, but not without bound."""
 
 
 def build_network(config: TrainingConfig) -> DSDiT:
@@ -128,7 +128,7 @@ class Trainer:
         return self.config.learning_rate * warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * self.progress)))
 
     def loss(self, batch: Batch, generator: torch.Generator) -> Tensor:
-        """Squared error of the velocity, each crop over the root of its energy, averaged."""
+        """Squared error of the velocity, each crop over its energy, averaged: no picture outweighs another."""
         x0 = self.model.encode(batch.hr, batch.restored)
         conditions = self.model.conditions(batch.restored, batch.ref, batch.ref_valid, batch.ref_high_band, batch.scale)
         count, device = x0.shape[0], x0.device
@@ -139,7 +139,7 @@ class Trainer:
         with torch.autocast(device.type, torch.bfloat16, enabled=self.config.autocast):
             estimate = self.model.denoise(z, sigma, conditions, keep).x0
         error = ((estimate.float() - x0) / s.clamp_min(_SIGMA_FLOOR)).square().mean((1, 2, 3))
-        loss = (error / (x0.square().mean((1, 2, 3)) + _ENERGY_FLOOR).sqrt()).mean()
+        loss = (error / (x0.square().mean((1, 2, 3)) + _ENERGY_FLOOR)).mean()
         drawn = sigma == 1
         if self.config.block_penalty and drawn.any():
             hr, restored = (torch.as_tensor(p, device=device)[drawn] for p in (batch.hr, batch.restored))
