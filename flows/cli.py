@@ -192,6 +192,7 @@ def evaluate(
     nfe: Annotated[list[int] | None, typer.Option(help="Adds a row of that many Euler steps; repeatable.")] = None,
     row: Annotated[list[str] | None, typer.Option(help="Measures this row alone; repeatable.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Measures the first pairs alone.")] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Processes that measure pairs at the same time.")] = 1,
 ) -> None:
     """Measures a model and its baselines on pairs of dates."""
     with command_errors():
@@ -209,6 +210,7 @@ def evaluate(
                 limit=limit,
                 pictures=pictures,
                 progress=progress,
+                workers=workers,
             )
         if json_ is not None:
             json_.write_text(json.dumps(figures, indent=1))

@@ -10,11 +10,13 @@ is restored to LR afterwards, so that rows differ only in what they put above LR
                         confirms place by place, _oracle the one share that the truth would choose
     model               the network with its reference in the weights' default setting
     model_faithful      the setting that aims at the posterior mean
-    model_registered    that setting with the reference moved by the shift that LR tells; injection_oracle_registered
-                        is the oracle with the same reference
+    model_unregistered  that setting with the reference as it lies
     model_no_reference  default setting without a reference
     model_wrong_reference   default setting with another place's
     model_nfe<N>        N Euler steps
+
+The model is given what the flow gives it: the reference moved by the shift that LR alone tells (`registration`). The
+rows without a network take it as it lies; injection_oracle_registered is the oracle with the moved one.
 
 Parts: all pairs; "agreeing" ones, where the high bands of the two dates correlate by at least 0.4 as they lie;
 "disagreeing" ones; and, within all pairs, blocks whose ground has changed between the dates and the others. Tiles and
@@ -23,35 +25,28 @@ blending are those of the mosaic.
 
 from __future__ import annotations
 
+import multiprocessing
 from collections import defaultdict
 from collections.abc import Callable, Collection
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from dsdit.errors import RequestError
-from dsdit.evaluation.case import Case, make_case, make_cases
-from dsdit.evaluation.influence import Influence
-from dsdit.evaluation.metrics import Array, Truth
-from dsdit.evaluation.rows import make_rows
-from dsdit.evaluation.sheet import write_sheet
-from dsdit.imagery import FREE_LICENCES, read_pairs
+from dsdit.evaluation.case import Case, make_case
+from dsdit.evaluation.influence import auc, joined
+from dsdit.evaluation.measuring import Figures, Measured, Order, measure
+from dsdit.imagery import read_pairs
 from dsdit.model.weights import load_weights
-from dsdit.sensor import EVALUATION_MTF, restore
 
-Figures = dict[str, float]
 Rows = dict[str, dict[str, Figures]]
-__all__ = ["Case", "Rows", "evaluate", "make_case", "make_cases"]
+__all__ = ["Case", "Rows", "evaluate", "make_case"]
 
 
 def _mean(figures: list[Figures]) -> Figures:
     means = {name: round(float(np.mean([f[name] for f in figures])), 4) for name in figures[0]}
     return {**means, "pairs": len(figures)}
-
-
-def _restored(name: str, picture: Array, case: Case) -> Array:
-    return picture if name == "bicubic" else restore(picture, case.lr, case.scale, EVALUATION_MTF)
 
 
 def evaluate(
@@ -65,6 +60,7 @@ def evaluate(
     limit: int | None = None,
     pictures: Path | None = None,
     progress: Callable[[int, int], None] | None = None,
+    workers: int = 1,
 ) -> dict[str, object]:
     """Measures `weights` on `data`/pairs: {"weights", "digest", "split", "scale", "rows", "reference_weight"}.
 
@@ -72,43 +68,45 @@ def evaluate(
     `lr_error_before`, before restoring; `reference_weight` holds AUCs (`influence`). Parts are all, agreeing,
     disagreeing, changed, unchanged, and the same of images under the licences that shipped weights may be trained on:
     free_all and so on. `licences`, `rows` and `limit` narrow what is measured; `pictures` is a folder for one contact
-    sheet a pair; `progress` is told (done, total). Raises RequestError where there is no pair to measure.
+    sheet a pair; `progress` is told (done, total). With more than one of `workers` pairs are measured in processes of
+    their own; figures do not depend on it. Raises RequestError where there is no pair to measure.
     """
-    torch.set_num_threads(1)
     loaded = load_weights(weights)
-    scenes = read_pairs(data, split, licences)[:limit]
+    scenes = read_pairs(data, split, licences)
     if not scenes:
         raise RequestError(f"{data}/pairs has no pair of split {split!r}: give --split, or another folder")
-    figures: dict[str, dict[str, list[Figures]]] = defaultdict(lambda: defaultdict(list))
-    previous = make_case(scenes[-1], scale)
-    influence = Influence()
-    for done, case in enumerate(make_cases(scenes, scale)):
-        truth = Truth(case.hr, case.lr, case.restored, scale, loaded.config.curve_maximum)
-        shown: dict[str, Array] = {}
-        for name, make in make_rows(loaded, case, previous, nfe).items():
-            if rows is not None and name not in rows:
-                continue
-            before = make()
-            shown[name] = _restored(name, before, case)
-            for part, found in truth.measure(shown[name], case.parts).items():
-                if name.startswith("model"):
-                    found["lr_error_before"] = truth.lr_error(before, case.parts[part])
-                figures[name][part].append(found)
-                if case.scene.licence_class in FREE_LICENCES:
-                    figures[name][f"free_{part}"].append(found)
-        if pictures is not None:
-            write_sheet(pictures / f"{case.scene.id}.png", case, shown)
-        if rows is None or "reference_weight" in rows:
-            influence.add(loaded, case)
-        previous = case
+    chosen = None if rows is None else tuple(rows)
+    orders = [
+        Order(str(weights), scene, scenes[k - 1], scale, chosen, tuple(nfe), pictures)
+        for k, scene in enumerate(scenes[:limit])
+    ]
+    measured: list[Measured | None] = [None] * len(orders)
+
+    def keep(number: int, found: Measured) -> None:
+        measured[number] = found
         if progress is not None:
-            progress(done + 1, len(scenes))
-    means: Rows = {row: {part: _mean(found) for part, found in parts.items()} for row, parts in figures.items()}
+            progress(len(orders) - measured.count(None), len(orders))
+
+    if workers == 1:
+        for number, order in enumerate(orders):
+            keep(number, measure(order))
+    else:
+        with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+            numbers = {pool.submit(measure, order): number for number, order in enumerate(orders)}
+            for done in as_completed(numbers):
+                keep(numbers[done], done.result())
+    found = [each for each in measured if each is not None]
+    figures: dict[str, dict[str, list[Figures]]] = defaultdict(lambda: defaultdict(list))
+    for each in found:
+        for row, parts in each.figures.items():
+            for part, values in parts.items():
+                figures[row][part].append(values)
+    means: Rows = {row: {part: _mean(values) for part, values in parts.items()} for row, parts in figures.items()}
     return {
         "weights": loaded.config.name,
         "digest": loaded.digest,
         "split": split,
         "scale": scale,
         "rows": means,
-        "reference_weight": influence.auc(),
+        "reference_weight": auc(joined(each.influence for each in found)),
     }

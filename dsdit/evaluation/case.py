@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -99,9 +98,3 @@ def make_case(scene: Scene, scale: int) -> Case:
         changed=changed_blocks(hr, ref, scale),
         scale=scale,
     )
-
-
-def make_cases(scenes: Collection[Scene], scale: int) -> Iterator[Case]:
-    """The pairs, one at a time."""
-    for scene in scenes:
-        yield make_case(scene, scale)

@@ -10,7 +10,7 @@ season). The AUC is the probability that an unchanged block has more influence t
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass, field
+from collections.abc import Iterable
 
 import numpy as np
 import torch
@@ -23,6 +23,8 @@ from dsdit.model.weights import Weights
 from dsdit.tiling import default_tile
 
 Array = NDArray[np.float32]
+Blocks = dict[tuple[str, str], list[float]]
+"""(candidate, kind of block) -> mean over each block; kinds are good, change, misregistration."""
 FAITHFUL_DETAIL = 0.3
 """Correlation of the dates' high bands under which an unchanged block counts as misregistered."""
 
@@ -60,41 +62,46 @@ def _tokens(values: Array, side: int) -> Array:
     return np.repeat(np.repeat(means, side, 0), side, 1)
 
 
-@dataclass
-class Influence:
-    """Blocks of many pairs, and what each candidate said about them."""
+def influence_blocks(weights: Weights, case: Case) -> Blocks:
+    """The blocks of one pair by kind, and what each candidate says about them."""
+    blocks: Blocks = defaultdict(list)
+    maps = influence_maps(weights, case)
+    high, other = above_nyquist(case.hr, case.scale), above_nyquist(case.ref, case.scale)
+    height, width = case.hr.shape[1:]
+    for row in range(0, height - BLOCK_PX + 1, BLOCK_PX):
+        for col in range(0, width - BLOCK_PX + 1, BLOCK_PX):
+            at = (slice(row, row + BLOCK_PX), slice(col, col + BLOCK_PX))
+            cut = (slice(None), *at)
+            kind = "good"
+            if case.changed[at].mean() > 0.5:
+                kind = "change"
+            elif correlation(high[cut], other[cut]) < FAITHFUL_DETAIL:
+                kind = "misregistration"
+            for name, values in maps.items():
+                if np.isfinite(values[at]).all():
+                    blocks[name, kind].append(float(values[at].mean()))
+    return dict(blocks)
 
-    values: dict[tuple[str, str], list[float]] = field(default_factory=lambda: defaultdict(list))
-    """(candidate, kind of block) -> mean over each block; kinds are good, change, misregistration."""
 
-    def add(self, weights: Weights, case: Case) -> None:
-        """Measures one pair."""
-        maps = influence_maps(weights, case)
-        high, other = above_nyquist(case.hr, case.scale), above_nyquist(case.ref, case.scale)
-        height, width = case.hr.shape[1:]
-        for row in range(0, height - BLOCK_PX + 1, BLOCK_PX):
-            for col in range(0, width - BLOCK_PX + 1, BLOCK_PX):
-                at = (slice(row, row + BLOCK_PX), slice(col, col + BLOCK_PX))
-                cut = (slice(None), *at)
-                kind = "good"
-                if case.changed[at].mean() > 0.5:
-                    kind = "change"
-                elif correlation(high[cut], other[cut]) < FAITHFUL_DETAIL:
-                    kind = "misregistration"
-                for name, values in maps.items():
-                    if np.isfinite(values[at]).all():
-                        self.values[name, kind].append(float(values[at].mean()))
+def joined(parts: Iterable[Blocks]) -> Blocks:
+    """The blocks of many pairs together."""
+    blocks: Blocks = defaultdict(list)
+    for part in parts:
+        for key, values in part.items():
+            blocks[key] += values
+    return dict(blocks)
 
-    def auc(self) -> dict[str, dict[str, float]]:
-        """{candidate: {change, misregistration, blocks of each kind}}; a kind without blocks is left out."""
-        out: dict[str, dict[str, float]] = {}
-        for name in sorted({name for name, _ in self.values}):
-            kinds = {kind: self.values[name, kind] for kind in ("good", "change", "misregistration")}
-            found = {f"{kind}_blocks": float(len(values)) for kind, values in kinds.items()}
-            stable = kinds["good"] + kinds["misregistration"]
-            for kind, against in (("change", stable), ("misregistration", kinds["good"])):
-                if against and kinds[kind]:
-                    u = float(mannwhitneyu(against, kinds[kind]).statistic)
-                    found[kind] = round(u / (len(against) * len(kinds[kind])), 4)
-            out[name] = found
-        return out
+
+def auc(blocks: Blocks) -> dict[str, dict[str, float]]:
+    """{candidate: {change, misregistration, blocks of each kind}}; a kind without blocks is left out."""
+    out: dict[str, dict[str, float]] = {}
+    for name in sorted({name for name, _ in blocks}):
+        kinds = {kind: blocks.get((name, kind), []) for kind in ("good", "change", "misregistration")}
+        found = {f"{kind}_blocks": float(len(values)) for kind, values in kinds.items()}
+        stable = kinds["good"] + kinds["misregistration"]
+        for kind, against in (("change", stable), ("misregistration", kinds["good"])):
+            if against and kinds[kind]:
+                u = float(mannwhitneyu(against, kinds[kind]).statistic)
+                found[kind] = round(u / (len(against) * len(kinds[kind])), 4)
+        out[name] = found
+    return out

@@ -52,8 +52,8 @@ def make_rows(weights: Weights, case: Case, other: Case, nfe: Collection[int] = 
     """Each row's picture, made when called and not yet restored to LR. `other` lends the wrong reference."""
     faithful = weights.config.faithful
 
-    def network(settings: SamplerDefaults | None, ref: Array | None) -> Callable[[], Array]:
-        return lambda: super_resolve(weights, case.lr, case.scale, ref, settings)
+    def network(settings: SamplerDefaults | None, ref: Callable[[], Array] | None) -> Callable[[], Array]:
+        return lambda: super_resolve(weights, case.lr, case.scale, None if ref is None else ref(), settings)
 
     rows: dict[str, Callable[[], Array]] = {
         "bicubic": lambda: upsample(case.lr, case.scale),
@@ -64,12 +64,12 @@ def make_rows(weights: Weights, case: Case, other: Case, nfe: Collection[int] = 
         "injection_half": lambda: case.restored + case.detail * np.float32(0.5),
         "injection_oracle": lambda: case.restored + oracle_gain(case, case.detail) * case.detail,
         "injection_oracle_registered": lambda: case.restored + oracle_gain(case, case.moved_detail) * case.moved_detail,
-        "model": network(None, case.ref),
-        "model_registered": lambda: super_resolve(weights, case.lr, case.scale, case.registered, faithful),
-        "model_faithful": network(faithful, case.ref),
+        "model": network(None, lambda: case.registered),
+        "model_faithful": network(faithful, lambda: case.registered),
+        "model_unregistered": network(faithful, lambda: case.ref),
         "model_no_reference": network(None, None),
-        "model_wrong_reference": network(None, _elsewhere(case, other)),
+        "model_wrong_reference": network(None, lambda: _elsewhere(case, other)),
     }
     for count in nfe:
-        rows[f"model_nfe{count}"] = network(replace(faithful, steps=count), case.ref)
+        rows[f"model_nfe{count}"] = network(replace(faithful, steps=count), lambda: case.registered)
     return rows

@@ -7,7 +7,7 @@ from PIL import Image
 from dsdit.errors import RequestError
 from dsdit.evaluation import evaluate
 from dsdit.evaluation.case import changed_blocks, make_case
-from dsdit.evaluation.influence import Influence
+from dsdit.evaluation.influence import Blocks, auc, joined
 from dsdit.evaluation.metrics import METRICS, above_nyquist, band, correctness, correlation, psnr_db, spectral_angle
 from dsdit.evaluation.rows import local_gain, oracle_gain
 from dsdit.imagery import Scene
@@ -16,7 +16,7 @@ FREE_ROWS = ["bicubic", "bicubic_restored", "injection", "injection_gain", "inje
 REGISTERED = "injection_oracle_registered"
 MODEL_ROWS = [
     "model",
-    "model_registered",
+    "model_unregistered",
     "model_faithful",
     "model_no_reference",
     "model_wrong_reference",
@@ -101,11 +101,8 @@ def test_gains_of_the_injection():
 
 def test_auc_counts_pairs_of_blocks():
     """Three unchanged blocks over two changed ones: 5 of 6 pairs are in order."""
-    influence = Influence()
-    influence.values["plw", "good"] += [0.9, 0.5]
-    influence.values["plw", "misregistration"] += [0.4]
-    influence.values["plw", "change"] += [0.1, 0.45]
-    found = influence.auc()["plw"]
+    first: Blocks = {("plw", "good"): [0.9], ("plw", "misregistration"): [0.4], ("plw", "change"): [0.1]}
+    found = auc(joined([first, {("plw", "good"): [0.5], ("plw", "change"): [0.45]}]))["plw"]
     assert found["change"] == pytest.approx(5 / 6, abs=1e-4) and found["misregistration"] == 1
     assert found["good_blocks"] == 2
 
@@ -175,3 +172,12 @@ def test_bad_folders_are_told(tmp_path, fault, word):
         (tmp_path / "pairs/B_x-0.png").write_bytes(b"not a picture")
     with pytest.raises(RequestError, match=word):
         evaluate(tmp_path)
+
+
+def test_figures_do_not_depend_on_the_number_of_processes(tmp_path):
+    hr, ref = two_dates()
+    for name in ("x-0", "x-1", "x-2"):
+        write_pair(tmp_path, hr if name != "x-1" else ref, ref, name=name)
+    rows = ["injection_gain", "model_wrong_reference", "reference_weight"]
+    alone, together = (evaluate(tmp_path, rows=rows, workers=n) for n in (1, 2))
+    assert alone == together and alone["rows"]["injection_gain"]["all"]["pairs"] == 3
