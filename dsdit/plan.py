@@ -44,6 +44,8 @@ class SamplerSettings:
     """Noise levels at which autoguidance acts."""
     start_sigma: float = 1.0
     """Noise level at which sampling starts; below 1 it starts from the LR picture under noise."""
+    ensemble: int = 1
+    """Mirrored and turned forms of each tile that are averaged: 1, 2, 4 or 8, each at the cost of all passes."""
     seed: int = 0
     """Key of the noise."""
     batch: int = 8

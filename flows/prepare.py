@@ -71,7 +71,7 @@ def describe_settings(request: Request) -> list[str]:
         made = sampler_settings(request.model_copy(update={"sampling": asked}), weights)
         passes = network_passes(made)
         lines.append(
-            f"{name}: {made.solver}, steps {made.steps}, guidance {made.guidance_scale:g}, "
+            f"{name}: {made.solver}, steps {made.steps}, guidance {made.guidance_scale:g}, ensemble {made.ensemble}, "
             f"{passes} network pass{'es' if passes > 1 else ''} a tile"
         )
     return lines

@@ -83,6 +83,8 @@ class Sampling(Frozen):
     """Noise levels (low, high) at which guidance acts."""
     start_sigma: Annotated[float, Field(gt=0, le=1)] | None = None
     """Noise level at which sampling starts: below 1 it starts from the LR picture under noise."""
+    ensemble: Literal[1, 2, 4, 8] | None = None
+    """Mirrored and turned forms of a tile that are averaged: a smaller error, at as many times the cost."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     batch: Annotated[int, Field(ge=1, le=1024)] = 8
 

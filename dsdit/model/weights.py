@@ -60,6 +60,8 @@ class SamplerDefaults:
     """What guidance leads away from; see `plan.SamplerSettings`."""
     start_sigma: float = 1.0
     """Noise level at which sampling starts."""
+    ensemble: int = 1
+    """Mirrored and turned forms of a tile that are averaged."""
 
 
 @dataclass(frozen=True)

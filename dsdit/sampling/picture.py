@@ -9,9 +9,7 @@ from numpy.typing import NDArray
 from dsdit.blend import blend, feather
 from dsdit.model.weights import SamplerDefaults, Weights
 from dsdit.plan import SamplerSettings
-from dsdit.sampling.sampler import starting_latent, tile_velocity
-from dsdit.sampling.schedule import spaced_sigmas
-from dsdit.sampling.solver import sample
+from dsdit.sampling.sampler import TileBatch, draw_tiles
 from dsdit.sensor import EVALUATION_MTF, high_band, restored_lr
 from dsdit.tiling import default_tile
 from dsdit.window import Window
@@ -49,19 +47,13 @@ def super_resolve(
     pictures = np.pad(np.stack([restored, reference, detail]), ((0, 0), (0, 0), (0, tile), (0, tile)), mode="edge")
     tiles: list[tuple[Window, Array]] = []
     generator = torch.Generator().manual_seed(0)
-    sigmas = spaced_sigmas(chosen.steps, start=chosen.start_sigma)
     full = SamplerSettings(**{name: getattr(chosen, name) for name in SamplerDefaults.__dataclass_fields__})
     for first in range(0, len(places), BATCH):
         some = places[first : first + BATCH]
         cuts = np.stack([pictures[..., p.row0 : p.row1, p.col0 : p.col1] for p in some], axis=1)
         valid = np.full((len(some), tile, tile), ref is not None)
-        with torch.inference_mode():
-            given = model.conditions(cuts[0], cuts[1], valid, cuts[2], scale)
-            noise = torch.randn(len(some), *model.latent_shape(tile, tile), generator=generator)
-            velocity = tile_velocity(model, given, full)
-            begin = starting_latent(model, given, noise, chosen.start_sigma)
-            latent = sample(velocity, begin, sigmas, chosen.solver)
-            decoded = model.decode(latent, cuts[0]).float().cpu().numpy()
-        tiles.extend(zip(some, decoded, strict=True))
+        noise = torch.randn(len(some), *model.latent_shape(tile, tile), generator=generator).numpy()
+        drawn, _ = draw_tiles(model, TileBatch(cuts[0], cuts[1], valid, cuts[2], noise, scale), full)
+        tiles.extend(zip(some, drawn, strict=True))
     picture, _ = blend(Window(0, 0, height, width), tiles, feather(tile, overlap), 3)
     return picture

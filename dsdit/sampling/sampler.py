@@ -1,13 +1,13 @@
-"""The sampler as the sample step uses it: arrays in, arrays out, one constant batch size.
+"""Arrays in, arrays out: a batch of tiles as `picture` draws it, and as the sample step does, in one constant size.
 
-It joins weights, schedule, solver, guidance and noise. The noise of a tile is cut from blocks fixed on the global
-lattice of latent pixels, so that two tiles see the same noise in their overlap.
+It joins weights, schedule, solver, guidance, ensemble and noise. The noise of a tile is cut from blocks fixed on the
+global lattice of latent pixels, so that two tiles see the same noise in their overlap.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -21,6 +21,7 @@ from dsdit.model.published import PublishedModel
 from dsdit.model.weights import Weights, load_weights
 from dsdit.plan import ModelChoice, SamplerSettings
 from dsdit.radiometry import Curve
+from dsdit.sampling.ensemble import Form, averaged
 from dsdit.sampling.guidance import guided
 from dsdit.sampling.noise import noise_window
 from dsdit.sampling.schedule import spaced_sigmas
@@ -43,7 +44,7 @@ def network_passes(settings: SamplerSettings) -> int:
     sigmas = spaced_sigmas(settings.steps, start=settings.start_sigma)
     velocity = guided(strength, settings.guidance_scale, interval=settings.guidance_interval)
     sample(velocity, torch.zeros(1), sigmas, settings.solver)
-    return calls
+    return calls * settings.ensemble
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,11 @@ class TileBatch:
     """(B, C, y / factor, x / factor)."""
     scale: int
     """HR pixels per LR pixel."""
+
+    def laid(self, form: Form) -> TileBatch:
+        """The same tiles, mirrored and turned."""
+        pictures = ("restored", "ref", "ref_valid", "ref_high", "noise")
+        return replace(self, **{name: form.lay(getattr(self, name)) for name in pictures})
 
 
 def tile_velocity(
@@ -91,6 +97,39 @@ def starting_latent(
     return noise if start_sigma == 1 else start_sigma * noise + (1 - start_sigma) * model.start(conditions)
 
 
+def draw_tiles(
+    model: TinyModel | PublishedModel,
+    batch: TileBatch,
+    settings: SamplerSettings,
+    listen: Callable[[Denoised, bool], None] | None = None,
+) -> tuple[Array, Array]:
+    """(pictures (B, 3, y, x) in the model's range, share of the reference (B, tokens, tokens)) of one batch.
+
+    `settings.batch` is not looked at. `listen` is told of every pass, and whether it is a strong one.
+    """
+    sigmas = spaced_sigmas(settings.steps, start=settings.start_sigma)
+
+    def draw(form: Form) -> tuple[Array, Array]:
+        laid = batch.laid(form)
+        shares: list[Tensor] = []
+
+        def hear(denoised: Denoised, strong: bool) -> None:
+            if strong or settings.guidance_scale == 0:
+                shares.append(denoised.weighting)
+            if listen is not None:
+                listen(denoised, strong)
+
+        conditions = model.conditions(laid.restored, laid.ref, laid.ref_valid, laid.ref_high, laid.scale)
+        velocity = tile_velocity(model, conditions, settings, hear)
+        begin = starting_latent(model, conditions, torch.from_numpy(laid.noise), settings.start_sigma)
+        latent = sample(velocity, begin, sigmas, solver=settings.solver)
+        pictures = model.decode(latent, laid.restored).float().cpu().numpy()
+        return pictures, torch.stack([share.float() for share in shares]).mean(0).cpu().numpy()
+
+    with torch.inference_mode():
+        return averaged(settings.ensemble, draw)
+
+
 class TileSampler:
     """Weights and settings, ready to be called."""
 
@@ -98,7 +137,6 @@ class TileSampler:
         self.model = weights.model
         self.settings = settings
         self.curve = Curve(weights.config.curve_maximum)
-        self.sigmas = spaced_sigmas(settings.steps, start=settings.start_sigma)
         self.passes = network_passes(settings)
         self.calls = 0
 
@@ -112,22 +150,12 @@ class TileSampler:
         """(pictures (B, 3, y, x) in the model's range, share of the reference (B, tokens, tokens))."""
         if batch.restored.shape[0] != self.settings.batch:
             raise ValueError(f"a batch of {batch.restored.shape[0]}: the network is always given {self.settings.batch}")
-        model, settings = self.model, self.settings
-        shares: list[Tensor] = []
-        with torch.inference_mode():
-            conditions = model.conditions(batch.restored, batch.ref, batch.ref_valid, batch.ref_high, batch.scale)
 
-            def listen(denoised: Denoised, strong: bool) -> None:
-                self.calls += 1
-                if strong or settings.guidance_scale == 0:
-                    shares.append(denoised.weighting)
+        def listen(denoised: Denoised, strong: bool) -> None:
+            self.calls += 1
 
-            velocity = tile_velocity(model, conditions, settings, listen)
-            begin = starting_latent(model, conditions, torch.from_numpy(batch.noise), settings.start_sigma)
-            latent = sample(velocity, begin, self.sigmas, solver=settings.solver)
-            pictures = model.decode(latent, batch.restored).float().cpu().numpy()
-            weighting = torch.stack([share.float() for share in shares]).mean(0).cpu().numpy()
-        token = model.token_px
+        pictures, weighting = draw_tiles(self.model, batch, self.settings, listen)
+        token = self.model.token_px
         valid = batch.ref_valid.astype(np.float32)
         cover = valid.reshape(valid.shape[0], weighting.shape[1], token, weighting.shape[2], token).mean((2, 4))
         return pictures, (weighting * (cover > 0)).astype(np.float32)

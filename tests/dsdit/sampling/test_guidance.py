@@ -42,6 +42,7 @@ def test_only_within_its_interval(sigma, value):
         ({"steps": 4, "guidance_scale": 1.2, "solver": "heun"}, 14),
         ({"steps": 2, "guidance_scale": 1.2, "guidance_interval": (0.0, 0.8)}, 3),
         ({"steps": 2, "guidance_scale": 1.2, "guidance_interval": (0.8, 1.0)}, 3),
+        ({"steps": 2, "guidance_scale": 1.2, "ensemble": 4}, 16),
         ({"steps": 1, "guidance_scale": 0.0}, 1),
     ],
 )
