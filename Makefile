@@ -9,7 +9,7 @@ export DO_NOT_TRACK := 1
 export OMP_NUM_THREADS := 1
 # One thread a process: two Dask workers share the cores.
 
-.PHONY: run test setup lint serve short faults mutants slow scale clean
+.PHONY: run test setup lint serve short faults mutants slow scale quality clean
 
 run: $(STAMP)  ## the sample region, from its catalog to its mosaic
 	@$(BIN)/dsdit run sample
@@ -46,6 +46,9 @@ mutants: $(STAMP)  ## faults put in on purpose turn a named test red
 
 scale: $(STAMP)  ## the plan of a continent and its wavefront; appends to tests/benchmarks/RESULTS.md
 	$(BIN)/python -m tests.benchmarks
+
+quality: $(STAMP)  ## the shipped weights on the validation pairs beside the project; appends to RESULTS.md
+	$(BIN)/python -m tests.benchmarks quality
 
 slow: $(STAMP)
 	$(BIN)/python -m pytest -q -m "slow"

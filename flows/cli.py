@@ -191,7 +191,7 @@ def evaluate(
     pictures: Annotated[Path | None, typer.Option(help="Folder for a contact sheet of each pair.")] = None,
     nfe: Annotated[list[int] | None, typer.Option(help="Adds a row of that many Euler steps; repeatable.")] = None,
     row: Annotated[list[str] | None, typer.Option(help="Measures this row alone; repeatable.")] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Measures the first pairs alone.")] = None,
+    every: Annotated[int, typer.Option(min=1, help="Measures each N-th pair alone.")] = 1,
     workers: Annotated[int, typer.Option(min=1, help="Processes that measure pairs at the same time.")] = 1,
 ) -> None:
     """Measures a model and its baselines on pairs of dates."""
@@ -207,7 +207,7 @@ def evaluate(
                 scale,
                 rows=row,
                 nfe=nfe or (),
-                limit=limit,
+                every=every,
                 pictures=pictures,
                 progress=progress,
                 workers=workers,

@@ -22,7 +22,7 @@ from catalogs.search import SearchResult, search
 from catalogs.source import Source, load_source
 from dsdit.errors import CatalogError, ReadError, RequestError
 from dsdit.layout import Layout
-from dsdit.model.weights import Weights, load_weights
+from dsdit.model.weights import Weights, WeightsConfig, load_weights, read_config, resolve
 from dsdit.plan import Fits, Items, ModelChoice, Plan, SamplerSettings, cell_window
 from dsdit.plan_files import write_plan
 from dsdit.sampling.sampler import network_passes
@@ -54,21 +54,21 @@ def open_source(choice: Scenes | References) -> Source:
     return source if choice.endpoint is None else source.at(choice.endpoint)
 
 
-def sampler_settings(request: Request, weights: Weights) -> SamplerSettings:
+def sampler_settings(request: Request, config: WeightsConfig) -> SamplerSettings:
     """The weights' own setting that the request names, with what the request says itself."""
     asked = request.sampling
-    own = weights.config.faithful if asked.setting == "faithful" else weights.config.sampler
+    own = config.faithful if asked.setting == "faithful" else config.sampler
     said = {k: v for k, v in asked.model_dump(exclude={"setting"}).items() if v is not None}
     return SamplerSettings(**{**asdict(own), **said})
 
 
 def describe_settings(request: Request) -> list[str]:
     """Both settings of the request's weights, with what the request replaces in them; the chosen one comes first."""
-    weights, chosen = load_weights(request.model.weights), request.sampling.setting
+    config, chosen = read_config(resolve(request.model.weights)), request.sampling.setting
     lines = []
     for name in sorted(("default", "faithful"), key=lambda name: name != chosen):
         asked = request.sampling.model_copy(update={"setting": name})
-        made = sampler_settings(request.model_copy(update={"sampling": asked}), weights)
+        made = sampler_settings(request.model_copy(update={"sampling": asked}), config)
         passes = network_passes(made)
         lines.append(
             f"{name}: {made.solver}, steps {made.steps}, guidance {made.guidance_scale:g}, ensemble {made.ensemble}, "
@@ -213,7 +213,7 @@ def make_plan(request: Request, now: datetime, say: Say) -> Plan:
     return Plan(
         region=layout.region,
         lattice=layout.lattice,
-        sampler=sampler_settings(request, weights),
+        sampler=sampler_settings(request, weights.config),
         model=ModelChoice(request.model.weights, weights.digest, request.model.device, request.model.dtype),
         mtf_nyquist=lr_source.mtf_nyquist,
         sources=sources,

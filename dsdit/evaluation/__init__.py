@@ -57,7 +57,7 @@ def evaluate(
     licences: Collection[str] | None = None,
     rows: Collection[str] | None = None,
     nfe: Collection[int] = (),
-    limit: int | None = None,
+    every: int = 1,
     pictures: Path | None = None,
     progress: Callable[[int, int], None] | None = None,
     workers: int = 1,
@@ -67,9 +67,9 @@ def evaluate(
     `rows` is {row: {part: {psnr, ssim, .., pairs}}} with the metrics of `metrics.METRICS`, and for rows of the model
     `lr_error_before`, before restoring; `reference_weight` holds AUCs (`influence`). Parts are all, agreeing,
     disagreeing, changed, unchanged, and the same of images under the licences that shipped weights may be trained on:
-    free_all and so on. `licences`, `rows` and `limit` narrow what is measured; `pictures` is a folder for one contact
-    sheet a pair; `progress` is told (done, total). With more than one of `workers` pairs are measured in processes of
-    their own; figures do not depend on it. Raises RequestError where there is no pair to measure.
+    free_all and so on. `licences`, `rows` and `every` (each N-th pair) narrow what is measured; `pictures` is a folder
+    for one contact sheet a pair; `progress` is told (done, total). With more than one of `workers` pairs are measured
+    in processes of their own; figures do not depend on it. Raises RequestError where there is no pair to measure.
     """
     loaded = load_weights(weights)
     scenes = read_pairs(data, split, licences)
@@ -78,7 +78,7 @@ def evaluate(
     chosen = None if rows is None else tuple(rows)
     orders = [
         Order(str(weights), scene, scenes[k - 1], scale, chosen, tuple(nfe), pictures)
-        for k, scene in enumerate(scenes[:limit])
+        for k, scene in list(enumerate(scenes))[::every]
     ]
     measured: list[Measured | None] = [None] * len(orders)
 

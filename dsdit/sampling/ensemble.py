@@ -59,4 +59,5 @@ def averaged(count: int, draw: Callable[[Form], tuple[Array, Array]]) -> tuple[A
     for form in FORMS[1:count]:
         more, other = draw(form)
         first, second = first + form.put_back(more), second + form.put_back(other)
-    return first / np.float32(count), second / np.float32(count)
+    share = np.float32(1 / count)
+    return np.asarray(first * share, np.float32), np.asarray(second * share, np.float32)

@@ -7,7 +7,7 @@ global lattice of latent pixels, so that two tiles see the same noise in their o
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -66,8 +66,10 @@ class TileBatch:
 
     def laid(self, form: Form) -> TileBatch:
         """The same tiles, mirrored and turned."""
-        pictures = ("restored", "ref", "ref_valid", "ref_high", "noise")
-        return replace(self, **{name: form.lay(getattr(self, name)) for name in pictures})
+        restored, ref, ref_valid, ref_high, noise = (
+            form.lay(values) for values in (self.restored, self.ref, self.ref_valid, self.ref_high, self.noise)
+        )
+        return TileBatch(restored, ref, ref_valid, ref_high, noise, self.scale)
 
 
 def tile_velocity(

@@ -60,9 +60,12 @@ def train(
     """
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     scenes = read_pairs(data, "train", FREE_LICENCES) + read_singles(data, "train", FREE_LICENCES)
-    scenes = register_scenes(scenes, out / "registration.json")
-    validation = Validation.read(data)
     processes = join_processes()
+    validation = Validation.read(data) if processes.leads else None
+    if processes.leads:
+        register_scenes(scenes, out / "registration.json")
+    processes.wait()
+    scenes = register_scenes(scenes, out / "registration.json")
     share = max(1, config.batch // processes.count)
     dataset = CropDataset(scenes, config.data, config.seed, share, config.crop_px)
     trainer = Trainer(config, out, processes)
@@ -95,7 +98,7 @@ def train(
             if done or trainer.minutes - saved >= config.checkpoint_minutes:
                 trainer.save()
                 saved = trainer.minutes
-            if done or trainer.minutes - validated >= config.validation_minutes:
+            if validation is not None and (done or trainer.minutes - validated >= config.validation_minutes):
                 before = time.monotonic()
                 average = {name: value.cpu() for name, value in trainer.average.items()}
                 figures = validation.measure(trainer.network.config, average, out / "validation.png")

@@ -45,6 +45,10 @@ class Processes:
         distributed.broadcast(shared, 0)
         return float(shared)
 
+    def wait(self) -> None:
+        """Until all are here."""
+        self.agree(0.0)
+
     def mean(self, value: Tensor) -> float:
         """Mean of a scalar over the processes."""
         value = value.detach()

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 RESULTS = Path(__file__).parent / "RESULTS.md"
-NAMES = ("plan_at_size", "wavefront_at_size")
+SCALE = ("plan_at_size", "wavefront_at_size")
 
 
 def cpu() -> str:
@@ -23,7 +23,7 @@ def cpu() -> str:
 def main(names: list[str]) -> None:
     """Appends one section a benchmark."""
     commit = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=True)
-    for name in names or NAMES:
+    for name in names or SCALE:
         machine = cpu()
         command = [sys.executable, "-m", f"tests.benchmarks.{name}"]
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)

@@ -1,0 +1,97 @@
+"""What the shipped weights reach on the validation pairs beside the project, against what they must reach.
+
+At scale 8 every pair, at 4, 10 and 16 each fourth; `python -m tests.benchmarks quality`, about half an hour. The bounds
+are differences between rows, in dB of PSNR and in SSIM; a line that misses its bound says so.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from dsdit.evaluation import evaluate
+from dsdit.evaluation.metrics import METRICS
+
+DATA = Path(os.environ.get("DSDIT_DATA", Path(__file__).parents[3] / "shared/data/train"))
+WEIGHTS = os.environ.get("DSDIT_WEIGHTS", "dsdit-tiny")
+ROWS = ("bicubic_restored", "injection_gain", "injection_oracle", "model", "model_faithful", "model_no_reference")
+BASELINES = ("bicubic", "bicubic_restored", "reference", "injection", "injection_gain", "injection_half")
+Rows = dict[str, dict[str, dict[str, float]]]
+
+
+def _line(what: str, found: float, least: float, most: float = float("inf")) -> str:
+    bound = f"{least:g}" if most == float("inf") else f"{least:g} to {most:g}"
+    return f"{what}: {found:+.3f} (asked {bound}): {'reached' if least <= found <= most else 'MISSED'}"
+
+
+def compare(rows: Rows) -> list[str]:
+    """One line a bound."""
+
+    def gain(part: str, row: str, base: str, metric: str) -> float:
+        return rows[row][part][metric] - rows[base][part][metric]
+
+    faithful, restored, everything = "model_faithful", "bicubic_restored", [*BASELINES, "injection_oracle"]
+    lines = [
+        _line("agreeing, faithful - restored, PSNR", gain("agreeing", faithful, restored, "psnr"), 2.5),
+        _line("agreeing, faithful - oracle, PSNR", gain("agreeing", faithful, "injection_oracle", "psnr"), 0.8),
+        _line("agreeing, faithful - oracle, SSIM", gain("agreeing", faithful, "injection_oracle", "ssim"), 0.03),
+        _line("disagreeing, faithful - restored, PSNR", gain("disagreeing", faithful, restored, "psnr"), 0.2),
+        _line("disagreeing, faithful - restored, SSIM", gain("disagreeing", faithful, restored, "ssim"), 0.01),
+    ]
+    for metric in ("psnr", "ssim"):
+        best = max(everything, key=lambda row: rows[row]["all"][metric])
+        lines.append(_line(f"all, faithful - best baseline ({best}), {metric}", gain("all", faithful, best, metric), 0))
+    share = rows["model"]["agreeing"]["hb_corr"] / rows["injection_gain"]["agreeing"]["hb_corr"]
+    return [
+        *lines,
+        _line("agreeing, default, high-band energy", rows["model"]["agreeing"]["hb_energy"], 0.6, 1.1),
+        _line("agreeing, default - restored, PSNR", gain("agreeing", "model", restored, "psnr"), 1.0),
+        _line("agreeing, default - no reference, PSNR", gain("agreeing", "model", "model_no_reference", "psnr"), 1.0),
+        _line("agreeing, default / injection_gain, high-band correlation", share, 0.95),
+        _line("disagreeing, default - restored, PSNR", gain("disagreeing", "model", restored, "psnr"), -0.5),
+        _line(
+            "disagreeing, default - restored, correlation",
+            gain("disagreeing", "model", restored, "hb_corr"),
+            0,
+        ),
+        _line("changed, default - restored, PSNR", gain("changed", "model", restored, "psnr"), -0.3),
+        _line("all, no reference - restored, SSIM", gain("all", "model_no_reference", restored, "ssim"), 0),
+        _line(
+            "all, wrong reference - no reference, PSNR",
+            gain("all", "model_wrong_reference", "model_no_reference", "psnr"),
+            -0.3,
+        ),
+        _line("all, default, 0.001 - lr_error", 0.001 - rows["model"]["all"]["lr_error"], 0),
+    ]
+
+
+def table(rows: Rows, part: str, metrics: tuple[str, ...]) -> list[str]:
+    """Lines of a table of one part."""
+    shown = {name: found[part] for name, found in rows.items() if part in found}
+    lines = [f"{part} ({next(iter(shown.values()))['pairs']} pairs): {', '.join(metrics)}"]
+    return lines + [f"  {name}: " + "  ".join(f"{f[m]:.4g}" for m in metrics) for name, f in shown.items()]
+
+
+def main() -> None:
+    """Prints every line; RESULTS.md keeps them."""
+    workers = len(os.sched_getaffinity(0))
+    done: dict[str, Any] = evaluate(DATA, WEIGHTS, workers=workers)
+    print(f"weights {done['weights']} {done['digest'][:12]}, scale 8, validation pairs")
+    print("\n".join(compare(done["rows"])))
+    for part in ("agreeing", "disagreeing", "changed", "all"):
+        print("\n".join(table(done["rows"], part, METRICS)))
+    for part in ("free_agreeing", "free_disagreeing", "free_all"):
+        print("\n".join(table(done["rows"], part, ("psnr", "ssim", "hb_corr", "hb_energy"))))
+    before = done["rows"]["model"]["all"]["lr_error_before"]
+    print(f"default, all: lr_error {before:.5f} before restoring, {done['rows']['model']['all']['lr_error']:.5f} after")
+    for name, found in done["reference_weight"].items():
+        print(f"reference_weight by {name}: AUC " + ", ".join(f"{k} {v:.4g}" for k, v in found.items()))
+    for scale in (4, 10, 16):
+        rows = evaluate(DATA, WEIGHTS, scale=scale, rows=ROWS, every=4, workers=workers)["rows"]
+        for part in ("agreeing", "disagreeing", "all"):
+            print(f"scale {scale}, " + "\n".join(table(rows, part, ("psnr", "ssim", "hb_corr", "hb_energy"))))
+
+
+if __name__ == "__main__":
+    main()
