@@ -127,6 +127,10 @@ class JobMap:
     """Are read by a sample or mosaic step."""
     tiles: NDArray[np.int32]
     """On `sample.window`: tiles to be sampled."""
+    off_land: Jobs
+    """Shards of the region that the land mask leaves out."""
+    extent: Window
+    """Window of all shards of the region, those off land too."""
 
     def covered(self, margin: int, region: Region, lattice: Lattice) -> NDArray[np.bool_]:
         """On `mosaic.window`: the shard and `margin` HR pixels around it lie wholly in the region."""
@@ -178,8 +182,8 @@ def touched(region: Region, lattice: Lattice, footprint: Any = None) -> tuple[Wi
 
 
 @lru_cache(maxsize=8)
-def map_jobs(region: Region, lattice: Lattice) -> JobMap:
-    """Settles every job of a region."""
+def map_jobs(region: Region, lattice: Lattice, land_wkt: str | None = None) -> JobMap:
+    """Settles every job of a region; those whose shard touches nothing of `land_wkt` (CRS units) are left out."""
     window, state = touched(region, lattice)
     cut: dict[Index, Window] = {}
     for row, col in np.argwhere(state == 1).tolist():
@@ -189,7 +193,14 @@ def map_jobs(region: Region, lattice: Lattice) -> JobMap:
             state[row, col] = 0
         else:
             cut[job] = part
-    mosaic = Jobs(window, state > 0)
+    extent = Jobs(window, state > 0).window
+    off = np.zeros(state.shape, bool)
+    if land_wkt is not None:
+        land = shapely.from_wkt(land_wkt)
+        shapely.prepare(land)
+        off = (state > 0) & (touched(region, lattice, land)[1] == 0)
+        state[off] = 0
+    mosaic, off_land = Jobs(window, state > 0), Jobs(window, off)
     window = window.expand(1)
     state = np.pad(state, 1)
     tiles, stage = np.zeros(window.shape, np.int32), np.zeros(window.expand(1).shape, bool)
@@ -199,7 +210,7 @@ def map_jobs(region: Region, lattice: Lattice) -> JobMap:
     whole = (state == 2)[mosaic.window.within(window)] if len(mosaic) else np.zeros((0, 0), bool)
     sample = Jobs(window, tiles > 0)
     counts = tiles[sample.window.within(window)] if len(sample) else tiles[:0, :0]
-    return JobMap(mosaic, whole, sample, Jobs(window.expand(1), stage), counts)
+    return JobMap(mosaic, whole, sample, Jobs(window.expand(1), stage), counts, off_land, extent)
 
 
 def _count_band(

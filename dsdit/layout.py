@@ -1,6 +1,7 @@
 """Which jobs, tiles and cells a region needs: everything is recomputed from a job's index, nothing is listed.
 
-A tile that touches region + halo is sampled whole. Jobs of the fringe stage and sample, and write no shard.
+A tile that touches region + halo is sampled whole. Jobs of the fringe stage and sample, and write no shard. A land mask
+leaves whole jobs out, as if the region ended there: no pixel of a job that runs changes by it.
 """
 
 from __future__ import annotations
@@ -24,11 +25,13 @@ class Layout:
 
     region: Region
     lattice: Lattice
+    land_wkt: str | None = None
+    """Polygons in CRS units: a job whose shard touches none of them is left out. None keeps all."""
 
     @cached_property
     def map(self) -> JobMap:
         """All jobs, as arrays."""
-        return map_jobs(self.region, self.lattice)
+        return map_jobs(self.region, self.lattice, self.land_wkt)
 
     @property
     def mosaic_jobs(self) -> Jobs:
@@ -57,8 +60,8 @@ class Layout:
 
     @property
     def mosaic_jobs_window(self) -> Window:
-        """Window of the job lattice that holds every shard: the extent of the mosaic's arrays."""
-        return self.mosaic_jobs.window
+        """Window of the job lattice that holds every shard, off land too: the extent of the mosaic's arrays."""
+        return self.map.extent
 
     @cached_property
     def cells(self) -> Window:
@@ -66,7 +69,7 @@ class Layout:
         return self.lattice.cells_touching(self.jobs_window.refine(self.lattice.shard_px))
 
     def clip(self, job: Index) -> Window:
-        """HR pixels of the region within the job's shard."""
+        """HR pixels of the region within the job's shard; empty where the job is left out."""
         return _clip(self, job)
 
     def sample_tiles(self, job: Index) -> tuple[Index, ...]:
@@ -104,6 +107,8 @@ class Layout:
 
 @lru_cache(maxsize=20_000)
 def _clip(layout: Layout, job: Index) -> Window:
+    if job in layout.map.off_land:
+        return _NOTHING
     return layout.region.clip(layout.lattice.shard_window(job))
 
 

@@ -92,11 +92,13 @@ class Plan:
     """Tiles with more than this share of cloud or no data are skipped."""
     keep_reference: bool = False
     """Whether the harmonised reference is kept in the mosaic's group `ref`."""
+    land_wkt: str | None = None
+    """Land mask in CRS units: says which jobs there are, and stands in no job's digest."""
 
     @cached_property
     def layout(self) -> Layout:
         """Jobs and tiles."""
-        return Layout(self.region, self.lattice)
+        return Layout(self.region, self.lattice, self.land_wkt)
 
     @cached_property
     def settings_digest(self) -> str:
@@ -213,6 +215,7 @@ class Plan:
             "ref_min_cover": self.ref_min_cover,
             "skip_over": self.skip_over,
             "keep_reference": self.keep_reference,
+            "land_wkt": self.land_wkt,
             "sources": self.sources,
         }
 
@@ -231,6 +234,7 @@ class Plan:
             ref_min_cover=record["ref_min_cover"],
             skip_over=record["skip_over"],
             keep_reference=record["keep_reference"],
+            land_wkt=record.get("land_wkt"),
             sources=record["sources"],
             items=items,
             cells=cells,

@@ -86,8 +86,9 @@ def plan(region: RegionArgument, set_: SetOption = None) -> None:
     """Says what a run would do and cost. Reads catalogs and overviews; samples and writes no pixel."""
     with command_errors():
         from dsdit.steps.report import due_jobs
-        from dsdit.store import check_writable, join
-        from flows.prepare import describe_settings, keep_plan, make_plan, price, utc_now
+        from dsdit.store import check_writable, join, write_bytes
+        from flows.cost import last_speed, picture_of_plan, price
+        from flows.prepare import describe_settings, keep_plan, make_plan, utc_now
         from flows.request import load_request
 
         request = load_request(region, _overrides(set_))
@@ -103,13 +104,19 @@ def plan(region: RegionArgument, set_: SetOption = None) -> None:
         due = due_jobs(made, join(request.output, "receipts"))
         table = Table(title=f"plan of {request.name}", show_header=False, title_justify="left")
         settings = {"settings": describe_settings(request)}
-        for key, value in {**price(made, len(due)), **settings}.items():
+        costs = price(made, due, request.cost, last_speed(made, request.output))
+        for key, value in {**costs, **settings}.items():
             shown = "\n".join(map(str, value)) if isinstance(value, list) else _number(value)
             table.add_row(key.replace("_", " "), escape(shown))
         Console().print(table)
+        picture = join(request.output, "plan.png")
+        write_bytes(picture, picture_of_plan(made, due))
+        typer.echo(f"picture: {picture}")
 
 
 def _number(value: Any) -> str:
+    if isinstance(value, str):
+        return value
     return f"{value:,.3f}" if isinstance(value, float) else f"{value:,}"
 
 

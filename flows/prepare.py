@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from pathlib import Path
 
 import shapely
 
@@ -30,6 +30,7 @@ from dsdit.sensor import reach_px
 from dsdit.store import check_writable, join
 from dsdit.tiling import Lattice, default_shard, default_tile
 from dsdit.window import Index
+from flows.land import read_land
 from flows.request import Request
 from flows.settings import References, Scenes
 
@@ -103,7 +104,11 @@ def make_layout(request: Request) -> tuple[Layout, Weights]:
     """The jobs of a request, and the weights whose tokens set its lattice. Raises RequestError, WeightsError."""
     weights = load_weights(request.model.weights)
     mtf = open_source(request.lr).mtf_nyquist
-    layout = Layout(request.region(), make_lattice(request, weights, mtf))
+    region, lattice = request.region(), make_lattice(request, weights, mtf)
+    land = None if request.land is None else read_land(Path(request.land), region, lattice)
+    layout = Layout(region, lattice, land)
+    if layout.map.off_land and not layout.mosaic_jobs:
+        raise RequestError(f"region {request.name!r} lies wholly off land {request.land!r}: give another file, or none")
     if not layout.mosaic_jobs:
         raise RequestError(f"region {request.name!r} holds no pixel of {request.gsd_m} m")
     return layout, weights
@@ -221,6 +226,7 @@ def make_plan(request: Request, now: datetime, say: Say) -> Plan:
         cells=cells,
         fits=Fits.of(fits),
         keep_reference=request.keep_reference,
+        land_wkt=layout.land_wkt,
     )
 
 
@@ -232,39 +238,6 @@ def keep_plan(plan: Plan, output: str) -> str:
 def latest_plan(output: str) -> Plan:
     """The plan of the last run at `output`. Raises StoreError where nothing was run."""
     return dsdit.plan_files.latest_plan(join(output, "plans"))
-
-
-def network_calls(plan: Plan) -> int:
-    """Network passes of the whole plan: each job fills up its own last batch. Tiles that turn out cloudy spare some."""
-    batches = sum(-(-len(plan.layout.sample_tiles(job)) // plan.sampler.batch) for job in plan.layout.sample_jobs)
-    return batches * network_passes(plan.sampler)
-
-
-def price(plan: Plan, due: int) -> dict[str, Any]:
-    """What the plan would cost, before anything is spent. Sizes are upper bounds, before compression."""
-    lattice, layout = plan.lattice, plan.layout
-    hr, lr = lattice.shard_px**2, (lattice.shard_px // lattice.scale) ** 2
-    tile_bytes = lattice.shard_strides**2 * (3 * lattice.tile_px**2 + (lattice.tile_px // lattice.token_px) ** 2) * 4
-    per_stage = hr * (3 * 4 + 4) + lr * (3 * 4 + 1 + 4)
-    seconds = layout.tile_count * SECONDS_PER_TILE * network_passes(plan.sampler)
-    return {
-        "shards": len(layout.mosaic_jobs),
-        "shards_due": due,
-        "tiles": layout.tile_count,
-        "network_calls": network_calls(plan),
-        "bytes_read": len(layout.stage_jobs) * hr * 3 + len(layout.stage_jobs) * lr * 8,
-        "bytes_scratch": len(layout.stage_jobs) * per_stage + len(layout.sample_jobs) * tile_bytes,
-        "bytes_written": int(len(layout.mosaic_jobs) * (hr * 7 * 4 / 3 + lr * 30)),
-        "device_hours": seconds / 3600,
-        "items": len(plan.items),
-        "licences": sorted(
-            {f"{n}: {s.get('licence')} (derivatives: {s.get('derivatives')})" for n, s in plan.sources.items()}
-        ),
-    }
-
-
-SECONDS_PER_TILE = 0.08
-"""One network call on one CPU core for one tile of 128 px of `dsdit-tiny`."""
 
 
 def utc_now() -> datetime:

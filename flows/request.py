@@ -25,7 +25,18 @@ from catalogs.footprint import bbox_shape, check_bbox
 from dsdit.errors import RequestError
 from dsdit.grid import Grid
 from dsdit.region import Region
-from flows.settings import Compute, Frozen, ModelSettings, Period, References, SampleRegion, Sampling, Scenes, Tiling
+from flows.settings import (
+    Compute,
+    Cost,
+    Frozen,
+    ModelSettings,
+    Period,
+    References,
+    SampleRegion,
+    Sampling,
+    Scenes,
+    Tiling,
+)
 
 
 class Request(Frozen):
@@ -38,6 +49,8 @@ class Request(Frozen):
     """x0, y0, x1, y1 in the units of `crs`."""
     geojson: str | None = None
     """Path of a file with one polygon, multipolygon, feature or collection, in degrees."""
+    land: str | None = None
+    """Path of a GeoJSON file with polygons, in degrees: shards that touch none of them are left out."""
     crs: str
     gsd_m: Annotated[float, Field(gt=0)]
     """Target GSD."""
@@ -64,6 +77,7 @@ class Request(Frozen):
     sampling: Sampling = Sampling()
     tiling: Tiling = Tiling()
     compute: Compute = Compute()
+    cost: Cost = Cost()
     sample_region: SampleRegion | None = None
 
     @field_validator("bbox")

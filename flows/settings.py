@@ -124,6 +124,21 @@ class Compute(Frozen):
         return self
 
 
+Price = Annotated[float, Field(ge=0)]
+
+
+class Cost(Frozen):
+    """Prices in any one currency, and the speed of a device, for `dsdit plan`; no run depends on them."""
+
+    device_hour: Price | None = None
+    thousand_requests: Price | None = None
+    """Of an object store."""
+    gb_month: Price | None = None
+    """Of keeping 10^9 bytes of the mosaic for a month."""
+    seconds_per_tile: Annotated[float, Field(gt=0)] | None = None
+    """Of one device, with all passes of the network; by default what the last run measured."""
+
+
 class SampleRegion(Frozen):
     """The region that the project makes by itself; made if it is not there."""
 

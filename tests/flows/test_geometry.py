@@ -18,7 +18,7 @@ from dsdit.region import Region
 from dsdit.sensor import decimate
 from dsdit.status import PixelStatus
 from dsdit.steps.publish import publish, write_cog
-from flows.prepare import price
+from flows.cost import price
 from tests.conftest import CORNER, box
 from tests.support.checks import SEEN, check_same_answer
 from tests.support.running import NOW, Ran, prepare, run_here, sample_record
@@ -242,4 +242,4 @@ def test_a_region_at_scale_16_is_planned(catalog: Path, weights: Path, tmp_path:
     lattice = plan.lattice
     assert lattice.tile_px % 16 == lattice.overlap_px % 16 == lattice.stride_px % 16 == lattice.halo_px % 16 == 0
     assert plan.region.grid.lr_gsd_m == 10.0 and plan.layout.tile_count > 0
-    assert price(plan, len(plan.layout.mosaic_jobs))["network_calls"] > 0
+    assert price(plan)["network_calls"] > 0

@@ -11,7 +11,7 @@ import pytest
 
 from dsdit.sampling.sampler import TileBatch, open_sampler
 from dsdit.status import PixelStatus
-from flows.prepare import price
+from flows.cost import price
 from tests.conftest import box
 from tests.support.checks import (
     check_agreeing_tiles_blend_to_themselves,
@@ -161,7 +161,7 @@ def test_the_network_is_called_as_often_as_planned(south: tuple[Ran, list[int]])
     """Where no tile is cloudy or empty, so that none is skipped."""
     ran, sizes = south
     assert ran.report.tiles == {"planned": ran.plan.layout.tile_count, "done": ran.plan.layout.tile_count}
-    assert len(sizes) == ran.report.calls == price(ran.plan, 1)["network_calls"]
+    assert len(sizes) == ran.report.calls == price(ran.plan)["network_calls"]
 
 
 def test_two_seeds_differ(equator: Path, weights: Path, south: tuple[Ran, list[int]], tmp_path: Path) -> None:
@@ -185,11 +185,11 @@ def test_two_seeds_differ(equator: Path, weights: Path, south: tuple[Ran, list[i
 def test_calls_are_planned_for_every_sampler(around_zero: Ran, settings: dict[str, Any]) -> None:
     plan = replace(around_zero.plan, sampler=replace(around_zero.plan.sampler, **settings))
     calls = check_batches_have_one_size(replace(around_zero, plan=plan))
-    assert calls == price(plan, 1)["network_calls"]
+    assert calls == price(plan)["network_calls"]
 
 
 def test_a_cloudy_region_is_planned_at_the_most_it_can_cost(whole: Ran) -> None:
-    assert 0 < whole.report.calls <= price(whole.plan, 4)["network_calls"]
+    assert 0 < whole.report.calls <= price(whole.plan)["network_calls"]
 
 
 def test_tiles_are_told_the_same_of_the_places_they_share(around_zero: Ran) -> None:
