@@ -1,16 +1,24 @@
-"""The Dask cluster behind a run. Jobs know nothing of which one it is. The owner of distributed and dask-cuda."""
+"""The Dask cluster behind a run, made from its YAML file. Jobs know nothing of which one it is.
+
+The owner of distributed, dask-cuda, dask-kubernetes and dask-jobqueue.
+"""
 
 from __future__ import annotations
 
+import copy
 import logging
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from distributed import Client, LocalCluster
+from distributed.security import Security
 
 from dsdit.errors import RequestError
-from flows.settings import Compute
+from flows.cluster_file import ClusterFile, load_cluster
+from flows.settings import Compute, Tls
 
 _ENVIRONMENT = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 """One thread a process: OpenMP barriers of several would spin against each other."""
@@ -21,54 +29,121 @@ CONNECT_S = 20.0
 
 @contextmanager
 def open_cluster(compute: Compute) -> Iterator[Client]:
-    """A client of the cluster that `compute` asks for; a local one is closed with it.
+    """A client of the cluster that `compute` asks for; one that was started here is closed with it.
 
     Raises RequestError where the cluster cannot be had.
     """
     quiet()
-    if compute.cluster == "address":
-        assert compute.address is not None
-        try:
-            client = Client(compute.address, timeout=CONNECT_S, set_as_default=False)
-        except (OSError, TimeoutError, ValueError) as error:
-            raise RequestError(f"no Dask scheduler answers at {compute.address!r}: {error}") from error
-        with client:
+    file, manifest = load_cluster(compute.cluster)
+    if file.kind == "address":
+        with _connect(compute, file) as client:
             yield client
         return
     os.environ.update(_ENVIRONMENT)
-    with (
-        _cuda() if compute.cluster == "cuda" else _local(compute) as cluster,
-        Client(cluster, set_as_default=False) as client,
-    ):
+    with _start(compute, file, manifest) as cluster, Client(cluster, set_as_default=False) as client:
         yield client
 
 
-def _local(compute: Compute) -> LocalCluster:
+def _connect(compute: Compute, file: ClusterFile) -> Client:
+    address = compute.address or file.options.get("address")
+    if address is None:
+        raise RequestError(f"cluster {compute.cluster!r} has no address: give compute.address")
+    security = None if compute.tls is None else tls_security(compute.tls)
+    try:
+        return Client(address, timeout=CONNECT_S, set_as_default=False, security=security)
+    except (OSError, TimeoutError, ValueError, TypeError, RuntimeError) as error:
+        way_out = ": give compute.tls" if address.startswith("tls:") and security is None else ""
+        raise RequestError(f"no Dask scheduler answers at {address!r}: {error}{way_out}") from error
+
+
+def tls_security(tls: Tls) -> Security:
+    """Encrypted connections alone, both ends proving who they are. Raises RequestError for a file that is not there."""
+    for path in (tls.ca, tls.cert, tls.key):
+        if not os.access(path, os.R_OK):
+            raise RequestError(f"compute.tls: {path!r} cannot be read: give the path of a PEM file")
+    parts = {f"tls_{role}_{kind}": path for role in _ROLES for kind, path in (("cert", tls.cert), ("key", tls.key))}
+    return Security(tls_ca_file=tls.ca, require_encryption=True, **parts)
+
+
+_ROLES = ("client", "scheduler", "worker")
+
+
+def _start(compute: Compute, file: ClusterFile, manifest: dict[str, Any] | None) -> Any:
+    options = dict(file.options)
+    if file.kind == "cuda":
+        return _cuda(options)
+    if file.kind == "slurm":
+        cluster = slurm_cluster(compute, options)
+        if shutil.which("sbatch") is None:
+            cluster.close()
+            raise RequestError("cluster: slurm needs Slurm's command sbatch, which is not on this machine")
+        cluster.scale(compute.workers)
+        return cluster
+    if file.kind == "kubernetes":
+        return _kubernetes(compute, options, manifest or {})
     return LocalCluster(
         n_workers=compute.workers,
-        threads_per_worker=1,
-        processes=True,
-        host="127.0.0.1",
-        dashboard_address=None,
         memory_limit=compute.memory_limit_bytes or "auto",
         silence_logs=logging.ERROR,
-        env=_ENVIRONMENT,
+        **({"env": _ENVIRONMENT} if options.get("processes", True) else {}),
+        **options,
     )
 
 
-def _cuda() -> LocalCluster:
+def _cuda(options: dict[str, Any]) -> LocalCluster:
     try:
         from dask_cuda import LocalCUDACluster
     except ImportError as error:
-        raise RequestError(
-            "cluster: cuda needs dask-cuda: install the extra with `pip install '.[cuda]'`, or take cluster: local"
-        ) from error
+        raise _missing("cuda", "dask-cuda") from error
     try:
-        return LocalCUDACluster(threads_per_worker=1, host="127.0.0.1", dashboard_address=None)
+        return LocalCUDACluster(**options)
     except Exception as error:
         raise RequestError(
             f"cluster: cuda found no GPU that it can use ({type(error).__name__}): take cluster: local on this machine"
         ) from error
+
+
+def slurm_cluster(compute: Compute, options: dict[str, Any]) -> Any:
+    """A scheduler in this process whose workers are Slurm jobs; it has none yet. Raises RequestError.
+
+    Without `compute.tls` it makes certificates of its own, which the jobs find in a folder that all nodes share.
+    """
+    try:
+        from dask_jobqueue import SLURMCluster
+    except ImportError as error:
+        raise _missing("slurm", "dask-jobqueue") from error
+    security = True if compute.tls is None else tls_security(compute.tls)
+    return SLURMCluster(n_workers=0, security=security, silence_logs="error", **options)
+
+
+def worker_manifest(compute: Compute, manifest: dict[str, Any]) -> dict[str, Any]:
+    """The manifest with as many workers as the request asks for. Raises RequestError for another kind of object."""
+    made = copy.deepcopy(manifest)
+    if made.get("kind") != "DaskCluster" or not isinstance(made.get("spec", {}).get("worker"), dict):
+        raise RequestError(f"cluster {compute.cluster!r}: its manifest is no DaskCluster with a worker")
+    made["spec"]["worker"]["replicas"] = compute.workers
+    return made
+
+
+def _kubernetes(compute: Compute, options: dict[str, Any], manifest: dict[str, Any]) -> Any:
+    made = worker_manifest(compute, manifest)
+    try:
+        from dask_kubernetes.operator import KubeCluster
+    except ImportError as error:
+        raise _missing("kubernetes", "dask-kubernetes") from error
+    try:
+        return KubeCluster(custom_cluster_spec=made, **options)
+    except Exception as error:
+        raise RequestError(
+            f"cluster: kubernetes could not be started ({type(error).__name__}: {error}): see that kubectl reaches "
+            "the cluster and that the Dask operator runs there"
+        ) from error
+
+
+def _missing(kind: str, package: str) -> RequestError:
+    return RequestError(
+        f"cluster: {kind} needs {package}: install the extra with `pip install '.[{kind}]'`, or take cluster: local"
+    )
 
 
 def quiet() -> None:

@@ -105,14 +105,25 @@ class Tiling(Frozen):
     shard_chunks: Positive | None = None
 
 
+class Tls(Frozen):
+    """Files (PEM) by which client, scheduler and workers trust each other."""
+
+    ca: str
+    cert: str
+    key: str
+
+
 class Compute(Frozen):
     """The Dask cluster."""
 
-    cluster: Literal["local", "cuda", "address"] = "local"
+    cluster: str = "local"
+    """A name out of infra/clusters, or the path of a YAML file of one's own."""
     workers: Positive = 2
-    """Of a local cluster."""
+    """Of a cluster that this run starts; with `cuda` there is one a GPU."""
     address: str | None = None
     """Of a running scheduler, for cluster: address."""
+    tls: Tls | None = None
+    """For address and slurm; where it is left out, Dask's own configuration says."""
     memory_limit_bytes: Annotated[int, Field(ge=500_000_000)] | None = None
     """A local worker is restarted above it."""
     futures_per_worker: Annotated[int, Field(ge=1, le=4)] = 4

@@ -12,6 +12,8 @@ OWNERS = {
     "fsspec": {"dsdit/store.py"},
     "distributed": {"flows/cluster.py", "flows/wavefront.py"},
     "dask_cuda": {"flows/cluster.py"},
+    "dask_kubernetes": {"flows/cluster.py"},
+    "dask_jobqueue": {"flows/cluster.py"},
     "pystac_client": {"catalogs/endpoints.py"},
     "requests": {"catalogs/endpoints.py", "catalogs/session.py", "catalogs/redirects.py"},
     "rustac": {"catalogs/geoparquet.py"},
