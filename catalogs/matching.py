@@ -20,7 +20,8 @@ CLEAR_ENOUGH = 0.98
 _THOUSANDTHS = 1000
 _DAY_US = 86_400_000_000
 
-RULES = ("latest_clear", "least_cloudy")
+COMPOSITES = {"latest_clear": "first", "least_cloudy": "first", "median_clear": "median"}
+"""Rules, and what a pixel takes of the candidates that each chooses; see catalogs/composite.py."""
 
 
 @dataclass(frozen=True)
@@ -47,15 +48,16 @@ def choose_scenes(
     """(cells, candidate) LR items of each cell, best first, -1 where there is none.
 
     `latest_clear`: clear scenes by date, newest first; then the others by clear share. A cloudier scene never stands
-    before a clear one. `least_cloudy`: clear scenes first, each kind by clear share, then by date. `newest_first` is
-    each item's place in the order of dates, ties broken by digest.
+    before a clear one. `median_clear`: the same, of which a pixel takes the median. `least_cloudy`: clear scenes first,
+    each kind by clear share, then by date. `newest_first` is each item's place in the order of dates, ties broken by
+    digest.
     """
-    if rule not in RULES:
-        raise ValueError(f"rule {rule!r} is not known: {' or '.join(RULES)}")
+    if rule not in COMPOSITES:
+        raise ValueError(f"rule {rule!r} is not known: {' or '.join(COMPOSITES)}")
     seen = seen.where(seen.cover > 0)
     cloudy = seen.clear < CLEAR_ENOUGH
     missing = _THOUSANDTHS - np.rint(seen.clear * _THOUSANDTHS).astype(np.int64)
-    if rule == "latest_clear":
+    if rule != "least_cloudy":
         missing[~cloudy] = 0
     # One number per row, so that one sort of numbers settles everything: cell, kind, share, date.
     count = len(newest_first)

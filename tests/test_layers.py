@@ -23,7 +23,7 @@ OWNERS = {
 }
 LEVELS = [
     {"errors", "bands", "window", "status"},
-    {"grid", "region", "tiling", "blend", "radiometry", "sensor", "job_map", "layout", "choices", "plan"},
+    {"grid", "region", "tiling", "blend", "radiometry", "sensor", "job_map", "layout", "choices", "seams", "plan"},
     {"registration"},
     {"imagery"},
     {"model", "store", "tables", "plan_files", "receipts", "lease", "versions"},

@@ -19,7 +19,7 @@ from dsdit.choices import MAX_CANDIDATES, CellChoice, Cells
 from dsdit.window import Index, Window
 
 EPOCH = datetime(2024, 6, 1, tzinfo=UTC)
-RULES = st.sampled_from(["latest_clear", "least_cloudy"])
+RULES = st.sampled_from(sorted(matching.COMPOSITES))
 SHARES = st.one_of(st.sampled_from([0.0, 0.5, CLEAR_ENOUGH, 1.0]), st.floats(0.001, 1))
 
 
