@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from catalogs.scoring import alike, score_us
 from dsdit.choices import MAX_CANDIDATES
 
 CLEAR_ENOUGH = 0.98
@@ -74,11 +75,13 @@ def choose_references(
     newest_first: NDArray[np.int64],
     scene: NDArray[np.int32],
     max_age_days: float | None = None,
+    coarse_us: NDArray[np.int64] | None = None,
 ) -> NDArray[np.int32]:
     """(cells, candidate) references of each cell, best first, -1 where there is none.
 
-    Full cover stands before partial, then the nearest date to the cell's best `scene` (item, or -1), then the larger
-    share, then `newest_first`. Times are microseconds since 1970.
+    Full cover stands before partial, then the better score against the cell's best `scene` (item, or -1; then dates
+    do not count), in steps of what counts as alike, then `newest_first`; see catalogs/scoring.py. Times are
+    microseconds since 1970; `coarse_us` is what each item's pixel adds to its scores.
     """
     best = scene[seen.cell]
     age = np.where(best >= 0, np.abs(when_us[best] - when_us[seen.item]), 0)
@@ -86,8 +89,9 @@ def choose_references(
     if max_age_days is not None:
         take &= age <= max_age_days * _DAY_US
     seen, age = seen.where(take), age[take]
-    missing = -np.rint(seen.clear * _THOUSANDTHS)
-    order = np.lexsort((newest_first[seen.item], missing, age, seen.clear < CLEAR_ENOUGH, seen.cell))
+    coarse = np.zeros(len(seen.item), np.int64) if coarse_us is None else coarse_us[seen.item]
+    step = alike(score_us(age, seen.cover, seen.clear, coarse))
+    order = np.lexsort((newest_first[seen.item], step, seen.clear < CLEAR_ENOUGH, seen.cell))
     return _first(seen.cell[order], seen.item[order], cells)
 
 

@@ -19,14 +19,15 @@ from catalogs.answers import keep_answer, replay_answer
 from catalogs.footprint import within_180
 from catalogs.item import SceneItem
 from catalogs.matching import COMPOSITES
-from catalogs.measure import Cover, item_window, kept_cover, kept_fit
+from catalogs.measure import Cover, item_window, kept_cover, kept_fits
 from catalogs.planning import Dates, MeasuredCovers, choose_cells, sort_items
+from catalogs.scoring import coarseness_us
 from catalogs.search import SearchResult, search
 from catalogs.source import Source, load_source
 from dsdit.errors import CatalogError, ReadError, RequestError
 from dsdit.layout import Layout
 from dsdit.model.weights import Weights, WeightsConfig, load_weights, read_config, resolve
-from dsdit.plan import Fit, Fits, Items, ModelChoice, Plan, SamplerSettings, cell_window
+from dsdit.plan import Fits, Items, ModelChoice, Plan, SamplerSettings, cell_window
 from dsdit.plan_files import write_plan
 from dsdit.sampling.sampler import network_passes
 from dsdit.seams import seam_pairs
@@ -195,24 +196,9 @@ def _assumed(item: SceneItem, layout: Layout, wanted: Window) -> dict[Index, Cov
     return {cell: Cover(0.5, 0.5) for cell in cells.indices()}
 
 
-def measure_fits(
-    request: Request,
-    layout: Layout,
-    items: list[SceneItem],
-    keys: NDArray[np.int64],
-    source: Source,
-    lr_source: Source,
-    say: Say,
-) -> dict[tuple[int, int], Fit]:
-    """The fits of pairs (item of `source`, LR item), given by the keys of their numbers; each is measured once."""
-    folder, grid = join(request.output, "measures"), layout.region.grid
-    pairs = ((key >> 32, key & 0xFFFFFFFF) for key in keys.tolist())
-    return {
-        (one, lr): kept_fit(
-            items[one], source, items[lr], lr_source, grid, folder, lambda error: say(f"measure: {error}")
-        )
-        for one, lr in pairs
-    }
+def _coarseness(request: Request, searched: Searched, items: list[SceneItem]) -> NDArray[np.int64]:
+    stated = searched.ref_source.gsd_m if searched.ref_source else request.gsd_m
+    return coarseness_us([item.gsd_m or stated for item in items], request.gsd_m)
 
 
 def make_plan(request: Request, now: datetime, say: Say) -> Plan:
@@ -222,14 +208,19 @@ def make_plan(request: Request, now: datetime, say: Say) -> Plan:
     items, lr, _, covers = measure_items(request, layout, searched, say)
     age = request.ref.max_age_days if request.ref else None
     measured, wanted = MeasuredCovers.of(covers), wanted_cells(request, layout)
-    cells = choose_cells(Dates.of_items(items), len(lr), measured, wanted, request.lr.rule, age)
+    coarse = _coarseness(request, searched, items)
+    cells = choose_cells(Dates.of_items(items), len(lr), measured, wanted, request.lr.rule, age, coarse)
     used, cells = cells.only_used(len(items))
     items = [items[n] for n in used.tolist()]
     lr_source, ref_source = searched.lr_source, searched.ref_source
-    fits = {} if ref_source is None else measure_fits(request, layout, items, cells.pairs(), ref_source, lr_source, say)
-    seams = {}
-    if request.lr.balance:
-        seams = measure_fits(request, layout, items, seam_pairs(cells), lr_source, lr_source, say)
+    grid, folder = layout.region.grid, join(request.output, "measures")
+
+    def told(error: ReadError) -> None:
+        say(f"measure: {error}")
+
+    fits = {} if ref_source is None else kept_fits(cells.pairs(), items, ref_source, lr_source, grid, folder, told)
+    keys = seam_pairs(cells) if request.lr.balance else np.empty(0, np.int64)
+    seams = kept_fits(keys, items, lr_source, lr_source, grid, folder, told)
     sources = {s.name: s.model_dump(mode="json") for s in (lr_source, ref_source) if s is not None}
     return Plan(
         region=layout.region,
