@@ -1,1 +1,23 @@
 """Catalogs of scenes: sources, search, measures, choice, exact reading, staging. Answers are untrusted."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import xarray
+
+    from catalogs.source import Source
+    from dsdit.region import Region
+
+__all__ = ["stack"]
+
+
+def stack(
+    region: Region, source: Source | str, start: datetime, end: datetime, chunk_px: int = 512
+) -> xarray.DataArray:
+    """(time, band, y, x) reflectance of a region's scenes or references, lazy; see `catalogs.exploring.stack_items`."""
+    from catalogs.exploring import stack_items
+
+    return stack_items(region, source, start, end, chunk_px)

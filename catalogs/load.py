@@ -73,6 +73,13 @@ def read_bands(
     return out, valid
 
 
+def read_band(item: SceneItem, source: Source, name: str, geobox: GeoBox, resampling: str) -> NDArray[np.float32]:
+    """(y, x) reflectance of one band, as in `read_bands` but for pixels that only other bands take away."""
+    band, k = source.bands[name], BANDS.index(name)
+    (plane,) = _read(item, source, band.asset, [band.index], geobox, Resampling[resampling])
+    return plane * np.float32(item.scale[k]) + np.float32(item.offset[k])
+
+
 def read_mask(item: SceneItem, source: Source, geobox: GeoBox) -> NDArray[np.uint8]:
     """(y, x) `VALID`, `NO_DATA` or `CLOUD` of `item` on `geobox`, by the nearest pixel. Raises ReadError."""
     mask = source.mask

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from catalogs.scoring import alike, score_us
 from dsdit.choices import MAX_CANDIDATES
 
 CLEAR_ENOUGH = 0.98
@@ -20,7 +21,8 @@ CLEAR_ENOUGH = 0.98
 _THOUSANDTHS = 1000
 _DAY_US = 86_400_000_000
 
-RULES = ("latest_clear", "least_cloudy")
+COMPOSITES = {"latest_clear": "first", "least_cloudy": "first", "median_clear": "median"}
+"""Rules, and what a pixel takes of the candidates that each chooses; see catalogs/composite.py."""
 
 
 @dataclass(frozen=True)
@@ -47,15 +49,16 @@ def choose_scenes(
     """(cells, candidate) LR items of each cell, best first, -1 where there is none.
 
     `latest_clear`: clear scenes by date, newest first; then the others by clear share. A cloudier scene never stands
-    before a clear one. `least_cloudy`: clear scenes first, each kind by clear share, then by date. `newest_first` is
-    each item's place in the order of dates, ties broken by digest.
+    before a clear one. `median_clear`: the same, of which a pixel takes the median. `least_cloudy`: clear scenes first,
+    each kind by clear share, then by date. `newest_first` is each item's place in the order of dates, ties broken by
+    digest.
     """
-    if rule not in RULES:
-        raise ValueError(f"rule {rule!r} is not known: {' or '.join(RULES)}")
+    if rule not in COMPOSITES:
+        raise ValueError(f"rule {rule!r} is not known: {' or '.join(COMPOSITES)}")
     seen = seen.where(seen.cover > 0)
     cloudy = seen.clear < CLEAR_ENOUGH
     missing = _THOUSANDTHS - np.rint(seen.clear * _THOUSANDTHS).astype(np.int64)
-    if rule == "latest_clear":
+    if rule != "least_cloudy":
         missing[~cloudy] = 0
     # One number per row, so that one sort of numbers settles everything: cell, kind, share, date.
     count = len(newest_first)
@@ -72,11 +75,13 @@ def choose_references(
     newest_first: NDArray[np.int64],
     scene: NDArray[np.int32],
     max_age_days: float | None = None,
+    coarse_us: NDArray[np.int64] | None = None,
 ) -> NDArray[np.int32]:
     """(cells, candidate) references of each cell, best first, -1 where there is none.
 
-    Full cover stands before partial, then the nearest date to the cell's best `scene` (item, or -1), then the larger
-    share, then `newest_first`. Times are microseconds since 1970.
+    Full cover stands before partial, then the better score against the cell's best `scene` (item, or -1; then dates
+    do not count), in steps of what counts as alike, then `newest_first`; see catalogs/scoring.py. Times are
+    microseconds since 1970; `coarse_us` is what each item's pixel adds to its scores.
     """
     best = scene[seen.cell]
     age = np.where(best >= 0, np.abs(when_us[best] - when_us[seen.item]), 0)
@@ -84,8 +89,9 @@ def choose_references(
     if max_age_days is not None:
         take &= age <= max_age_days * _DAY_US
     seen, age = seen.where(take), age[take]
-    missing = -np.rint(seen.clear * _THOUSANDTHS)
-    order = np.lexsort((newest_first[seen.item], missing, age, seen.clear < CLEAR_ENOUGH, seen.cell))
+    coarse = np.zeros(len(seen.item), np.int64) if coarse_us is None else coarse_us[seen.item]
+    step = alike(score_us(age, seen.cover, seen.clear, coarse))
+    order = np.lexsort((newest_first[seen.item], step, seen.clear < CLEAR_ENOUGH, seen.cell))
     return _first(seen.cell[order], seen.item[order], cells)
 
 

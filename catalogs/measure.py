@@ -8,7 +8,7 @@ see the same.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -148,6 +148,20 @@ def kept_fit(
         return Fit()
     write_json(url, {"ref": ref.id, "lr": lr.id, "fit": asdict(fit)})
     return fit
+
+
+def kept_fits(
+    keys: NDArray[np.int64],
+    items: Sequence[SceneItem],
+    source: Source,
+    lr_source: Source,
+    grid: Grid,
+    folder: str,
+    on_error: Callable[[ReadError], None],
+) -> dict[tuple[int, int], Fit]:
+    """`kept_fit` of every pair (item of `source`, LR item), given by the keys of their numbers; see `pair_keys`."""
+    pairs = ((key >> 32, key & 0xFFFFFFFF) for key in keys.tolist())
+    return {(a, b): kept_fit(items[a], source, items[b], lr_source, grid, folder, on_error) for a, b in pairs}
 
 
 def _key(grid: Grid, *digests: str) -> str:

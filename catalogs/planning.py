@@ -90,9 +90,18 @@ def sort_items(lr: Sequence[SceneItem], ref: Sequence[SceneItem]) -> tuple[list[
 
 
 def choose_cells(
-    dates: Dates, lr_count: int, covers: Covers, cells: Window, rule: str, max_ref_age_days: float | None
+    dates: Dates,
+    lr_count: int,
+    covers: Covers,
+    cells: Window,
+    rule: str,
+    max_ref_age_days: float | None,
+    coarse_us: NDArray[np.int64] | None = None,
 ) -> Cells:
-    """Candidates of every cell. Items below `lr_count` are scenes, the others references."""
+    """Candidates of every cell. Items below `lr_count` are scenes, the others references.
+
+    `coarse_us` is what each item's pixel adds to its scores as a reference.
+    """
     lr = np.full((*cells.shape, MAX_CANDIDATES), -1, np.int32)
     ref = lr.copy()
     for row in range(cells.row0, cells.row1, _BAND):
@@ -101,7 +110,7 @@ def choose_cells(
         scene = seen.item < lr_count
         scenes = choose_scenes(seen.where(scene), count, dates.newest_first, rule)
         references = choose_references(
-            seen.where(~scene), count, dates.when_us, dates.newest_first, scenes[:, 0], max_ref_age_days
+            seen.where(~scene), count, dates.when_us, dates.newest_first, scenes[:, 0], max_ref_age_days, coarse_us
         )
         part = slice(row - cells.row0, row - cells.row0 + band.shape[0])
         lr[part] = scenes.reshape(*band.shape, -1)

@@ -1,8 +1,8 @@
 """stage: the pixels of one job, once, on the LR and HR lattices, as reflectance.
 
-Each cell's candidates are tried in the plan's order; a pixel takes the first that is valid there. A read error is
-never taken for no data: the pixel goes to the next candidate, the job is degraded, and where none is left the pixel is
-unreadable. Invalid LR pixels carry their nearest valid neighbours' values, so that the network sees no cliff.
+Each cell's candidates are tried in the plan's order and composed (catalogs/composite.py). A read error is never taken
+for no data: the pixel goes to the next candidate, the job is degraded, and where none is left the pixel is unreadable.
+Invalid LR pixels carry their nearest valid neighbours' values, so that the network sees no cliff.
 """
 
 from __future__ import annotations
@@ -12,15 +12,18 @@ import time
 import numpy as np
 from numpy.typing import NDArray
 
+from catalogs.composite import Picture, compose
 from catalogs.item import SceneItem
 from catalogs.load import CLOUD, read_bands, read_mask
 from catalogs.source import Source
 from dsdit.errors import ReadError
 from dsdit.plan import Fit, Plan, cell_window
 from dsdit.receipts import Receipt
+from dsdit.seams import balance, first_scenes
 from dsdit.status import JobState, LrState
 from dsdit.steps.scratch import origin
 from dsdit.store import write_shard
+from dsdit.tiling import CELL_LR_PX
 from dsdit.window import Index, Window
 
 FILL_RADIUS_LR_PX = 16
@@ -28,7 +31,7 @@ FILL_RADIUS_LR_PX = 16
 _FAR_REFLECTANCE = 0.1
 
 
-class _Reader:
+class Reader:
     """Reads candidates of one job and remembers what went wrong."""
 
     def __init__(self, plan: Plan) -> None:
@@ -58,7 +61,7 @@ class _Reader:
 def stage(plan: Plan, job: Index, scratch: str) -> Receipt:
     """Reads and writes the LR and reference pixels of `job`; returns its receipt, which the caller keeps."""
     started = time.monotonic()
-    reader = _Reader(plan)
+    reader = Reader(plan)
     lattice, first = plan.lattice, origin(plan)
     window = lattice.shard_window(job)
     lr_window = window.coarsen(lattice.scale)
@@ -87,7 +90,7 @@ def stage(plan: Plan, job: Index, scratch: str) -> Receipt:
     )
 
 
-def read_scenes(plan: Plan, reader: _Reader, window: Window) -> tuple[NDArray, NDArray, NDArray]:
+def read_scenes(plan: Plan, reader: Reader, window: Window) -> tuple[NDArray, NDArray, NDArray]:
     """LR reflectance (3, y, x) with NaN where invalid, `LrState` (y, x) and item numbers (y, x) on an LR window."""
     values = np.full((3, *window.shape), np.nan, np.float32)
     state = np.full(window.shape, LrState.NO_DATA, np.uint8)
@@ -95,29 +98,38 @@ def read_scenes(plan: Plan, reader: _Reader, window: Window) -> tuple[NDArray, N
     hr = window.refine(plan.lattice.scale)
     for cell in plan.lattice.cells_touching(hr).indices():
         part = cell_window(plan.lattice, cell).coarsen(plan.lattice.scale).intersect(window)
+        numbers = plan.cells[cell].lr if cell in plan.cells else ()
         place = part.within(window)
-        cell_state, cell_item = state[place], item[place]
-        cell_values = values[(slice(None), *place)]
-        unread = False
-        for number in plan.cells[cell].lr if cell in plan.cells else ():
-            if (cell_state == LrState.VALID).all():
-                break
-            got = reader.bands(number, part, lr=True)
-            if got is None:
-                unread = True
-                continue
-            new, valid, cloud = got
-            take = valid & (cell_state != LrState.VALID)
-            cell_values[:, take] = new[:, take]
-            cell_item[take] = number
-            cell_state[take] = LrState.VALID
-            cell_state[cloud & (cell_state == LrState.NO_DATA)] = LrState.CLOUDY
-        if unread:
-            cell_state[cell_state != LrState.VALID] = LrState.UNREADABLE
+        pictures = (
+            (number, _balanced(plan, reader.bands(number, part, lr=True), number, cell, part)) for number in numbers
+        )
+        values[(slice(None), *place)], state[place], item[place] = compose(plan.composite, part.shape, pictures)
     return values, state, item
 
 
-def read_references(plan: Plan, reader: _Reader, window: Window, lr_item: NDArray[np.int32]) -> tuple[NDArray, NDArray]:
+def _balanced(plan: Plan, picture: Picture | None, number: int, cell: Index, part: Window) -> Picture | None:
+    """A scene on LR pixels `part` of a cell, without its step at seams; as it is where the plan takes none out."""
+    if picture is None or not len(plan.seams):
+        return picture
+    values, *rest = picture
+    near = first_scenes(plan.cells, Window(*cell, cell.row + 1, cell.col + 1))[0, 0]
+    return balance(values, number, near, plan.seams, part, cell, CELL_LR_PX), rest[0], rest[1]
+
+
+def _by_scene(
+    plan: Plan, values: NDArray, scenes: tuple[int, ...], scene: NDArray[np.int32], cell: Index, part: Window
+) -> NDArray[np.float32]:
+    """A harmonised reference on HR pixels `part` of a cell, with what was done to the scene of each pixel."""
+    near = first_scenes(plan.cells, Window(*cell, cell.row + 1, cell.col + 1))[0, 0]
+    out = balance(values, scenes[0], near, plan.seams, part, cell, plan.lattice.cell_px)
+    for number in scenes[1:]:
+        where = scene == number
+        if where.any():
+            out = np.where(where, balance(values, number, near, plan.seams, part, cell, plan.lattice.cell_px), out)
+    return out
+
+
+def read_references(plan: Plan, reader: Reader, window: Window, lr_item: NDArray[np.int32]) -> tuple[NDArray, NDArray]:
     """Reference (3, y, x) in reflectance harmonised to each pixel's scene, NaN where uncovered; item numbers (y, x)."""
     scale = plan.lattice.scale
     values = np.full((3, *window.shape), np.nan, np.float32)
@@ -140,7 +152,10 @@ def read_references(plan: Plan, reader: _Reader, window: Window, lr_item: NDArra
             new, valid, _ = got
             take = valid & (cell_item < 0)
             if take.any():
-                cell_values[:, take] = _harmonised(plan, number, choice.lr, new, cell_scene)[:, take]
+                harmonised = _harmonised(plan, number, choice.lr, new, cell_scene)
+                if len(plan.seams):
+                    harmonised = _by_scene(plan, harmonised, choice.lr, cell_scene, cell, part)
+                cell_values[:, take] = harmonised[:, take]
                 cell_item[take] = number
     return values, item
 

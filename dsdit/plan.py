@@ -20,10 +20,11 @@ from dsdit.errors import PlanError
 from dsdit.grid import Grid
 from dsdit.layout import Layout
 from dsdit.region import Region
+from dsdit.seams import first_scenes
 from dsdit.tiling import Lattice
 from dsdit.window import Index, Window
 
-FORMAT = 2
+FORMAT = 3
 
 __all__ = ["CellChoice", "Cells", "Fit", "Fits", "Items", "ModelChoice", "Plan", "SamplerSettings", "cell_window"]
 
@@ -86,10 +87,14 @@ class Plan:
     cells: Cells
     fits: Fits = field(default_factory=lambda: Fits.of({}))
     """(reference, LR) -> fit."""
+    seams: Fits = field(default_factory=lambda: Fits.of({}))
+    """(LR, LR) -> fit, by which scenes are brought together at seams (`dsdit.seams`); empty where they stay apart."""
     ref_min_cover: float = 0.05
     """Tiles under this share of reference pixels run without reference."""
     skip_over: float = 0.9
     """Tiles with more than this share of cloud or no data are skipped."""
+    composite: str = "first"
+    """What an LR pixel takes: its first valid candidate, or the "median" of its first three."""
     keep_reference: bool = False
     """Whether the harmonised reference is kept in the mosaic's group `ref`."""
     land_wkt: str | None = None
@@ -113,6 +118,7 @@ class Plan:
                 "mtf_nyquist": self.mtf_nyquist,
                 "ref_min_cover": self.ref_min_cover,
                 "skip_over": self.skip_over,
+                "composite": self.composite,
                 "keep_reference": self.keep_reference,
             }
         )
@@ -123,7 +129,8 @@ class Plan:
         whole = hashlib.sha256(_digest(self.to_dict()).encode())
         for record in self.items.records:
             whole.update(str(record).encode() + b"\n")
-        for column in (*self.cells.columns().values(), self.fits.keys_, self.fits.values_, self.fits.samples):
+        tables = [(table.keys_, table.values_, table.samples) for table in (self.fits, self.seams)]
+        for column in (*self.cells.columns().values(), *tables[0], *tables[1]):
             whole.update(np.ascontiguousarray(column).tobytes())
         return whole.hexdigest()
 
@@ -188,17 +195,21 @@ class Plan:
         )
 
     def cell_digests(self, window: Window) -> NDArray[np.uint8]:
-        """(row, col, 32) digest of each cell's place, candidates and fits."""
+        """(row, col, 32) digest of each cell's place, candidates, fits and, where seams are taken out, neighbours."""
         lr, ref = self.cells.part(window)
         rows, cols = np.arange(window.row0, window.row1), np.arange(window.col0, window.col1)
         place = np.stack(np.meshgrid(rows, cols, indexing="ij"), -1).astype("<i8")
         at = self.fits.place(pair_keys(ref[..., :, None], lr[..., None, :]))
-        columns = (
+        columns = [
             place.view(np.uint8),
             self._item_digests[lr],
             self._item_digests[ref],
             self.fits.rows[at].view(np.uint8),
-        )
+        ]
+        if len(self.seams):
+            near = first_scenes(self.cells, window).reshape(*window.shape, 9)
+            at = self.seams.place(pair_keys(lr[..., :, None], near[..., None, :]))
+            columns += [self._item_digests[near], self.seams.rows[at].view(np.uint8)]
         parts = [np.ascontiguousarray(c).reshape(window.shape[0] * window.shape[1], -1) for c in columns]
         return row_digests(np.concatenate(parts, 1)).reshape(*window.shape, 32)
 
@@ -214,13 +225,14 @@ class Plan:
             "mtf_nyquist": self.mtf_nyquist,
             "ref_min_cover": self.ref_min_cover,
             "skip_over": self.skip_over,
+            "composite": self.composite,
             "keep_reference": self.keep_reference,
             "land_wkt": self.land_wkt,
             "sources": self.sources,
         }
 
     @classmethod
-    def from_dict(cls, record: dict[str, Any], items: Items, cells: Cells, fits: Fits) -> Plan:
+    def from_dict(cls, record: dict[str, Any], items: Items, cells: Cells, fits: Fits, seams: Fits) -> Plan:
         """Inverse of `to_dict`, with the tables. Raises PlanError for another format."""
         if record.get("format") != FORMAT:
             raise PlanError(f"the plan has format {record.get('format')!r}, this program reads {FORMAT}: plan again")
@@ -233,12 +245,14 @@ class Plan:
             mtf_nyquist=record["mtf_nyquist"],
             ref_min_cover=record["ref_min_cover"],
             skip_over=record["skip_over"],
+            composite=record["composite"],
             keep_reference=record["keep_reference"],
             land_wkt=record.get("land_wkt"),
             sources=record["sources"],
             items=items,
             cells=cells,
             fits=fits,
+            seams=seams,
         )
 
 

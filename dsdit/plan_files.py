@@ -1,6 +1,6 @@
-"""A plan on disk: settings as JSON, and three tables beside it: items, candidates of each cell, fits of each pair.
+"""A plan on disk: settings as JSON, and tables beside it: items, candidates of each cell, fits of each pair, seams.
 
-Tables first, the JSON last: where it stands, the plan is whole. Nothing in it grows with tiles. A fourth table, which
+Tables first, the JSON last: where it stands, the plan is whole. Nothing in it grows with tiles. One more table, which
 changes from night to night, says which jobs are due.
 """
 
@@ -22,8 +22,8 @@ def write_plan(plan: Plan, folder: str) -> str:
     url = join(folder, name)
     write_table(_beside(url, "items"), {"record": plan.items.records, "digest": plan.items.digests})
     write_table(_beside(url, "cells"), plan.cells.columns())
-    fits = plan.fits
-    write_table(_beside(url, "fits"), {"pair": fits.keys_, "value": fits.values_, "samples": fits.samples})
+    for kind, fits in (("fits", plan.fits), ("seams", plan.seams)):
+        write_table(_beside(url, kind), {"pair": fits.keys_, "value": fits.values_, "samples": fits.samples})
     write_json(url, plan.to_dict())
     write_json(join(folder, "latest.json"), {"plan": name})
     return url
@@ -34,13 +34,14 @@ def read_plan(url: str) -> Plan:
     record = read_json(url)
     if record is None:
         raise PlanError(f"there is no plan at {url}")
-    tables = {kind: read_table(_beside(url, kind)) for kind in ("items", "cells", "fits")}
+    tables = {kind: read_table(_beside(url, kind)) for kind in ("items", "cells", "fits", "seams")}
     for kind, table in tables.items():
         if table is None:
             raise StoreError(f"{_beside(url, kind)} is missing: plan again")
-    items_, cells, fits = (tables[kind] or {} for kind in ("items", "cells", "fits"))
+    items_, cells, *pairs = (tables[kind] or {} for kind in ("items", "cells", "fits", "seams"))
     items = Items(items_["record"], items_["digest"])
-    return Plan.from_dict(record, items, Cells.from_columns(cells), Fits(fits["pair"], fits["value"], fits["samples"]))
+    fits, seams = (Fits(t["pair"], t["value"], t["samples"]) for t in pairs)
+    return Plan.from_dict(record, items, Cells.from_columns(cells), fits, seams)
 
 
 def latest_plan(folder: str) -> Plan:

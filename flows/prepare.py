@@ -10,14 +10,18 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import numpy as np
 import shapely
+from numpy.typing import NDArray
 
 import dsdit.plan_files
 from catalogs.answers import keep_answer, replay_answer
 from catalogs.footprint import within_180
 from catalogs.item import SceneItem
-from catalogs.measure import Cover, item_window, kept_cover, kept_fit
+from catalogs.matching import COMPOSITES
+from catalogs.measure import Cover, item_window, kept_cover, kept_fits
 from catalogs.planning import Dates, MeasuredCovers, choose_cells, sort_items
+from catalogs.scoring import coarseness_us
 from catalogs.search import SearchResult, search
 from catalogs.source import Source, load_source
 from dsdit.errors import CatalogError, ReadError, RequestError
@@ -26,10 +30,11 @@ from dsdit.model.weights import Weights, WeightsConfig, load_weights, read_confi
 from dsdit.plan import Fits, Items, ModelChoice, Plan, SamplerSettings, cell_window
 from dsdit.plan_files import write_plan
 from dsdit.sampling.sampler import network_passes
+from dsdit.seams import seam_pairs
 from dsdit.sensor import reach_px
 from dsdit.store import check_writable, join
 from dsdit.tiling import Lattice, default_shard, default_tile
-from dsdit.window import Index
+from dsdit.window import Index, Window
 from flows.land import read_land
 from flows.request import Request
 from flows.settings import References, Scenes
@@ -127,8 +132,9 @@ def search_catalogs(request: Request, layout: Layout, now: datetime, say: Say) -
     """Asks each catalog once for all cells that the run reaches, and keeps the answer. Raises CatalogError."""
     start, end = request.period.resolve(now)
     place = layout.lattice
-    first = cell_window(place, Index(layout.cells.row0, layout.cells.col0))
-    last = cell_window(place, Index(layout.cells.row1 - 1, layout.cells.col1 - 1))
+    cells = wanted_cells(request, layout)
+    first = cell_window(place, Index(cells.row0, cells.col0))
+    last = cell_window(place, Index(cells.row1 - 1, cells.col1 - 1))
     footprint = within_180(shapely.geometry.shape(layout.region.lonlat(first.union(last))))
     lr_source = open_source(request.lr)
     ref_source = None if request.ref is None else open_source(request.ref)
@@ -171,23 +177,33 @@ def measure_items(
     """The table of items and the cover of every (item, cell). An item that cannot be read is offered to all cells it
     touches, so that staging tries it, fails and says so: it is not taken for absent."""
     items, lr, ref = sort_items(searched.lr, searched.ref)
-    folder = join(request.output, "measures")
+    folder, wanted = join(request.output, "measures"), wanted_cells(request, layout)
     covers: dict[int, dict[Index, Cover]] = {}
     for number, item in enumerate(items):
         source = searched.lr_source if number in lr else searched.ref_source
         assert source is not None
         try:
-            covers[number] = kept_cover(item, source, layout.region.grid, layout.cells, folder)
+            covers[number] = kept_cover(item, source, layout.region.grid, wanted, folder)
         except ReadError as error:
             say(f"measure: {error}")
-            covers[number] = _assumed(item, layout)
+            covers[number] = _assumed(item, layout, wanted)
     return items, lr, ref, covers
 
 
-def _assumed(item: SceneItem, layout: Layout) -> dict[Index, Cover]:
+def wanted_cells(request: Request, layout: Layout) -> Window:
+    """Cells whose choices the run needs: with balancing, the neighbours of those that it stages too."""
+    return layout.cells.expand(1) if request.lr.balance else layout.cells
+
+
+def _assumed(item: SceneItem, layout: Layout, wanted: Window) -> dict[Index, Cover]:
     touched = item_window(item, layout.region.grid).refine(layout.lattice.scale)
-    cells = layout.lattice.cells_touching(touched).intersect(layout.cells)
+    cells = layout.lattice.cells_touching(touched).intersect(wanted)
     return {cell: Cover(0.5, 0.5) for cell in cells.indices()}
+
+
+def _coarseness(request: Request, searched: Searched, items: list[SceneItem]) -> NDArray[np.int64]:
+    stated = searched.ref_source.gsd_m if searched.ref_source else request.gsd_m
+    return coarseness_us([item.gsd_m or stated for item in items], request.gsd_m)
 
 
 def make_plan(request: Request, now: datetime, say: Say) -> Plan:
@@ -196,24 +212,20 @@ def make_plan(request: Request, now: datetime, say: Say) -> Plan:
     searched = search_catalogs(request, layout, now, say)
     items, lr, _, covers = measure_items(request, layout, searched, say)
     age = request.ref.max_age_days if request.ref else None
-    measured = MeasuredCovers.of(covers)
-    cells = choose_cells(Dates.of_items(items), len(lr), measured, layout.cells, request.lr.rule, age)
+    measured, wanted = MeasuredCovers.of(covers), wanted_cells(request, layout)
+    coarse = _coarseness(request, searched, items)
+    cells = choose_cells(Dates.of_items(items), len(lr), measured, wanted, request.lr.rule, age, coarse)
     used, cells = cells.only_used(len(items))
     items = [items[n] for n in used.tolist()]
     lr_source, ref_source = searched.lr_source, searched.ref_source
-    fits = {}
-    for key in cells.pairs().tolist():
-        ref_number, lr_number = key >> 32, key & 0xFFFFFFFF
-        assert ref_source is not None
-        fits[ref_number, lr_number] = kept_fit(
-            items[ref_number],
-            ref_source,
-            items[lr_number],
-            lr_source,
-            layout.region.grid,
-            join(request.output, "measures"),
-            lambda error: say(f"measure: {error}"),
-        )
+    grid, folder = layout.region.grid, join(request.output, "measures")
+
+    def told(error: ReadError) -> None:
+        say(f"measure: {error}")
+
+    fits = {} if ref_source is None else kept_fits(cells.pairs(), items, ref_source, lr_source, grid, folder, told)
+    keys = seam_pairs(cells) if request.lr.balance else np.empty(0, np.int64)
+    seams = kept_fits(keys, items, lr_source, lr_source, grid, folder, told)
     sources = {s.name: s.model_dump(mode="json") for s in (lr_source, ref_source) if s is not None}
     return Plan(
         region=layout.region,
@@ -225,6 +237,8 @@ def make_plan(request: Request, now: datetime, say: Say) -> Plan:
         items=Items.of([item.to_dict() for item in items]),
         cells=cells,
         fits=Fits.of(fits),
+        seams=Fits.of(seams),
+        composite=COMPOSITES[request.lr.rule],
         keep_reference=request.keep_reference,
         land_wkt=layout.land_wkt,
     )

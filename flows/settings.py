@@ -58,7 +58,9 @@ class References(SourceChoice):
 class Scenes(SourceChoice):
     """Where LR scenes come from and which one a cell takes."""
 
-    rule: Literal["latest_clear", "least_cloudy"] = "latest_clear"
+    rule: Literal["latest_clear", "least_cloudy", "median_clear"] = "latest_clear"
+    balance: bool = False
+    """Takes the step between scenes out at seams, by gains and offsets of pairs of scenes; see dsdit/seams.py."""
 
 
 class ModelSettings(Frozen):

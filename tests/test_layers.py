@@ -17,6 +17,8 @@ OWNERS = {
     "pystac_client": {"catalogs/endpoints.py"},
     "requests": {"catalogs/endpoints.py", "catalogs/session.py", "catalogs/redirects.py"},
     "rustac": {"catalogs/geoparquet.py"},
+    "stackstac": {"catalogs/exploring.py"},
+    "xarray": {"catalogs/__init__.py", "catalogs/exploring.py"},
     "cql2": {"catalogs/filtering.py"},
     "antimeridian": {"catalogs/footprint.py"},
     "prefect": {"flows/tasks.py", "flows/sr_region.py", "flows/serving.py"},
@@ -25,7 +27,7 @@ OWNERS = {
 }
 LEVELS = [
     {"errors", "bands", "window", "status"},
-    {"grid", "region", "tiling", "blend", "radiometry", "sensor", "job_map", "layout", "choices", "plan"},
+    {"grid", "region", "tiling", "blend", "radiometry", "sensor", "job_map", "layout", "choices", "seams", "plan"},
     {"registration"},
     {"imagery"},
     {"model", "store", "tables", "plan_files", "receipts", "lease", "versions"},

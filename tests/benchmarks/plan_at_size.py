@@ -99,11 +99,18 @@ def plain_choice(catalogs: Catalogs, cell: Index) -> tuple[list[str], list[str]]
     )[:4]
     newest = scenes[0][5] if scenes else None
     references = []
-    for scene, when, _, shown, record in rows:
+    for scene, when, covered, shown, record in rows:
         age = 0 if newest is None else abs(newest - when)
         if not scene and shown > 0 and age <= MAX_AGE_DAYS * 86_400_000_000:
-            references.append((shown < 0.98, age, -round(shown, 3), -when, record["digest"], record["id"]))
-    return [s[4] for s in scenes], [r[5] for r in sorted(references)[:4]]
+            references.append((shown < 0.98, plain_step(age, covered, shown), -when, record["digest"], record["id"]))
+    return [s[4] for s in scenes], [r[4] for r in sorted(references)[:4]]
+
+
+def plain_step(age_us: int, cover: float, clear: float) -> int:
+    """The step of 120 days into which a reference falls: age, twice what is out of season, and what is not seen."""
+    day, year = 86_400_000_000, 31_556_952_000_000
+    season = min(age_us % year, year - age_us % year)
+    return (age_us + 2 * season + round((1 - cover) * 1000 * day) + round((cover - clear) * 2000 * day)) // (120 * day)
 
 
 def peak_bytes() -> int:

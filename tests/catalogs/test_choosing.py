@@ -9,17 +9,20 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from catalogs import matching
 from catalogs.item import SceneItem
 from catalogs.matching import CLEAR_ENOUGH, Seen
 from catalogs.measure import Cover
 from catalogs.planning import Dates, MeasuredCovers, choose_cells, sort_items
+from catalogs.scoring import alike, coarseness_us, score_us
 from dsdit.choices import MAX_CANDIDATES, CellChoice, Cells
 from dsdit.window import Index, Window
 
+DAY_US = 86_400_000_000
 EPOCH = datetime(2024, 6, 1, tzinfo=UTC)
-RULES = st.sampled_from(["latest_clear", "least_cloudy"])
+RULES = st.sampled_from(sorted(matching.COMPOSITES))
 SHARES = st.one_of(st.sampled_from([0.0, 0.5, CLEAR_ENOUGH, 1.0]), st.floats(0.001, 1))
 
 
@@ -123,18 +126,110 @@ def test_a_choice_is_bounded_and_holds_no_scene_without_data(found: list[Candida
     assert len(chosen) == len(set(chosen)) == min(len(usable), MAX_CANDIDATES)
 
 
+YEAR = 365.2425
+AGES = st.one_of(st.sampled_from([0.0, YEAR / 2, YEAR, 2 * YEAR]), st.floats(0, 3000))
+
+
+@given(AGES, SHARES, SHARES, st.floats(0.1, 30))
+def test_a_score_is_age_season_cover_cloud_and_pixel_in_days(
+    age: float, cover: float, part: float, gsd_m: float
+) -> None:
+    us = np.array([round(age * DAY_US)], np.int64)
+    shares = np.array([cover], np.float32), np.array([cover * part], np.float32)
+    found = score_us(us, *shares, coarseness_us([gsd_m], 1.25))[0] / DAY_US
+    season = min(age % YEAR, YEAR - age % YEAR)
+    unseen = 1000 * (1 - float(shares[0][0])) + 2000 * float(shares[0][0] - shares[1][0])
+    coarse = 365 * max(0.0, np.log2(gsd_m / 1.25))
+    assert abs(found - (age + 2 * season + unseen + coarse)) < 0.51
+    assert score_us(-us, *shares, np.zeros(1, np.int64)) == score_us(us, *shares, np.zeros(1, np.int64))
+
+
 @given(candidates(), st.integers(0, 6), st.one_of(st.none(), st.floats(0, 5)))
-def test_references_are_within_their_age_and_full_ones_first(
+def test_references_are_within_their_age_and_full_ones_first_then_by_score(
     found: list[Candidate], day: int, limit: float | None
 ) -> None:
     when = EPOCH + timedelta(days=day)
     chosen = [found[n] for n in choose_references(found, when, limit)]
-    ages = [abs((c.when - when).total_seconds()) / 86400 for c in chosen]
-    assert all(limit is None or age <= limit for age in ages)
+    assert all(limit is None or abs((c.when - when).total_seconds()) / 86400 <= limit for c in chosen)
     assert all(c.clear > 0 for c in chosen)
-    assert [(c.clear < CLEAR_ENOUGH, age) for c, age in zip(chosen, ages, strict=True)] == sorted(
-        (c.clear < CLEAR_ENOUGH, age) for c, age in zip(chosen, ages, strict=True)
+    ranks = [(c.clear < CLEAR_ENOUGH, step(c, when), -microseconds(c.when), c.digest) for c in chosen]
+    assert ranks == sorted(ranks)
+
+
+def step(candidate: Candidate, when: datetime) -> int:
+    age = np.array([microseconds(when) - microseconds(candidate.when)], np.int64)
+    shares = np.array([candidate.cover], np.float32), np.array([candidate.clear], np.float32)
+    return int(alike(score_us(age, *shares, np.zeros(1, np.int64)))[0])
+
+
+@given(candidates(1), st.floats(0, 1), st.integers(0, 700))
+def test_adding_a_worse_reference_changes_nothing(found: list[Candidate], share: float, days: int) -> None:
+    before = choose_references(found, EPOCH, None)
+    assume(before)
+    worst = min((c for c in found if c.item in before), key=lambda c: c.clear)
+    long_ago = EPOCH - timedelta(days=5000 + days)
+    worse = Candidate(99, "zzzz", long_ago, worst.clear * share, worst.clear * share)
+    after = choose_references([*found, worse], EPOCH, None)
+    assert after[: len(before)] == before
+    assert set(after) - set(before) <= {99}
+
+
+def test_last_summer_stands_before_last_winter_and_a_coarse_pixel_behind_an_older_fine_one() -> None:
+    scene = datetime(2024, 7, 1, tzinfo=UTC)
+    winter = Candidate(0, "a", datetime(2024, 1, 10, tzinfo=UTC), 1.0, 1.0)
+    summer = Candidate(1, "b", datetime(2023, 7, 5, tzinfo=UTC), 1.0, 1.0)
+    older = Candidate(2, "c", datetime(2022, 7, 5, tzinfo=UTC), 1.0, 1.0)
+    assert choose_references([winter, summer, older], scene, None) == (1, 0, 2)
+    seen, dates = columns([summer, older], (scene, "scene"))
+    coarse = coarseness_us([5.0, 1.25, 10.0], 1.25)
+    first = np.array([2], np.int32)
+    chosen = matching.choose_references(seen, 1, dates.when_us, dates.newest_first, first, None, coarse)[0]
+    assert chosen.tolist()[:2] == [1, 0]
+
+
+def flights() -> tuple[Seen, Dates, NDArray[np.int32], NDArray[np.bool_]]:
+    """48 x 48 cells under two flights two years apart, in quads of 3 x 3 cells, a sixth of which the newer one lacks.
+
+    Scenes lie in stripes of 6 columns, at days around the middle between the flights. Returns what is seen, dates, the
+    scene of each cell, and where both flights are seen.
+    """
+    rng, side = np.random.default_rng(5), 48
+    rows, cols = np.divmod(np.arange(side * side), side)
+    quad = rows // 3 * (side // 3) + cols // 3
+    quads = int(quad.max()) + 1
+    middle = datetime(2022, 6, 20, tzinfo=UTC)
+    old, new = (rng.integers(-35, 35, quads) + years * YEAR for years in (-1, 1))
+    stripes = rng.integers(-25, 25, side // 6)
+    days = np.concatenate([old, new, stripes])
+    when = microseconds(middle) + np.rint(days * DAY_US).astype(np.int64)
+    dates = Dates.of(when, np.array([f"{k:05}" for k in range(len(when))]))
+    both = rng.random(quads) > 1 / 6
+    cells = np.concatenate([np.arange(side * side), np.arange(side * side)[both[quad]]])
+    items = np.concatenate([quad, (quad + quads)[both[quad]]]).astype(np.int32)
+    ones = np.ones(len(cells), np.float32)
+    return Seen(cells, items, ones, ones), dates, (2 * quads + cols // 6).astype(np.int32), both[quad]
+
+
+def test_fewer_tiles_straddle_flights_of_unlike_years_than_by_the_nearest_date() -> None:
+    seen, dates, scene, both = flights()
+    side, quads = 48, 256
+    age = np.abs(dates.when_us[scene[seen.cell]] - dates.when_us[seen.item])
+    nearest = seen.item[np.lexsort((age, seen.cell))[np.searchsorted(np.sort(seen.cell), np.arange(side * side))]]
+    chosen = matching.choose_references(seen, side * side, dates.when_us, dates.newest_first, scene)[:, 0]
+    straddling = []
+    for first in (nearest, chosen):
+        newer, choice = (first >= quads).reshape(side, side), both.reshape(side, side)
+        apart = [newer[1:] != newer[:-1], newer[:, 1:] != newer[:, :-1]]
+        free = [choice[1:] & choice[:-1], choice[:, 1:] & choice[:, :-1]]
+        straddling.append(
+            (sum(int(a.sum()) for a in apart), sum(int((a & f).sum()) for a, f in zip(apart, free, strict=True)))
+        )
+    print(
+        f"borders of cells between unlike years, all and with a choice on both sides, by nearest date and by score: "
+        f"{straddling[0]}, {straddling[1]}, of {2 * side * (side - 1)}"
     )
+    assert straddling[1][0] < 0.8 * straddling[0][0]
+    assert straddling[1][1] < 0.5 * straddling[0][1]
 
 
 def item(number: int, day: int, source: str) -> SceneItem:

@@ -1,0 +1,66 @@
+"""From the candidates of a cell to one picture: each pixel takes the first that is valid, or the median of the first.
+
+`first` takes the first candidate that is valid at the pixel. `median` takes, band by band, the median of the first
+three that are valid there; where fewer are, nothing could tell an outlier, and the pixel takes the first. Candidates
+come in the plan's order, clear scenes first, so a cloudy one is asked only where clear ones are too few. The item of a
+median pixel is, of the three, the one whose bands differ least from the median in sum, the earlier candidate where two
+are alike: what belongs to a scene, its date and the fits of references to it, is then that of a scene that looked so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dsdit.status import LrState
+
+DEPTH = {"first": 1, "median": 3}
+"""Valid candidates that a pixel of each composite looks at."""
+
+Picture = tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.bool_]]
+"""(reflectance (3, y, x), valid (y, x), cloud (y, x)) of one candidate."""
+
+
+def compose(
+    composite: str, shape: tuple[int, int], candidates: Iterator[tuple[int, Picture | None]]
+) -> tuple[NDArray[np.float32], NDArray[np.uint8], NDArray[np.int32]]:
+    """Reflectance (3, y, x) with NaN where invalid, `LrState` (y, x) and item numbers (y, x).
+
+    `candidates` gives number and picture, None where it could not be read; it is asked no further than needed.
+    """
+    depth = DEPTH[composite]
+    values = np.full((depth, 3, *shape), np.nan, np.float32)
+    items = np.full((depth, *shape), -1, np.int32)
+    count = np.zeros(shape, np.int64)
+    cloudy, unread = np.zeros(shape, bool), False
+    for number, picture in candidates:
+        if picture is None:
+            unread = True
+        else:
+            new, valid, cloud = picture
+            rows, cols = np.nonzero(valid & (count < depth))
+            at = count[rows, cols]
+            values[at, :, rows, cols] = new[:, rows, cols].T
+            items[at, rows, cols] = number
+            count[rows, cols] += 1
+            cloudy |= cloud
+        if (count == depth).all():
+            break
+    if depth > 1:
+        _take_median(values, items, count == depth)
+    state = np.where(cloudy, np.uint8(LrState.CLOUDY), np.uint8(LrState.NO_DATA))
+    if unread:
+        state[:] = LrState.UNREADABLE
+    state[count > 0] = LrState.VALID
+    return values[0], state, items[0]
+
+
+def _take_median(values: NDArray[np.float32], items: NDArray[np.int32], where: NDArray[np.bool_]) -> None:
+    """Puts the median, and the item nearest to it, in the first place of `values` and `items`."""
+    seen = values[:, :, where]
+    middle = np.sort(seen, axis=0)[len(seen) // 2]
+    nearest = np.abs(seen - middle).sum(axis=1).argmin(axis=0)
+    values[0][:, where] = middle
+    items[0][where] = np.take_along_axis(items[:, where], nearest[None], 0)[0]
