@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from dsdit.choices import CellChoice, Cells, Fit, Fits, Items, pair_keys, row_digests
 from dsdit.errors import PlanError
 from dsdit.grid import Grid
+from dsdit.item_numbers import grow_names, number_items
 from dsdit.layout import Layout
 from dsdit.region import Region
 from dsdit.tiling import Lattice
@@ -90,11 +91,23 @@ class Plan:
     """Tiles with more than this share of cloud or no data are skipped."""
     keep_reference: bool = False
     """Whether the harmonised reference is kept in the mosaic's group `ref`."""
+    known: tuple[str, ...] = ()
+    """Names of the items that the mosaic's arrays may already hold as numbers; see `dsdit.item_numbers`."""
 
     @cached_property
     def layout(self) -> Layout:
         """Jobs and tiles."""
         return Layout(self.region, self.lattice)
+
+    @cached_property
+    def item_names(self) -> tuple[str, ...]:
+        """The table into which the mosaic's arrays hold numbers: what was known, and this plan's own items."""
+        return grow_names(self.known, self.items)
+
+    @cached_property
+    def item_numbers(self) -> NDArray[np.int32]:
+        """(item + 1,) place of each item in `item_names`; the last one, -1, stands for no item."""
+        return number_items(self.item_names, self.items)
 
     @cached_property
     def settings_digest(self) -> str:
@@ -121,6 +134,8 @@ class Plan:
             whole.update(str(record).encode() + b"\n")
         for column in (*self.cells.columns().values(), self.fits.keys_, self.fits.values_, self.fits.samples):
             whole.update(np.ascontiguousarray(column).tobytes())
+        for name in self.item_names:
+            whole.update(name.encode() + b"\n")
         return whole.hexdigest()
 
     @cached_property
@@ -215,7 +230,9 @@ class Plan:
         }
 
     @classmethod
-    def from_dict(cls, record: dict[str, Any], items: Items, cells: Cells, fits: Fits) -> Plan:
+    def from_dict(
+        cls, record: dict[str, Any], items: Items, cells: Cells, fits: Fits, known: tuple[str, ...] = ()
+    ) -> Plan:
         """Inverse of `to_dict`, with the tables. Raises PlanError for another format."""
         if record.get("format") != FORMAT:
             raise PlanError(f"the plan has format {record.get('format')!r}, this program reads {FORMAT}: plan again")
@@ -233,6 +250,7 @@ class Plan:
             items=items,
             cells=cells,
             fits=fits,
+            known=known,
         )
 
 
