@@ -74,9 +74,9 @@ def stage(plan: Plan, job: Index, scratch: str) -> Receipt:
     for name, values in (
         ("lr", filled[inside]),
         ("lr_state", state[inside]),
-        ("lr_item", lr_item),
+        ("lr_item", plan.item_numbers[lr_item]),
         ("ref", ref),
-        ("ref_item", ref_item),
+        ("ref_item", plan.item_numbers[ref_item]),
     ):
         write_shard(scratch, name, first, job, values)
     return Receipt(

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from dsdit.choices import CellChoice, Cells, Fit, Fits, Items, pair_keys, row_digests
 from dsdit.errors import PlanError
 from dsdit.grid import Grid
+from dsdit.item_numbers import grow_names, number_items
 from dsdit.layout import Layout
 from dsdit.region import Region
 from dsdit.seams import first_scenes
@@ -99,11 +100,23 @@ class Plan:
     """Whether the harmonised reference is kept in the mosaic's group `ref`."""
     land_wkt: str | None = None
     """Land mask in CRS units: says which jobs there are, and stands in no job's digest."""
+    known: tuple[str, ...] = ()
+    """Names of the items that the mosaic's arrays may already hold as numbers; see `dsdit.item_numbers`."""
 
     @cached_property
     def layout(self) -> Layout:
         """Jobs and tiles."""
         return Layout(self.region, self.lattice, self.land_wkt)
+
+    @cached_property
+    def item_names(self) -> tuple[str, ...]:
+        """The table into which the mosaic's arrays hold numbers: what was known, and this plan's own items."""
+        return grow_names(self.known, self.items)
+
+    @cached_property
+    def item_numbers(self) -> NDArray[np.int32]:
+        """(item + 1,) place of each item in `item_names`; the last one, -1, stands for no item."""
+        return number_items(self.item_names, self.items)
 
     @cached_property
     def settings_digest(self) -> str:
@@ -132,6 +145,8 @@ class Plan:
         tables = [(table.keys_, table.values_, table.samples) for table in (self.fits, self.seams)]
         for column in (*self.cells.columns().values(), *tables[0], *tables[1]):
             whole.update(np.ascontiguousarray(column).tobytes())
+        for name in self.item_names:
+            whole.update(name.encode() + b"\n")
         return whole.hexdigest()
 
     @cached_property
@@ -232,7 +247,15 @@ class Plan:
         }
 
     @classmethod
-    def from_dict(cls, record: dict[str, Any], items: Items, cells: Cells, fits: Fits, seams: Fits) -> Plan:
+    def from_dict(
+        cls,
+        record: dict[str, Any],
+        items: Items,
+        cells: Cells,
+        fits: Fits,
+        seams: Fits,
+        known: tuple[str, ...] = (),
+    ) -> Plan:
         """Inverse of `to_dict`, with the tables. Raises PlanError for another format."""
         if record.get("format") != FORMAT:
             raise PlanError(f"the plan has format {record.get('format')!r}, this program reads {FORMAT}: plan again")
@@ -253,6 +276,7 @@ class Plan:
             cells=cells,
             fits=fits,
             seams=seams,
+            known=known,
         )
 
 

@@ -1,4 +1,5 @@
-"""A plan on disk: settings as JSON, and tables beside it: items, candidates of each cell, fits of each pair, seams.
+"""A plan on disk: settings as JSON, and tables beside it: items, candidates of each cell, fits of each pair, seams, and
+the names of all items that the mosaic's arrays may hold as numbers.
 
 Tables first, the JSON last: where it stands, the plan is whole. Nothing in it grows with tiles. One more table, which
 changes from night to night, says which jobs are due.
@@ -16,16 +17,18 @@ from dsdit.store import join, read_json, write_json
 from dsdit.tables import read_table, write_table
 
 
-def write_plan(plan: Plan, folder: str) -> str:
-    """Writes the plan under its digest, and as the folder's latest; returns the location of its JSON."""
+def write_plan(plan: Plan, folder: str, latest: bool = True) -> str:
+    """Writes the plan under its digest, as the folder's latest if it is to be run; returns its JSON's location."""
     name = f"{plan.digest[:16]}.json"
     url = join(folder, name)
     write_table(_beside(url, "items"), {"record": plan.items.records, "digest": plan.items.digests})
     write_table(_beside(url, "cells"), plan.cells.columns())
     for kind, fits in (("fits", plan.fits), ("seams", plan.seams)):
         write_table(_beside(url, kind), {"pair": fits.keys_, "value": fits.values_, "samples": fits.samples})
+    write_table(_beside(url, "names"), {"name": plan.item_names})
     write_json(url, plan.to_dict())
-    write_json(join(folder, "latest.json"), {"plan": name})
+    if latest:
+        write_json(join(folder, "latest.json"), {"plan": name})
     return url
 
 
@@ -41,15 +44,35 @@ def read_plan(url: str) -> Plan:
     items_, cells, *pairs = (tables[kind] or {} for kind in ("items", "cells", "fits", "seams"))
     items = Items(items_["record"], items_["digest"])
     fits, seams = (Fits(t["pair"], t["value"], t["samples"]) for t in pairs)
-    return Plan.from_dict(record, items, Cells.from_columns(cells), fits, seams)
+    names = read_table(_beside(url, "names")) or {"name": ()}
+    return Plan.from_dict(record, items, Cells.from_columns(cells), fits, seams, tuple(map(str, names["name"])))
 
 
 def latest_plan(folder: str) -> Plan:
-    """The plan that was written last. Raises StoreError where there is none."""
-    latest = read_json(join(folder, "latest.json"))
-    if latest is None:
+    """The plan of the latest run. Raises StoreError where there is none."""
+    url = _latest(folder)
+    if url is None:
         raise StoreError(f"{folder!r} holds no plan: nothing was run there")
-    return read_plan(join(folder, latest["plan"]))
+    return read_plan(url)
+
+
+def latest_items(folder: str) -> Items:
+    """Items of the latest run's plan; none where nothing was run."""
+    url = _latest(folder)
+    table = None if url is None else read_table(_beside(url, "items"))
+    return Items.of([]) if table is None else Items(table["record"], table["digest"])
+
+
+def known_names(folder: str) -> tuple[str, ...]:
+    """Names of the items to which the folder's latest plan gave numbers; none where nothing was run."""
+    url = _latest(folder)
+    names = None if url is None else read_table(_beside(url, "names"))
+    return () if names is None else tuple(map(str, names["name"]))
+
+
+def _latest(folder: str) -> str | None:
+    latest = read_json(join(folder, "latest.json"))
+    return None if latest is None else join(folder, latest["plan"])
 
 
 def write_due(url: str, places: NDArray[np.int32]) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -108,31 +108,57 @@ def remove_receipt(url: str, step: str, job: Index) -> None:
 def list_receipts(url: str, step: str) -> dict[Index, JobState]:
     """Jobs that have a receipt of `step`, from the listing and the table's columns alone."""
     listed = _list_objects(url, step)
-    table = read_table(_table(url, step), ("row", "col", "state"))
+    table = _joined(url, step, ("row", "col", "state"))
     if table is None:
         return listed
     columns = (table[name].tolist() for name in ("row", "col", "state"))
     return {**{Index(r, c): _STATES[s] for r, c, s in zip(*columns, strict=True)}, **listed}
 
 
-def read_receipts(url: str, step: str, jobs: Iterable[Index]) -> dict[Index, Receipt]:
-    """Receipts of those of `jobs` that have one."""
-    wanted = jobs if isinstance(jobs, Container) else set(jobs)
+def iterate_receipts(url: str, step: str, jobs: Iterable[Index] | None = None) -> Iterator[Receipt]:
+    """Receipts of those of `jobs` that have one, or of all jobs, one at a time: those in objects, then the table's."""
+    wanted = jobs if jobs is None or isinstance(jobs, Container) else set(jobs)
     # The listing comes first: what a publish joins meanwhile is then found in the table.
-    objects = [read_receipt(url, step, job) for job in _list_objects(url, step) if job in wanted]
-    table = read_table(_table(url, step), ("row", "col", "record"))
-    found: dict[Index, Receipt] = {}
+    later = set()
+    for job in _list_objects(url, step):
+        receipt = read_receipt(url, step, job) if wanted is None or job in wanted else None
+        if receipt is not None:
+            later.add(job)
+            yield receipt
+    table = _joined(url, step, ("row", "col", "record"))
     if table is not None:
         for row, col, record in zip(table["row"].tolist(), table["col"].tolist(), table["record"], strict=True):
-            if (row, col) in wanted:
-                found[Index(row, col)] = _receipt(json.loads(str(record)))
-    return {**found, **{receipt.job: receipt for receipt in objects if receipt is not None}}
+            if (row, col) not in later and (wanted is None or (row, col) in wanted):
+                yield _receipt(json.loads(str(record)))
+
+
+def new_receipts(url: str, step: str) -> Iterator[Receipt]:
+    """Receipts that were written since `compact_receipts` last joined them, one at a time."""
+    for job in _list_objects(url, step):
+        receipt = read_receipt(url, step, job)
+        if receipt is not None:
+            yield receipt
+
+
+def damaged_receipts(url: str, step: str) -> list[str]:
+    """Names below `url` of receipts, and of their table, whose checksums are wrong: their jobs count as not done."""
+    found = [f"{step}/{job}" for job in _list_objects(url, step) if read_receipt(url, step, job) is None]
+    try:
+        read_table(_table(url, step))
+    except StoreError:
+        found.append(f"{step}.parquet")
+    return found
+
+
+def read_receipts(url: str, step: str, jobs: Iterable[Index] | None = None) -> dict[Index, Receipt]:
+    """Receipts of those of `jobs` that have one, or of all jobs."""
+    return {receipt.job: receipt for receipt in iterate_receipts(url, step, jobs)}
 
 
 def done_jobs(url: str, step: str) -> tuple[NDArray[np.int32], NDArray[np.uint8]]:
     """(job, 2) places and (job, 32) digests of the jobs whose receipt says done."""
     objects = [(job, read_receipt(url, step, job)) for job in _list_objects(url, step)]
-    table = read_table(_table(url, step), ("row", "col", "state", "digest"))
+    table = _joined(url, step, ("row", "col", "state", "digest"))
     places, digests = np.zeros((0, 2), np.int32), np.zeros((0, 32), np.uint8)
     if table is not None:
         places, digests = np.stack([table["row"], table["col"]], 1), table["digest"]
@@ -154,7 +180,7 @@ def compact_receipts(url: str, step: str) -> int:
     listed = _list_objects(url, step)
     if not listed:
         return 0
-    table = read_table(_table(url, step), ("row", "col", "state", "digest", "record"))
+    table = _joined(url, step, ("row", "col", "state", "digest", "record"))
     objects = [receipt for job in sorted(listed) if (receipt := read_receipt(url, step, job)) is not None]
     columns = _columns(objects)
     if table is not None:
@@ -201,6 +227,14 @@ def _raw(digests: list[str]) -> NDArray[np.uint8]:
 
 def _table(url: str, step: str) -> str:
     return join(url, f"{step}.parquet")
+
+
+def _joined(url: str, step: str, names: tuple[str, ...]) -> dict[str, Any] | None:
+    """Columns of the table; None where there is none, or a damaged one: see `damaged_receipts`."""
+    try:
+        return read_table(_table(url, step), names)
+    except StoreError:
+        return None
 
 
 def _list_objects(url: str, step: str) -> dict[Index, JobState]:

@@ -100,7 +100,7 @@ def plan(region: RegionArgument, set_: SetOption = None) -> None:
             if not (folder / "items.json").exists():
                 make_sample_region(folder, seed=request.sample_region.seed, size_m=request.sample_region.size_m)
         made = make_plan(request, utc_now(), lambda text: typer.echo(text, err=True))
-        keep_plan(made, request.output)
+        keep_plan(made, request.output, latest=False)
         due = due_jobs(made, join(request.output, "receipts"))
         table = Table(title=f"plan of {request.name}", show_header=False, title_justify="left")
         settings = {"settings": describe_settings(request)}
@@ -121,22 +121,16 @@ def _number(value: Any) -> str:
 
 
 @app.command()
-def status(output: Annotated[str, typer.Argument(help="Output location of a run.")]) -> None:
-    """Says how far a run is or was, from its receipts alone."""
+def status(
+    output: Annotated[str, typer.Argument(help="Output location of a run.")],
+    scratch: Annotated[str | None, typer.Option(help="Scratch of the run, where it is not in the output.")] = None,
+    picture: Annotated[Path | None, typer.Option(help="Where to write the map as PNG.")] = None,
+) -> None:
+    """Says how far a run is or was, from its receipts alone: a table, a map of the shards, and the versions before."""
     with command_errors():
-        from dsdit.receipts import list_receipts, read_receipts
-        from dsdit.steps.report import make_report
-        from dsdit.store import join
-        from flows.prepare import latest_plan
-        from flows.reporting import print_report, read_report
+        from flows.run_status import show_status
 
-        made = latest_plan(output)
-        running = join(output, "scratch", "receipts")
-        steps = [read_receipts(running, step, list_receipts(running, step)) for step in ("stage", "sample")]
-        standing = tuple(receipt for receipts in steps for receipt in receipts.values())
-        report, kept = make_report(made, join(output, "receipts"), standing), read_report(output)
-        whole = kept is not None and kept.plan == made.digest and report.complete
-        print_report(kept if whole and kept is not None else report, Console())
+        show_status(output, scratch or f"{output.rstrip('/')}/scratch", Console(), picture)
 
 
 @app.command()

@@ -6,7 +6,7 @@ Everything that is kept lies below the output: the answers of the catalogs, the 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -35,6 +35,7 @@ from dsdit.sensor import reach_px
 from dsdit.store import check_writable, join
 from dsdit.tiling import Lattice, default_shard, default_tile
 from dsdit.window import Index, Window
+from flows.carried import carried_scenes, drop_needless
 from flows.land import read_land
 from flows.request import Request
 from flows.settings import References, Scenes
@@ -210,12 +211,16 @@ def make_plan(request: Request, now: datetime, say: Say) -> Plan:
     """Searches, measures and chooses. Raises RequestError, CatalogError, WeightsError."""
     layout, weights = make_layout(request)
     searched = search_catalogs(request, layout, now, say)
+    carried: list[SceneItem] = []
+    if request.period.moves:
+        carried = carried_scenes(request.output, searched.lr_source.name, request.period.resolve(now)[0])
+        searched = replace(searched, lr=(*searched.lr, *carried))
     items, lr, _, covers = measure_items(request, layout, searched, say)
     age = request.ref.max_age_days if request.ref else None
     measured, wanted = MeasuredCovers.of(covers), wanted_cells(request, layout)
     coarse = _coarseness(request, searched, items)
     cells = choose_cells(Dates.of_items(items), len(lr), measured, wanted, request.lr.rule, age, coarse)
-    used, cells = cells.only_used(len(items))
+    used, cells = drop_needless(cells, items, carried).only_used(len(items))
     items = [items[n] for n in used.tolist()]
     lr_source, ref_source = searched.lr_source, searched.ref_source
     grid, folder = layout.region.grid, join(request.output, "measures")
@@ -241,12 +246,13 @@ def make_plan(request: Request, now: datetime, say: Say) -> Plan:
         composite=COMPOSITES[request.lr.rule],
         keep_reference=request.keep_reference,
         land_wkt=layout.land_wkt,
+        known=dsdit.plan_files.known_names(join(request.output, "plans")),
     )
 
 
-def keep_plan(plan: Plan, output: str) -> str:
-    """Writes the plan under its digest, and as the output's latest; returns its location."""
-    return write_plan(plan, join(output, "plans"))
+def keep_plan(plan: Plan, output: str, latest: bool = True) -> str:
+    """Writes the plan under its digest, as the output's latest if it is to be run; returns its location."""
+    return write_plan(plan, join(output, "plans"), latest)
 
 
 def latest_plan(output: str) -> Plan:

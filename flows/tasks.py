@@ -21,12 +21,13 @@ from prefect.runtime import flow_run
 
 from catalogs.sample_region import make_sample_region
 from dsdit.errors import DsditError, RequestError
+from dsdit.history import write_history
 from dsdit.lease import Lease, held
 from dsdit.mosaic_group import create_mosaic
-from dsdit.receipts import compact_receipts
+from dsdit.receipts import Receipt, compact_receipts, damaged_receipts, new_receipts
 from dsdit.steps.picture import thumbnail_uri
 from dsdit.steps.publish import PUBLISHED, publish
-from dsdit.steps.report import STALE, due_jobs, make_report
+from dsdit.steps.report import STALE, Tally, due_jobs, finish_report, make_report
 from dsdit.store import check_writable, create_scratch, forget_arrays, is_remote, join, read_bytes, remove, write_json
 from dsdit.versions import MOSAIC, holds_mosaic, open_version, publish_version, unpublished
 from flows.cluster import open_cluster, quiet
@@ -96,6 +97,8 @@ def process(request: Request, plan_url: str, lease: Lease) -> str:
     places = Places.of(plan_url, request.scratch_url, request.output)
     if not holds_mosaic(request.output):
         remove(places.receipts)
+    for name in damaged_receipts(places.receipts, "mosaic"):
+        logger.warning("process: receipt %s is damaged: what it told of is done again", name)
     due = due_jobs(plan, places.receipts)
     logger.info("process: %d of %d shards are due", len(due), len(plan.layout.mosaic_jobs))
     if not due:
@@ -121,12 +124,16 @@ def process(request: Request, plan_url: str, lease: Lease) -> str:
                 share = 0.9 * progress.tiles / progress.tiles_total + 0.1 * share
             update_progress_artifact(artifact, 100.0 * share)  # type: ignore[arg-type]
 
+    steps = Tally(plan)
+
+    def tally(receipt: Receipt) -> None:
+        if receipt.step != "mosaic":  # those are read again from where a later run will find them
+            steps.add(receipt)
+
     with open_cluster(request.compute) as client:
-        receipts = run_wavefront(
-            client, front, request.compute.futures_per_worker, show, logger.error, check=lease.check
-        )
+        run_wavefront(client, front, request.compute.futures_per_worker, show, logger.error, tally, check=lease.check)
     lease.check()
-    report = make_report(plan, places.receipts, tuple(receipts))
+    report = finish_report(steps, places.receipts)
     write_json(join(request.output, "report.json"), report_record(report))
     if not request.keep_scratch:
         remove(request.scratch_url)
@@ -154,8 +161,10 @@ def publish_region(request: Request, plan_url: str, now: datetime, lease: Lease)
         lease.check()
         publish(plan, folder, report, now)
         lease.check()
+        receipts = join(request.output, "receipts")
+        write_history(request.output, now, Path(folder).name, plan, new_receipts(receipts, "mosaic"))
         publish_version(request.output, folder, request.keep_versions)
-        compact_receipts(join(request.output, "receipts"), "mosaic")
+        compact_receipts(receipts, "mosaic")
     places = {kind: join(request.output, name) for kind, name in PUBLISHED.items()}
     create_markdown_artifact(report_markdown(report), key=f"{_key(request)}-report", description="report of the run")
     create_image_artifact(

@@ -208,7 +208,8 @@ def block_mean(values: Array, scale: int) -> Array:
 
 def _age(plan: Plan, lr_item: NDArray[np.int32], ref_item: NDArray[np.int32]) -> NDArray[np.float32]:
     """Days from the reference's date to LR's; NaN where either is missing."""
-    when = plan.items.days if len(plan.items) else np.zeros(1)
+    when = np.full(len(plan.item_names) + 1, np.nan)
+    when[plan.item_numbers[:-1]] = plan.items.days
     days = (when[lr_item] - when[ref_item]).astype(np.float32)
     return np.where((lr_item >= 0) & (ref_item >= 0), days, np.float32(np.nan))
 

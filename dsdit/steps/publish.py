@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import tempfile
 from datetime import datetime
 from pathlib import Path
@@ -62,7 +63,7 @@ def group_attributes(plan: Plan, report: Report, when: datetime, levels: int) ->
             "solver": plan.sampler.solver,
             "seed": plan.sampler.seed,
         },
-        "items": [{"id": i["id"], "source": i["source"], "when": i["when"]} for i in plan.items],
+        "items": [json.loads(name) for name in plan.item_names],
         "attribution": attributions(plan),
         "licence": sorted({str(s.get("licence", "")) for s in plan.sources.values()}),
         "jobs": report.jobs,

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from dsdit.job_map import Jobs
 from dsdit.plan import Plan
-from dsdit.receipts import Receipt, done_jobs, list_receipts, read_receipts
-from dsdit.status import PixelStatus, TileState
+from dsdit.receipts import Receipt, done_jobs, iterate_receipts
+from dsdit.status import JobState, PixelStatus, TileState
+from dsdit.window import Index
 
 STALE = "stale"
 """State of a shard whose receipt is of other inputs than the plan's."""
@@ -59,39 +61,84 @@ def due_jobs(plan: Plan, receipts: str) -> Jobs:
     return Jobs(jobs.window, due)
 
 
-def make_report(plan: Plan, receipts: str, done_receipts: tuple[Receipt, ...] = ()) -> Report:
-    """Adds up the receipts below `receipts`; `done_receipts` are those of steps whose receipts went with scratch."""
-    mosaic = read_receipts(receipts, "mosaic", plan.layout.mosaic_jobs)
-    listed = {step: read_receipts(receipts, step, list_receipts(receipts, step)) for step in ("stage", "sample")}
-    for receipt in done_receipts:
-        if receipt.step in listed:
-            listed[receipt.step][receipt.job] = receipt
-    jobs = Counter(str(r.state) if r.digest == plan.job_digest(job) else STALE for job, r in mosaic.items())
-    jobs["planned"] = len(plan.layout.mosaic_jobs)
-    jobs["due"] = len(due_jobs(plan, receipts))
-    seen = {tile: s for r in (*mosaic.values(), *listed["sample"].values()) for tile, s in r.tiles.items()}
-    tiles = Counter(TileState(s).name.lower() for s in seen.values())
-    pixels: Counter[str] = Counter({s.name.lower(): 0 for s in PixelStatus if s is not PixelStatus.OUTSIDE})
-    before = after = weight = 0.0
-    for receipt in mosaic.values():
-        pixels.update(receipt.pixels)
-        n = receipt.measures.get("lr_pixels", 0)
-        if n:
-            weight += n
-            before += n * receipt.measures["lr_error_before"]
-            after += n * receipt.measures["lr_error_after"]
-    everything = [*listed["stage"].values(), *listed["sample"].values(), *mosaic.values()]
-    seconds: Counter[str] = Counter()
-    for receipt in everything:
-        seconds[receipt.step] += receipt.seconds  # type: ignore[assignment]
-    return Report(
-        region=plan.region.name,
-        plan=plan.digest,
-        jobs=dict(jobs),
-        tiles={"planned": plan.layout.tile_count, **tiles},
-        pixels=dict(pixels),
-        seconds={step: round(s, 2) for step, s in seconds.items()},
-        calls=sum(r.calls for r in listed["sample"].values()),
-        lr_error={"before": before / weight, "after": after / weight} if weight else {},
-        errors=tuple(dict.fromkeys(e for r in everything for e in r.errors)),
-    )
+_SAMPLED = 0x80
+
+
+class Tally:
+    """Sums over receipts, each seen once and not kept: a byte a tile is all that grows with the region."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self._window = plan.layout.sample_jobs.window.refine(plan.lattice.shard_strides)
+        self._tiles = np.zeros(self._window.shape, np.uint8)
+        """State + 1 of each tile that was seen, and `_SAMPLED` where its own sample step said so."""
+        self._jobs: Counter[str] = Counter()
+        self._pixels: Counter[str] = Counter({s.name.lower(): 0 for s in PixelStatus if s is not PixelStatus.OUTSIDE})
+        self._seconds: Counter[str] = Counter()
+        self._calls = 0
+        self._lr = np.zeros(3)
+        """LR pixels, and the sums of |A(sr) - lr| over them before and after restoring."""
+        self._errors: dict[str, None] = {}
+        self._done = 0
+
+    def add(self, receipt: Receipt) -> None:
+        """Takes one receipt of any step."""
+        self._seconds[receipt.step] += receipt.seconds  # type: ignore[assignment]
+        self._errors.update(dict.fromkeys(receipt.errors))
+        sampled = receipt.step == "sample"
+        for name, state in receipt.tiles.items():
+            tile = Index(*map(int, name.split(",")))
+            if tile not in self._window:
+                continue
+            place = tile.row - self._window.row0, tile.col - self._window.col0
+            if sampled:
+                self._tiles[place] = _SAMPLED + state + 1
+            elif self._tiles[place] < _SAMPLED:
+                self._tiles[place] = state + 1
+        if sampled:
+            self._calls += receipt.calls
+        elif receipt.step == "mosaic":
+            same = receipt.digest == self.plan.job_digest(receipt.job)
+            self._jobs[str(receipt.state) if same else STALE] += 1
+            self._done += same and receipt.state is JobState.DONE
+            self._pixels.update(receipt.pixels)
+            n = receipt.measures.get("lr_pixels", 0)
+            if n:
+                measured = receipt.measures["lr_error_before"], receipt.measures["lr_error_after"]
+                self._lr += n, n * measured[0], n * measured[1]
+
+    def report(self) -> Report:
+        """What was seen so far, against the plan."""
+        planned = len(self.plan.layout.mosaic_jobs)
+        counts = np.bincount(self._tiles.ravel() & (_SAMPLED - 1), minlength=1)
+        weight, before, after = self._lr.tolist()
+        return Report(
+            region=self.plan.region.name,
+            plan=self.plan.digest,
+            jobs={**self._jobs, "planned": planned, "due": planned - self._done},
+            tiles={
+                "planned": self.plan.layout.tile_count,
+                **{TileState(k - 1).name.lower(): int(n) for k, n in enumerate(counts) if k and n},
+            },
+            pixels=dict(self._pixels),
+            seconds={step: round(s, 2) for step, s in self._seconds.items()},
+            calls=self._calls,
+            lr_error={"before": before / weight, "after": after / weight} if weight else {},
+            errors=tuple(self._errors),
+        )
+
+
+def make_report(plan: Plan, receipts: str, others: Iterable[Receipt] = ()) -> Report:
+    """Adds up the mosaic receipts below `receipts`; `others` are those of steps whose receipts go with scratch."""
+    tally = Tally(plan)
+    for receipt in others:
+        if receipt.step != "mosaic":
+            tally.add(receipt)
+    return finish_report(tally, receipts)
+
+
+def finish_report(tally: Tally, receipts: str) -> Report:
+    """The report of a tally of stages and samples, once the mosaic receipts below `receipts` are added to it."""
+    for receipt in iterate_receipts(receipts, "mosaic", tally.plan.layout.mosaic_jobs):
+        tally.add(receipt)
+    return tally.report()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from dsdit.receipts import Receipt, list_receipts, read_receipts
+from dsdit.receipts import Receipt, read_receipts
 from dsdit.steps.publish import mosaic_digest
 from dsdit.store import forget_arrays
 from dsdit.window import Index
@@ -67,7 +67,7 @@ def finish(command: list[str], env: dict[str, str], straight: Ran, output: Path)
 def standing(output: Path) -> dict[Index, Receipt]:
     """Receipts of shards, in objects or joined in the table; `seconds` in them tells one run's work from another's."""
     receipts = str(output / "receipts")
-    return read_receipts(receipts, "mosaic", list_receipts(receipts, "mosaic"))
+    return read_receipts(receipts, "mosaic")
 
 
 @pytest.mark.short

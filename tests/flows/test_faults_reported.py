@@ -86,7 +86,7 @@ def area(window: Window) -> int:
 
 def item_ids(ran: Ran, name: str) -> set[str | None]:
     """Ids of the items from which the region's LR pixels or references were taken."""
-    return {None if n < 0 else ran.plan.items[n]["id"] for n in np.unique(ran.lr_layer(name))}
+    return {None if n < 0 else json.loads(ran.plan.item_names[n])["id"] for n in np.unique(ran.lr_layer(name))}
 
 
 def test_without_a_fault_all_is_done(catalog: Path, weights: Path, tmp_path: Path) -> None:

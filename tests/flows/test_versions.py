@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from dsdit.errors import RequestError
-from dsdit.receipts import list_receipts, read_receipts, write_receipt_table
+from dsdit.receipts import read_receipts, write_receipt_table
 from flows.request import make_request
 from flows.tasks import check_nightly
 from tests.support.commands import DSDIT, ROOT, call, environment, files_below, prefect_home, started, wait_for
@@ -91,7 +91,7 @@ def test_nothing_due_writes_nothing_and_one_shard_due_writes_one(record: dict[st
     assert files_below(output / "versions") == before
     assert (output / "current").readlink() == Path("versions/2")
     receipts = str(output / "receipts")
-    kept = read_receipts(receipts, "mosaic", list_receipts(receipts, "mosaic"))
+    kept = read_receipts(receipts, "mosaic")
     write_receipt_table(receipts, "mosaic", [kept[job] for job in sorted(kept)[1:]])
     assert "1 of 4 shards are due" in run(path, "sampling.seed=1")
     assert sorted(p.name for p in (output / "versions").iterdir()) == ["2", "3"]

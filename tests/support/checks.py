@@ -6,6 +6,7 @@ with a fault in it, and want to see them fail.
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -49,7 +50,7 @@ def layers(ran: Ran, window: Window, lr_window: Window) -> dict[str, NDArray[Any
     forget_arrays()
     for name in LR_ARRAYS:
         found[name] = read_window(join(ran.places.mosaic, "lr"), name, first, lr_window)
-    ids = np.array([item["id"] for item in ran.plan.items] + [""])
+    ids = np.array([json.loads(name)["id"] for name in ran.plan.item_names] + [""])
     for name in ("lr_item", "ref_item"):
         found[name] = ids[found[name]]
     return found

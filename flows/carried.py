@@ -1,0 +1,35 @@
+"""Scenes that a rolling period has left behind and that still are the best there is.
+
+What a night took for clear stays until a scene of the period is at least as clear there: a cell whose period holds
+clouds alone keeps the scene that the last plan gave it. A cell whose first scene is of the period forgets the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from datetime import datetime
+
+import numpy as np
+
+import dsdit.plan_files
+from catalogs.item import SceneItem
+from dsdit.choices import Cells
+from dsdit.store import join
+
+
+def carried_scenes(output: str, source: str, start: datetime) -> list[SceneItem]:
+    """Scenes of `source` in the last plan at `output` that were taken before `start`."""
+    items = dsdit.plan_files.latest_items(join(output, "plans"))
+    scenes = (SceneItem.from_dict(item) for item in items if item["source"] == source)
+    return [scene for scene in scenes if scene.when < start]
+
+
+def drop_needless(cells: Cells, items: Sequence[SceneItem], carried: Collection[SceneItem]) -> Cells:
+    """The same choices without those of `carried` that stand behind a scene of the period."""
+    if not carried:
+        return cells
+    old = np.array([*(item in carried for item in items), False])
+    drop = old[cells.lr] & ~old[cells.lr[..., :1]]
+    lr = np.where(drop, np.int32(-1), cells.lr)
+    order = np.argsort(lr < 0, axis=-1, kind="stable")
+    return Cells(cells.window, np.take_along_axis(lr, order, -1), cells.ref)
