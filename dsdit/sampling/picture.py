@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -17,6 +19,18 @@ from dsdit.window import Window
 Array = NDArray[np.float32]
 BATCH = 8
 """Tiles a network pass."""
+
+
+def tile_starts(length: int, tile: int, overlap: int, unit: int) -> list[int]:
+    """First pixels of as few tiles as cover `length` with at least `overlap`, evenly apart in multiples of `unit`.
+
+    They stay within the picture: a tile that hangs over its edge sees made-up ground there, and suffers from it.
+    """
+    if length <= tile:
+        return [0]
+    beyond = -(-(length - tile) // unit)
+    count = -(-beyond * unit // (tile - overlap)) + 1
+    return [(2 * k * beyond + count - 1) // (2 * (count - 1)) * unit for k in range(count)]
 
 
 def super_resolve(
@@ -39,10 +53,11 @@ def super_resolve(
     detail = np.zeros_like(restored) if ref is None else high_band(ref, scale, mtf_nyquist)
     tile, overlap = default_tile(model.token_px, scale)
     height, width = restored.shape[1:]
+    unit = math.lcm(model.token_px, scale)
     places = [
         Window(row, col, row + tile, col + tile)
-        for row in range(0, max(height - overlap, 1), tile - overlap)
-        for col in range(0, max(width - overlap, 1), tile - overlap)
+        for row in tile_starts(height, tile, overlap, unit)
+        for col in tile_starts(width, tile, overlap, unit)
     ]
     pictures = np.pad(np.stack([restored, reference, detail]), ((0, 0), (0, 0), (0, tile), (0, tile)), mode="edge")
     tiles: list[tuple[Window, Array]] = []
