@@ -65,7 +65,7 @@ def stack_items(
         rescale=False,
         xy_coords="center",
         errors_as_nodata=(),
-        reader=partial(_Reader, items, source, grid, window),  # type: ignore[arg-type]
+        reader=partial(_Reader, items, source, grid, window),
     )
     bands = stacked.sel(band=list(BANDS))
     clear = stacked.sel(band=_MASK, drop=True) == VALID
@@ -108,7 +108,7 @@ class _Reader:
         geobox = self.grid.lr_geobox(place) if lr else self.grid.hr_geobox(place)
         if self.name == _MASK:
             return read_mask(self.item, self.source, geobox).astype(np.float32)
-        return read_band(self.item, self.source, self.name, geobox, RESAMPLING[self.source.role])
+        return read_band(self.item, self.source, BANDS[BANDS.index(self.name)], geobox, RESAMPLING[self.source.role])
 
     def close(self) -> None:
         """Nothing is kept open."""

@@ -25,11 +25,14 @@ from catalogs.rules import BitMask, SclMask
 from catalogs.source import Source
 from catalogs.trust import accepted_href, local_path, plain
 from catalogs.warp import read_on
-from dsdit.bands import BANDS
+from dsdit.bands import BANDS, BandName
 from dsdit.errors import CatalogError, ReadError
 
 VALID, NO_DATA, CLOUD = 0, 1, 2
 """Values of `read_mask`."""
+Move = tuple[float, float]
+"""How far a picture is moved to lie where it belongs: (right, up) in units of the GeoBox's CRS."""
+STILL: Move = (0.0, 0.0)
 MAX_SIDE_PX = 400_000
 """Side of the largest file that is believed."""
 MAX_BLOCK_PX = 2**26
@@ -55,17 +58,18 @@ GDAL_SETTINGS: dict[str, Any] = {
 
 
 def read_bands(
-    item: SceneItem, source: Source, geobox: GeoBox, resampling: str
+    item: SceneItem, source: Source, geobox: GeoBox, resampling: str, move_m: Move = STILL
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """(reflectance (3, y, x), valid (y, x)) of `item` on `geobox`; reflectance is NaN where it is not valid.
 
-    `resampling` is a name of rasterio's (nearest, bilinear, cubic, average). Raises ReadError.
+    `resampling` is a name of rasterio's (nearest, bilinear, cubic, average); the picture is moved by `move_m`. Raises
+    ReadError.
     """
     out = np.full((len(BANDS), *geobox.shape), np.nan, np.float32)
     bands = [source.bands[name] for name in BANDS]
     for asset in dict.fromkeys(band.asset for band in bands):
         rows = [k for k, band in enumerate(bands) if band.asset == asset]
-        values = _read(item, source, asset, [bands[k].index for k in rows], geobox, Resampling[resampling])
+        values = _read(item, source, asset, [bands[k].index for k in rows], geobox, Resampling[resampling], move_m)
         for k, plane in zip(rows, values, strict=True):
             out[k] = plane * np.float32(item.scale[k]) + np.float32(item.offset[k])
     valid = np.logical_and.reduce(np.isfinite(out), axis=0)
@@ -73,32 +77,35 @@ def read_bands(
     return out, valid
 
 
-def read_band(item: SceneItem, source: Source, name: str, geobox: GeoBox, resampling: str) -> NDArray[np.float32]:
+def read_band(item: SceneItem, source: Source, name: BandName, geobox: GeoBox, resampling: str) -> NDArray[np.float32]:
     """(y, x) reflectance of one band, as in `read_bands` but for pixels that only other bands take away."""
     band, k = source.bands[name], BANDS.index(name)
     (plane,) = _read(item, source, band.asset, [band.index], geobox, Resampling[resampling])
     return plane * np.float32(item.scale[k]) + np.float32(item.offset[k])
 
 
-def read_mask(item: SceneItem, source: Source, geobox: GeoBox) -> NDArray[np.uint8]:
-    """(y, x) `VALID`, `NO_DATA` or `CLOUD` of `item` on `geobox`, by the nearest pixel. Raises ReadError."""
+def read_mask(item: SceneItem, source: Source, geobox: GeoBox, move_m: Move = STILL) -> NDArray[np.uint8]:
+    """(y, x) `VALID`, `NO_DATA` or `CLOUD` of `item` on `geobox`, by the nearest pixel, moved as its bands are.
+
+    Raises ReadError.
+    """
     mask = source.mask
     out = np.full(geobox.shape, NO_DATA, np.uint8)
     if isinstance(mask, SclMask):
-        (classes,) = _read(item, source, mask.asset, [1], geobox, Resampling.nearest)
+        (classes,) = _read(item, source, mask.asset, [1], geobox, Resampling.nearest, move_m)
         seen = np.isfinite(classes) & ~np.isin(classes, mask.nodata)
         out[seen] = VALID
         out[seen & np.isin(classes, mask.cloud)] = CLOUD
         return out
     if isinstance(mask, BitMask):
-        (flags,) = _read(item, source, mask.asset, [1], geobox, Resampling.nearest)
+        (flags,) = _read(item, source, mask.asset, [1], geobox, Resampling.nearest, move_m)
         bits = np.nan_to_num(flags, nan=0.0).astype(np.int64)
         seen = np.isfinite(flags) & (bits & _bits(mask.nodata) == 0)
         out[seen] = VALID
         out[seen & (bits & _bits(mask.cloud) != 0)] = CLOUD
         return out
     band = source.bands[BANDS[0]]
-    (values,) = _read(item, source, band.asset, [band.index], geobox, Resampling.nearest)
+    (values,) = _read(item, source, band.asset, [band.index], geobox, Resampling.nearest, move_m)
     out[np.isfinite(values)] = VALID
     return out
 
@@ -118,12 +125,18 @@ def _bits(numbers: tuple[int, ...]) -> int:
 
 
 def _read(
-    item: SceneItem, source: Source, asset: str, indexes: list[int], geobox: GeoBox, resampling: Resampling
+    item: SceneItem,
+    source: Source,
+    asset: str,
+    indexes: list[int],
+    geobox: GeoBox,
+    resampling: Resampling,
+    move_m: Move = STILL,
 ) -> NDArray[np.float32]:
     """(len(indexes), y, x) dn as float32, NaN where there is none."""
     with _errors(item, asset), rasterio.Env(**_settings(source)), _open(_location(item, source, asset), source) as file:
         _check(file, indexes)
-        return read_on(file, indexes, geobox, resampling, source.nodata, source.alpha)
+        return read_on(file, indexes, geobox, resampling, source.nodata, source.alpha, move_m)
 
 
 @contextmanager

@@ -2,7 +2,8 @@
 
 Each cell's candidates are tried in the plan's order and composed (catalogs/composite.py). A read error is never taken
 for no data: the pixel goes to the next candidate, the job is degraded, and where none is left the pixel is unreadable.
-Invalid LR pixels carry their nearest valid neighbours' values, so that the network sees no cliff.
+Invalid LR pixels carry their nearest valid neighbours' values, so that the network sees no cliff. A reference is laid
+on the scene of each pixel: the pair's measured shift is taken out as it is read.
 """
 
 from __future__ import annotations
@@ -14,10 +15,12 @@ from numpy.typing import NDArray
 
 from catalogs.composite import Picture, compose
 from catalogs.item import SceneItem
-from catalogs.load import CLOUD, read_bands, read_mask
+from catalogs.load import CLOUD, STILL, Move, read_bands, read_mask
+from catalogs.registering import moves_of, registration_measures
 from catalogs.source import Source
 from dsdit.errors import ReadError
-from dsdit.plan import Fit, Plan, cell_window
+from dsdit.fits import Fit
+from dsdit.plan import Plan, cell_window
 from dsdit.receipts import Receipt
 from dsdit.seams import balance, first_scenes
 from dsdit.status import JobState, LrState
@@ -40,8 +43,11 @@ class Reader:
         self.sources = {name: Source.model_validate(record) for name, record in plan.sources.items()}
         self.errors: dict[int, str] = {}
         self.read: set[int] = set()
+        self.pairs: set[tuple[int, int]] = set()
 
-    def bands(self, number: int, window: Window, lr: bool) -> tuple[NDArray, NDArray, NDArray] | None:
+    def bands(
+        self, number: int, window: Window, lr: bool, move_m: Move = STILL
+    ) -> tuple[NDArray, NDArray, NDArray] | None:
         """(reflectance, valid, cloud) on the LR or HR lattice; None after a read error, which is kept."""
         if number not in self.items:
             self.items[number] = SceneItem.from_dict(self.plan.items[number])
@@ -49,8 +55,8 @@ class Reader:
         source = self.sources[item.source]
         geobox = grid.lr_geobox(window) if lr else grid.hr_geobox(window)
         try:
-            values, valid = read_bands(item, source, geobox, "cubic" if lr else "bilinear")
-            mask = read_mask(item, source, geobox)
+            values, valid = read_bands(item, source, geobox, "cubic" if lr else "bilinear", move_m)
+            mask = read_mask(item, source, geobox, move_m)
         except ReadError as error:
             self.errors[number] = str(error)
             return None
@@ -87,6 +93,7 @@ def stage(plan: Plan, job: Index, scratch: str) -> Receipt:
         seconds=time.monotonic() - started,
         sources=tuple(sorted(reader.items[n].id for n in reader.read)),
         errors=tuple(reader.errors[n] for n in sorted(reader.errors)),
+        measures=registration_measures(plan.fits, reader.pairs),
     )
 
 
@@ -146,17 +153,21 @@ def read_references(plan: Plan, reader: Reader, window: Window, lr_item: NDArray
         for number in choice.ref:
             if (cell_item >= 0).all():
                 break
-            got = reader.bands(number, part, lr=False)
-            if got is None:
-                continue
-            new, valid, _ = got
-            take = valid & (cell_item < 0)
-            if take.any():
-                harmonised = _harmonised(plan, number, choice.lr, new, cell_scene)
-                if len(plan.seams):
-                    harmonised = _by_scene(plan, harmonised, choice.lr, cell_scene, cell, part)
-                cell_values[:, take] = harmonised[:, take]
-                cell_item[take] = number
+            for move_m, where in moves_of(plan.fits, number, choice.lr, cell_scene):
+                if not (where & (cell_item < 0)).any():
+                    continue
+                got = reader.bands(number, part, lr=False, move_m=move_m)
+                if got is None:
+                    break
+                new, valid, _ = got
+                take = valid & where & (cell_item < 0)
+                if take.any():
+                    harmonised = _harmonised(plan, number, choice.lr, new, cell_scene)
+                    if len(plan.seams):
+                        harmonised = _by_scene(plan, harmonised, choice.lr, cell_scene, cell, part)
+                    cell_values[:, take] = harmonised[:, take]
+                    cell_item[take] = number
+                    reader.pairs.update((number, int(n)) for n in np.unique(cell_scene[take]))
     return values, item
 
 

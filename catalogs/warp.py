@@ -5,6 +5,7 @@ the reduction that it guesses. So a window is cut from fixed blocks of the globa
 call: an exact transformer, and a kernel widened by the ratio of the two pixel sizes, which is taken once a file. A file
 on the very lattice of the GeoBox is not warped at all. Invalid pixels are marked before GDAL sees them and left out of
 its sums. Where several file pixels fall into one, the file is read at a coarser step, from overviews if it has them.
+A picture that lies beside its place is moved in the same warp, by the file's transform and not by the lattice.
 """
 
 from __future__ import annotations
@@ -47,6 +48,8 @@ class Geometry:
     """Pixel size of the file over that of the GeoBox; under 1 means that pixels are merged."""
     offset: tuple[int, int] | None
     """(row, col) of the GeoBox's first pixel in the file, where both share one lattice."""
+    transform: Affine
+    """Of the file's pixels, as far as they are moved."""
 
     @property
     def step(self) -> int:
@@ -54,22 +57,24 @@ class Geometry:
         return 2 ** max(0, math.floor(math.log2(0.5 / self.ratio)))
 
 
-def geometry_of(file: rasterio.DatasetReader, geobox: GeoBox) -> Geometry:
+def geometry_of(file: rasterio.DatasetReader, geobox: GeoBox, move_m: tuple[float, float] = (0.0, 0.0)) -> Geometry:
     """Of the whole file to the lattice of the GeoBox: but for `offset` the same for every window of it.
 
+    The picture is moved by `move_m` (right, up) in units of the GeoBox's CRS, as that is in the middle of the file.
     Raises ValueError where the file's CRS cannot be brought to that of the GeoBox.
     """
     crs = _crs(geobox)
+    placed = _moved(file, crs, move_m) if any(move_m) else file.transform
     if crs == file.crs:
-        to_file = ~file.transform @ geobox.affine
+        to_file = ~placed @ geobox.affine
         small = _ALIGNED_PX / max(file.shape)
         one = abs(to_file.a - 1) < small and abs(to_file.e - 1) < small
         straight = abs(to_file.b) < small and abs(to_file.d) < small
         row, col = round(to_file.f), round(to_file.c)
         if one and straight and abs(to_file.f - row) < _ALIGNED_PX and abs(to_file.c - col) < _ALIGNED_PX:
-            return Geometry(1.0, (row, col))
+            return Geometry(1.0, (row, col), placed)
     middle_row, middle_col = file.height / 2, file.width / 2
-    places = [file.transform @ (middle_col + dc, middle_row + dr) for dr, dc in ((0, 0), (0, 1), (1, 0))]
+    places = [placed @ (middle_col + dc, middle_row + dr) for dr, dc in ((0, 0), (0, 1), (1, 0))]
     xs, ys = transform_points(file.crs, crs, *zip(*places, strict=True))
     across = math.hypot(xs[1] - xs[0], ys[1] - ys[0])
     down = math.hypot(xs[2] - xs[0], ys[2] - ys[0])
@@ -77,7 +82,18 @@ def geometry_of(file: rasterio.DatasetReader, geobox: GeoBox) -> Geometry:
     ratio = math.sqrt(across * down) / pixel if math.isfinite(across * down) else math.nan
     if not ratio > 0:
         raise ValueError(f"the file's CRS cannot be brought to {geobox.crs}")
-    return Geometry(1.0 if abs(ratio - 1) < _NEAR_ONE else ratio, None)
+    return Geometry(1.0 if abs(ratio - 1) < _NEAR_ONE else ratio, None, placed)
+
+
+def _moved(file: rasterio.DatasetReader, crs: rasterio.crs.CRS, move_m: tuple[float, float]) -> Affine:
+    """The file's transform, its picture moved by (right, up) in units of `crs`."""
+    x, y = file.transform @ (file.width / 2, file.height / 2)
+    (here_x,), (here_y,) = transform_points(file.crs, crs, [x], [y])
+    xs, ys = transform_points(crs, file.crs, [here_x, here_x + move_m[0]], [here_y, here_y + move_m[1]])
+    right, up = xs[1] - xs[0], ys[1] - ys[0]
+    if not math.isfinite(right + up):
+        raise ValueError(f"the file's CRS cannot be brought to {crs}")
+    return Affine.translation(right, up) @ file.transform
 
 
 def read_on(
@@ -87,13 +103,14 @@ def read_on(
     resampling: Resampling,
     nodata: float | None = None,
     alpha: bool = True,
+    move_m: tuple[float, float] = (0.0, 0.0),
 ) -> Array:
-    """(len(indexes), y, x) dn as float32, NaN where there is none.
+    """(len(indexes), y, x) dn as float32, NaN where there is none; moved by `move_m`, see `geometry_of`.
 
     `nodata` overrides the file's own; a pixel is without data where all of `indexes` hold it. `alpha` lets the file's
     alpha band take pixels away. Raises rasterio's errors, and ValueError where the geometry is beyond reason.
     """
-    geometry = geometry_of(file, geobox)
+    geometry = geometry_of(file, geobox, move_m)
     if geometry.offset is not None:
         row, col = geometry.offset
         height, width = geobox.shape
@@ -145,7 +162,7 @@ def _warped(
         return None
     row, col, height, width = window
     values = _stored(file, indexes, row, col, (height, width), step, resampling, nodata, alpha)
-    transform = file.transform @ Affine.translation(col, row) @ Affine.scale(step)
+    transform = geometry.transform @ Affine.translation(col, row) @ Affine.scale(step)
     values = np.where(np.isnan(values), np.float32(_NOTHING), values)
     scale = repr(min(geometry.ratio * step, 1.0))
     profile = {"driver": "GTiff", "dtype": "float32", "count": len(indexes), "photometric": "MINISBLACK"}
@@ -185,7 +202,7 @@ def _window(file: rasterio.DatasetReader, block: GeoBox, geometry: Geometry) -> 
     seen = np.isfinite(x) & np.isfinite(y)
     if not seen.any():
         return None
-    col, row = ~file.transform @ (x[seen], y[seen])
+    col, row = ~geometry.transform @ (x[seen], y[seen])
     step = geometry.step
     bend = 0.01 * max(np.ptp(row), np.ptp(col))
     margin = _KERNEL_PX / min(geometry.ratio, 1.0) + _MARGIN_PX * step + bend

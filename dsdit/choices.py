@@ -1,4 +1,4 @@
-"""What a plan chose, as columns of numbers: items, candidates of each cell, fits of each pair of items.
+"""What a plan chose, as columns of numbers: items and the candidates of each cell. Fits of pairs are in `dsdit.fits`.
 
 A continent has a million cells: they are looked up, never listed as objects. Each table is a mapping or a sequence, so
 that whoever reads a plan's choice of one cell needs to know nothing of columns.
@@ -29,16 +29,6 @@ class CellChoice:
 
     lr: tuple[int, ...] = ()
     ref: tuple[int, ...] = ()
-
-
-@dataclass(frozen=True)
-class Fit:
-    """lr = gain * ref + offset in reflectance, per band, measured over the whole overlap of two items."""
-
-    gain: tuple[float, ...] = (1.0, 1.0, 1.0)
-    offset: tuple[float, ...] = (0.0, 0.0, 0.0)
-    samples: int = 0
-    """Pixels behind the fit; 0 where nothing could be measured and the reference is taken as it is."""
 
 
 class Items(Sequence[dict[str, Any]]):
@@ -198,54 +188,6 @@ def pair_keys(ref: NDArray[np.int32], lr: NDArray[np.int32]) -> NDArray[np.int64
     """One number for each (reference, LR) pair, ordered as pairs are; -1 where either is missing."""
     keys = (ref.astype(np.int64) << 32) | lr.astype(np.int64)
     return np.where((ref >= 0) & (lr >= 0), keys, -1)
-
-
-class Fits(Mapping[tuple[int, int], Fit]):
-    """(reference, LR) -> fit."""
-
-    def __init__(self, keys: NDArray[np.int64], values: NDArray[np.float64], samples: NDArray[np.int64]) -> None:
-        self.keys_ = keys
-        """Sorted; see `pair_keys`."""
-        self.values_ = values
-        """(pair, 6): gains, then offsets."""
-        self.samples = samples
-
-    @classmethod
-    def of(cls, fits: Mapping[tuple[int, int], Fit]) -> Fits:
-        """From a fit per pair."""
-        pairs = sorted(fits)
-        both = np.array(pairs, np.int32).reshape(-1, 2)
-        values = [[*fits[pair].gain, *fits[pair].offset] for pair in pairs]
-        samples = np.array([fits[pair].samples for pair in pairs], np.int64)
-        return cls(pair_keys(both[:, 0], both[:, 1]), np.array(values, np.float64).reshape(-1, 6), samples)
-
-    def place(self, keys: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Row of each key; -1 where the pair has no fit."""
-        if not len(self.keys_):
-            return np.full(keys.shape, -1, np.int64)
-        at = np.minimum(np.searchsorted(self.keys_, keys), len(self.keys_) - 1)
-        return np.where(self.keys_[at] == keys, at, -1)
-
-    def __getitem__(self, pair: tuple[int, int]) -> Fit:
-        at = int(self.place(np.array([(pair[0] << 32) | pair[1]], np.int64))[0])
-        if at < 0:
-            raise KeyError(pair)
-        gain, offset = self.values_[at, :3].tolist(), self.values_[at, 3:].tolist()
-        return Fit(tuple(gain), tuple(offset), int(self.samples[at]))
-
-    def __iter__(self) -> Iterator[tuple[int, int]]:
-        for key in self.keys_.tolist():
-            yield key >> 32, key & 0xFFFFFFFF
-
-    def __len__(self) -> int:
-        return len(self.keys_)
-
-    @cached_property
-    def rows(self) -> NDArray[np.float64]:
-        """(pair + 1, 7): gains, offsets and samples; the last row, zeros, stands for no fit."""
-        rows = np.zeros((len(self) + 1, 7), np.float64)
-        rows[:-1, :6], rows[:-1, 6] = self.values_, self.samples
-        return rows
 
 
 def item_digests(digests: Sequence[str]) -> NDArray[np.uint8]:

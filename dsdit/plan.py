@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dsdit.choices import CellChoice, Cells, Fit, Fits, Items, pair_keys, row_digests
+from dsdit.choices import CellChoice, Cells, Items, pair_keys, row_digests
 from dsdit.errors import PlanError
+from dsdit.fits import Fit, Fits
 from dsdit.grid import Grid
 from dsdit.item_numbers import grow_names, number_items
 from dsdit.layout import Layout
@@ -25,7 +26,7 @@ from dsdit.seams import first_scenes
 from dsdit.tiling import Lattice
 from dsdit.window import Index, Window
 
-FORMAT = 3
+FORMAT = 4
 
 __all__ = ["CellChoice", "Cells", "Fit", "Fits", "Items", "ModelChoice", "Plan", "SamplerSettings", "cell_window"]
 
@@ -142,7 +143,7 @@ class Plan:
         whole = hashlib.sha256(_digest(self.to_dict()).encode())
         for record in self.items.records:
             whole.update(str(record).encode() + b"\n")
-        tables = [(table.keys_, table.values_, table.samples) for table in (self.fits, self.seams)]
+        tables = [(table.keys_, table.values_, table.samples, table.shifts) for table in (self.fits, self.seams)]
         for column in (*self.cells.columns().values(), *tables[0], *tables[1]):
             whole.update(np.ascontiguousarray(column).tobytes())
         for name in self.item_names:

@@ -10,8 +10,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from dsdit.choices import Cells, Fits, Items
+from dsdit.choices import Cells, Items
 from dsdit.errors import PlanError, StoreError
+from dsdit.fits import Fits
 from dsdit.plan import Plan
 from dsdit.store import join, read_json, write_json
 from dsdit.tables import read_table, write_table
@@ -24,7 +25,8 @@ def write_plan(plan: Plan, folder: str, latest: bool = True) -> str:
     write_table(_beside(url, "items"), {"record": plan.items.records, "digest": plan.items.digests})
     write_table(_beside(url, "cells"), plan.cells.columns())
     for kind, fits in (("fits", plan.fits), ("seams", plan.seams)):
-        write_table(_beside(url, kind), {"pair": fits.keys_, "value": fits.values_, "samples": fits.samples})
+        columns = {"pair": fits.keys_, "value": fits.values_, "samples": fits.samples, "shift": fits.shifts}
+        write_table(_beside(url, kind), columns)
     write_table(_beside(url, "names"), {"name": plan.item_names})
     write_json(url, plan.to_dict())
     if latest:
@@ -43,7 +45,7 @@ def read_plan(url: str) -> Plan:
             raise StoreError(f"{_beside(url, kind)} is missing: plan again")
     items_, cells, *pairs = (tables[kind] or {} for kind in ("items", "cells", "fits", "seams"))
     items = Items(items_["record"], items_["digest"])
-    fits, seams = (Fits(t["pair"], t["value"], t["samples"]) for t in pairs)
+    fits, seams = (Fits(t["pair"], t["value"], t["samples"], t.get("shift")) for t in pairs)
     names = read_table(_beside(url, "names")) or {"name": ()}
     return Plan.from_dict(record, items, Cells.from_columns(cells), fits, seams, tuple(map(str, names["name"])))
 

@@ -19,7 +19,8 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from dsdit.choices import MAX_CANDIDATES, Cells, Fit, Fits, pair_keys
+from dsdit.choices import MAX_CANDIDATES, Cells, pair_keys
+from dsdit.fits import Fit, Fits
 from dsdit.window import Index, Window
 
 

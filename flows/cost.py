@@ -17,6 +17,7 @@ from dsdit.plan import Plan
 from dsdit.sampling.sampler import network_passes
 from dsdit.status import JobState
 from dsdit.steps.job_picture import draw_jobs
+from dsdit.steps.report import registration_notes
 from dsdit.store import SCRATCH, join, read_json
 from dsdit.window import Window
 from flows.reporting import read_report
@@ -114,6 +115,8 @@ def price(
         "items": len(plan.items),
     }
     found.update(_money(cost, hours, requests, written))
+    if notes := registration_notes(plan):
+        found["registration"] = list(notes)
     found["licences"] = sorted(
         {f"{n}: {s.get('licence')} (derivatives: {s.get('derivatives')})" for n, s in plan.sources.items()}
     )

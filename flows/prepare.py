@@ -37,6 +37,7 @@ from dsdit.tiling import Lattice, default_shard, default_tile
 from dsdit.window import Index, Window
 from flows.carried import carried_scenes, drop_needless
 from flows.land import read_land
+from flows.pairs import measure_pairs
 from flows.request import Request
 from flows.settings import References, Scenes
 
@@ -228,7 +229,9 @@ def make_plan(request: Request, now: datetime, say: Say) -> Plan:
     def told(error: ReadError) -> None:
         say(f"measure: {error}")
 
-    fits = {} if ref_source is None else kept_fits(cells.pairs(), items, ref_source, lr_source, grid, folder, told)
+    fits = Fits.of({})
+    if request.ref is not None and ref_source is not None:
+        fits = measure_pairs(request.ref, ref_source, lr_source, items, cells, grid, folder, told)
     keys = seam_pairs(cells) if request.lr.balance else np.empty(0, np.int64)
     seams = kept_fits(keys, items, lr_source, lr_source, grid, folder, told)
     sources = {s.name: s.model_dump(mode="json") for s in (lr_source, ref_source) if s is not None}
@@ -241,7 +244,7 @@ def make_plan(request: Request, now: datetime, say: Say) -> Plan:
         sources=sources,
         items=Items.of([item.to_dict() for item in items]),
         cells=cells,
-        fits=Fits.of(fits),
+        fits=fits,
         seams=Fits.of(seams),
         composite=COMPOSITES[request.lr.rule],
         keep_reference=request.keep_reference,

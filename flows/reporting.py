@@ -29,7 +29,10 @@ def report_record(report: Report) -> dict[str, Any]:
 def read_report(output: str) -> Report | None:
     """The report of the last run at `output`; None where there is none."""
     record = read_json(join(output, "report.json"))
-    return None if record is None else Report(**{**record, "errors": tuple(record["errors"])})
+    if record is None:
+        return None
+    lists = {name: tuple(record.get(name, ())) for name in ("errors", "registration")}
+    return Report(**{**record, **lists})
 
 
 def _rows(report: Report) -> list[tuple[str, str]]:
@@ -47,6 +50,7 @@ def _rows(report: Report) -> list[tuple[str, str]]:
     if report.lr_error:
         before, after = report.lr_error["before"], report.lr_error["after"]
         rows.append(("mean |A(sr) - lr|", f"{before:.5f} before restoring, {after:.5f} after (reflectance)"))
+    rows += [("registration", line) for line in report.registration]
     rows += [("error", error) for error in report.errors[:10]]
     if len(report.errors) > 10:
         rows.append(("error", f"and {len(report.errors) - 10} more in report.json"))

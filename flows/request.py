@@ -25,6 +25,7 @@ from catalogs.footprint import bbox_shape, check_bbox
 from dsdit.errors import RequestError
 from dsdit.grid import Grid
 from dsdit.region import Region
+from dsdit.registration import SEARCH_LR
 from flows.settings import (
     Compute,
     Cost,
@@ -92,6 +93,16 @@ class Request(Frozen):
         given = [n for n in ("bbox", "bounds", "geojson") if getattr(self, n) is not None]
         if len(given) != 1:
             raise ValueError(f"give one of bbox, bounds and geojson; given are {given or 'none'}")
+        return self
+
+    @model_validator(mode="after")
+    def _findable_shift(self) -> Request:
+        most = SEARCH_LR * self.scale
+        if self.ref is not None and (self.ref.max_shift_px or 0) > most:
+            raise ValueError(
+                f"ref.max_shift_px is {self.ref.max_shift_px:g}: shifts are looked for up to {most} HR pixels at scale "
+                f"{self.scale}, give that or less"
+            )
         return self
 
     @property

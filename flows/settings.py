@@ -53,6 +53,16 @@ class References(SourceChoice):
     """Where references come from and how old they may be."""
 
     max_age_days: Annotated[float, Field(gt=0)] = 3650.0
+    registration: Literal["apply", "measure", "off"] = "apply"
+    """What is done about the shift between a reference and a scene: taken out, only told, or not looked for."""
+    max_shift_px: Annotated[float, Field(gt=0)] | None = None
+    """HR pixels above which a shift is flagged and not taken out; by default one LR pixel."""
+
+    @field_validator("registration", mode="before")
+    @classmethod
+    def _off(cls, value: object) -> object:
+        """YAML reads a bare off as false."""
+        return "off" if value is False else value
 
 
 class Scenes(SourceChoice):

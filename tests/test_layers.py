@@ -27,20 +27,8 @@ OWNERS = {
 }
 LEVELS = [
     {"errors", "bands", "window", "status"},
-    {
-        "grid",
-        "region",
-        "tiling",
-        "blend",
-        "radiometry",
-        "sensor",
-        "job_map",
-        "layout",
-        "choices",
-        "item_numbers",
-        "seams",
-        "plan",
-    },
+    {"grid", "region", "tiling", "blend", "radiometry", "sensor", "job_map", "layout"},
+    {"choices", "fits", "item_numbers", "seams", "plan"},
     {"registration"},
     {"imagery"},
     {"model", "store", "tables", "plan_files", "receipts", "history", "lease", "versions"},

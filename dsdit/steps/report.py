@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from dsdit.fits import FLAGGED, Place
 from dsdit.job_map import Jobs
 from dsdit.plan import Plan
 from dsdit.receipts import Receipt, done_jobs, iterate_receipts
@@ -37,6 +38,8 @@ class Report:
     lr_error: dict[str, float]
     """Mean |A(sr) - lr| in reflectance, before and after restoring."""
     errors: tuple[str, ...] = field(default=())
+    registration: tuple[str, ...] = field(default=())
+    """How the references lie: a count of pairs, then those that a person should look at."""
 
     @property
     def complete(self) -> bool:
@@ -125,6 +128,7 @@ class Tally:
             calls=self._calls,
             lr_error={"before": before / weight, "after": after / weight} if weight else {},
             errors=tuple(self._errors),
+            registration=registration_notes(self.plan),
         )
 
 
@@ -142,3 +146,31 @@ def finish_report(tally: Tally, receipts: str) -> Report:
     for receipt in iterate_receipts(receipts, "mosaic", tally.plan.layout.mosaic_jobs):
         tally.add(receipt)
     return tally.report()
+
+
+def registration_notes(plan: Plan) -> tuple[str, ...]:
+    """A line that counts the plan's pairs by what becomes of their shift, then one for each of the flagged."""
+    counted = plan.fits.count_places()
+    if not counted.keys() - {Place.NOT_MEASURED}:
+        return ()
+    moved = [r for _, r in plan.fits.at_place(Place.MOVED, 1)]
+    lines = ["pairs: " + ", ".join(f"{n} {_PLACES[place]}" for place, n in counted.items())]
+    if moved:
+        lines[0] += f"; longest shift taken out {moved[0].length_m:.2f} m"
+    for place in FLAGGED:
+        for (ref, lr), found in plan.fits.at_place(place, _MOST_FLAGGED):
+            pair = f"{plan.items[ref]['id']} on {plan.items[lr]['id']}"
+            far = f"lies {found.length_m:.2f} m beside, above the limit" if place is Place.TOO_FAR else "shift not sure"
+            lines.append(f"{pair}: {far} (agreement {found.agreement:.2f}), not moved")
+    return tuple(lines)
+
+
+_MOST_FLAGGED = 5
+_PLACES = {
+    Place.NOT_MEASURED: "not measured",
+    Place.MOVED: "moved",
+    Place.IN_PLACE: "in place",
+    Place.LEFT: "measured only",
+    Place.UNSURE: "not sure",
+    Place.TOO_FAR: "above the limit",
+}

@@ -18,7 +18,8 @@ from pyproj import Transformer
 
 from catalogs.matching import Seen
 from catalogs.planning import Dates
-from dsdit.choices import Fits, Items, item_digests
+from dsdit.choices import Items, item_digests
+from dsdit.fits import Fits
 from dsdit.grid import Grid
 from dsdit.region import Region
 from dsdit.tiling import Lattice

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from catalogs.measure import item_window, measure_fit
 from catalogs.staging import Reader, read_references, read_scenes
-from dsdit.choices import CellChoice, Fit, Fits
+from dsdit.choices import CellChoice
+from dsdit.fits import Fit, Fits
 from dsdit.grid import Grid
 from dsdit.plan import Plan
 from dsdit.plan_files import read_plan, write_plan

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dsdit.registration import measure_shift, moved
+from dsdit.registration import PairShift, Shift, common_shift, measure_shift, moved, search_shift
 from dsdit.sensor import EVALUATION_MTF, decimate, upsample
 
 
@@ -52,3 +52,37 @@ def test_no_shift_is_believed(case: str) -> None:
 def test_moved_is_what_it_says() -> None:
     hr = ground(5)
     np.testing.assert_allclose(moved(hr, 2.0, -3.0)[:, 8:-8, 8:-8], hr[:, 10:-6, 5:-11], atol=1e-4)
+
+
+@pytest.mark.parametrize(("dy", "dx"), [(0.0, 0.0), (0.4, -0.7), (-3.0, 5.2), (12.0, -9.5)])
+def test_a_search_finds_shifts_of_a_fraction_and_of_more_than_an_lr_pixel(dy: float, dx: float) -> None:
+    hr = ground(6)
+    ref = moved(hr, -dy, -dx) * 0.7 + 0.1
+    ref[:, 100:, :] = 0.6 - ref[:, 100:, :]
+    valid = np.ones((32, 40), bool)
+    valid[25:30, 3:8] = False
+    ref[:, 200:240, 24:64] = 3.0
+    found = search_shift(decimate(hr, 8, EVALUATION_MTF), ref, 8, EVALUATION_MTF, valid)
+    assert found is not None
+    shift, believed = found
+    assert believed and (shift.dy, shift.dx) == pytest.approx((dy, dx), abs=0.25)
+
+
+def test_a_search_believes_nothing_where_there_is_nothing() -> None:
+    hr = ground(3)
+    lr = decimate(hr, 8, EVALUATION_MTF)
+    for ref in (ground(4), np.full_like(hr, 0.2)):
+        found = search_shift(lr, ref, 8, EVALUATION_MTF)
+        assert found is not None and found[0].none and not found[1]
+    assert search_shift(lr[:, :20, :20], hr[:, :160, :160], 8, EVALUATION_MTF) is None
+
+
+def test_windows_agree_on_one_shift_or_tell_none() -> None:
+    told = [(Shift(1.0 + k / 10, -2.0, 0.9), True) for k in (-1, 0, 1)]
+    silent = (Shift(0.0, 0.0, 0.3), False)
+    assert common_shift([*told, silent], 8) == PairShift(1.0, -2.0, 0.9, 3, 4, pytest.approx(0.1))
+    assert common_shift([told[0], *[silent] * 4], 8) == PairShift(agreement=0.3, seen=5)
+    torn = [(Shift(dy, 0.0, 0.9), True) for dy in (-6.0, 0.0, 6.0)]
+    assert common_shift(torn, 8) == PairShift(agreement=0.9, seen=3, residual=6.0)
+    assert common_shift([], 8) == PairShift()
+    assert PairShift(1.0, 0.0, 0.9, 4, 4, 2.0).doubt(8) == 1.0

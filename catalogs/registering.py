@@ -1,0 +1,178 @@
+"""How far a reference lies beside a scene, from fixed windows of the overlap of the two items.
+
+The windows lie on the global lattice of LR pixels, in an order that follows from the two footprints alone; they are
+read in that order until enough of them tell. So a pair has one shift, whatever region asks. It is kept under the
+digests of both items and measured once, ever. What is done about it is decided by the plan, from the request.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable
+from dataclasses import asdict
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+from odc.geo.geom import Geometry
+
+from catalogs.item import SceneItem
+from catalogs.load import STILL, Move, read_bands, read_mask
+from catalogs.source import Source
+from dsdit.errors import ReadError
+from dsdit.fits import FLAGGED, Fit, Fits, Place, Registration
+from dsdit.grid import Grid
+from dsdit.registration import PairShift, common_shift, search_shift
+from dsdit.store import join, read_json, write_json
+from dsdit.window import Index, Window
+
+WINDOWS_LR_PX = (64, 32)
+"""Sides of the windows; the smaller ones serve where fewer than `_FEW` of the larger fit into the overlap."""
+MAX_WINDOWS = 12
+"""Windows of a pair that are read at most."""
+ENOUGH_WINDOWS = 5
+"""Believed windows after which no more are read."""
+LEAST_MOVE_PX = 0.2
+"""Shorter shifts, in HR pixels, stay, and so do those shorter than their doubt: resampling costs detail."""
+_FEW = 4
+
+
+def registration_windows(ref: SceneItem, lr: SceneItem, grid: Grid) -> list[Window]:
+    """LR pixels of at most `MAX_WINDOWS` windows that lie in both footprints, spread over the overlap, in order."""
+    shared = _outline(ref, grid).intersection(_outline(lr, grid))
+    if shared.is_empty:
+        return []
+    bounds = grid.window_of(shared.bounds, grid.lr_gsd_m)
+    places: list[Window] = []
+    for side in WINDOWS_LR_PX:
+        blocks = bounds.coarsen(side)
+        stride = max(1, math.isqrt(blocks.shape[0] * blocks.shape[1] // 4096))
+        shapely.prepare(shared)
+        places = []
+        for index in blocks.indices():
+            block = Window(*index, index.row + 1, index.col + 1).refine(side)
+            on_lattice = not (index.row % stride or index.col % stride)
+            if on_lattice and shared.covers(shapely.box(*grid.bounds_of(block, grid.lr_gsd_m))):
+                places.append(block)
+        if len(places) >= _FEW:
+            return _spread(places)
+    return _spread(places)
+
+
+def _outline(item: SceneItem, grid: Grid) -> shapely.Geometry:
+    lonlat = Geometry(shapely.geometry.shape(item.footprint), "EPSG:4326")
+    return shapely.make_valid(lonlat.to_crs(grid.odc_crs).geom)
+
+
+def _spread(places: list[Window]) -> list[Window]:
+    """Up to `MAX_WINDOWS` of the places, each as far as can be from those before it; ties go to the first."""
+    if not places:
+        return []
+    rows, cols = zip(*(place.corner for place in places), strict=True)
+    middle = Index((min(rows) + max(rows)) // 2, (min(cols) + max(cols)) // 2)
+    first = min(places, key=lambda place: (_squared(place, middle), place))
+    chosen = [first]
+    far = [_squared(place, first.corner) for place in places]
+    while len(chosen) < min(MAX_WINDOWS, len(places)):
+        best = max(range(len(places)), key=lambda k: (far[k], -k))
+        chosen.append(places[best])
+        far = [min(old, _squared(place, places[best].corner)) for old, place in zip(far, places, strict=True)]
+    return chosen
+
+
+def _squared(place: Window, corner: tuple[int, int]) -> int:
+    return (place.row0 - corner[0]) ** 2 + (place.col0 - corner[1]) ** 2
+
+
+def measure_registration(ref: SceneItem, ref_source: Source, lr: SceneItem, lr_source: Source, grid: Grid) -> PairShift:
+    """The pair's shift in HR pixels, from windows at LR and HR. Raises ReadError."""
+    found = []
+    for window in registration_windows(ref, lr, grid):
+        geobox = grid.lr_geobox(window)
+        lr_values, valid = read_bands(lr, lr_source, geobox, "cubic")
+        valid &= read_mask(lr, lr_source, geobox) == 0
+        if valid.mean() < 0.5:
+            continue
+        valid &= read_mask(ref, ref_source, geobox) == 0
+        ref_values, ref_valid = read_bands(ref, ref_source, grid.hr_geobox(window.refine(grid.scale)), "bilinear")
+        side = grid.scale
+        valid &= ref_valid.reshape(window.shape[0], side, window.shape[1], side).all((1, 3))
+        told = search_shift(lr_values, ref_values, side, lr_source.mtf_nyquist, valid)
+        if told is not None:
+            found.append(told)
+        if sum(believed for _, believed in found) >= ENOUGH_WINDOWS:
+            break
+    return common_shift(found, grid.scale)
+
+
+def kept_registration(
+    ref: SceneItem,
+    ref_source: Source,
+    lr: SceneItem,
+    lr_source: Source,
+    grid: Grid,
+    folder: str,
+    on_error: Callable[[ReadError], None],
+) -> PairShift | None:
+    """`measure_registration`, kept below `folder`. None, told and not kept, where the pair cannot be read."""
+    text = "\n".join([grid.crs, repr(grid.gsd_m), repr(grid.scale)])
+    digests = (ref.digest, ref_source.digest, lr.digest, lr_source.digest)
+    key = hashlib.sha256("\n".join([text, *digests]).encode()).hexdigest()[:32]
+    url = join(folder, "shift", key + ".json")
+    record = read_json(url)
+    if record is not None:
+        return PairShift(**record["shift"])
+    try:
+        found = measure_registration(ref, ref_source, lr, lr_source, grid)
+    except ReadError as error:
+        on_error(error)
+        return None
+    write_json(url, {"ref": ref.id, "lr": lr.id, "shift": asdict(found)})
+    return found
+
+
+def decide(found: PairShift | None, grid: Grid, limit_px: float, apply: bool) -> Registration:
+    """What a plan does about a pair's shift. Metres are rounded to tenths of a millimetre."""
+    if found is None or not found.seen:
+        return Registration()
+    length_px = math.hypot(found.dy, found.dx)
+    if not found.believed:
+        place = Place.UNSURE
+    elif length_px > limit_px:
+        place = Place.TOO_FAR
+    elif not apply:
+        place = Place.LEFT
+    else:
+        place = Place.MOVED if length_px >= max(LEAST_MOVE_PX, found.doubt(grid.scale)) else Place.IN_PLACE
+    dy_m, dx_m, residual_m = (round(v * grid.gsd_m, 4) for v in (found.dy, found.dx, found.residual))
+    return Registration(dy_m, dx_m, round(found.agreement, 4), residual_m, found.windows, place)
+
+
+def moves_of(
+    fits: Fits, ref: int, scenes: tuple[int, ...], scene: NDArray[np.int32]
+) -> list[tuple[Move, NDArray[np.bool_]]]:
+    """Each way to lay the reference on some scene, with the pixels (y, x) of it; those without a scene follow the
+    cell's first."""
+    ways: dict[Move, list[int]] = {}
+    for number in scenes:
+        dy, dx = fits.get((ref, number), Fit()).registration.taken_m
+        ways.setdefault((-dx, dy) if dy or dx else STILL, []).append(number)
+    found = []
+    for move_m, numbers in ways.items():
+        where = np.isin(scene, numbers)
+        found.append((move_m, where | ~np.isin(scene, scenes) if scenes[0] in numbers else where))
+    return found
+
+
+def registration_measures(fits: Fits, pairs: set[tuple[int, int]]) -> dict[str, float]:
+    """Of the pairs of a job: the longest shift that was taken out, what it leaves, and how many cannot be believed."""
+    found = [fits[pair].registration for pair in sorted(pairs) if pair in fits]
+    moved = [r for r in found if r.place is Place.MOVED]
+    if not found:
+        return {}
+    return {
+        "shift_m": max((r.length_m for r in moved), default=0.0),
+        "shift_residual_m": max((r.residual_m for r in moved), default=0.0),
+        "pairs_flagged": float(sum(r.place in FLAGGED for r in found)),
+    }

@@ -1,0 +1,37 @@
+"""What is measured of every (reference, scene) pair that meets in some cell, and what of it a person should know."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from catalogs.item import SceneItem
+from catalogs.measure import kept_fits
+from catalogs.registering import decide, kept_registration
+from catalogs.source import Source
+from dsdit.errors import ReadError
+from dsdit.fits import Fits
+from dsdit.grid import Grid
+from dsdit.plan import Cells
+from flows.settings import References
+
+
+def measure_pairs(
+    choice: References,
+    ref_source: Source,
+    lr_source: Source,
+    items: list[SceneItem],
+    cells: Cells,
+    grid: Grid,
+    folder: str,
+    on_error: Callable[[ReadError], None],
+) -> Fits:
+    """The fits of all pairs of `cells`, with their registration as the request wants it; kept below `folder`."""
+    limit_px = float(choice.max_shift_px or grid.scale)
+    fits = kept_fits(cells.pairs(), items, ref_source, lr_source, grid, folder, on_error)
+    if choice.registration == "off":
+        return Fits.of(fits)
+    for (ref, lr), fit in fits.items():
+        found = kept_registration(items[ref], ref_source, items[lr], lr_source, grid, folder, on_error)
+        fits[ref, lr] = replace(fit, registration=decide(found, grid, limit_px, choice.registration == "apply"))
+    return Fits.of(fits)
