@@ -8,6 +8,7 @@ kept nowhere. GDAL's settings stand here and nowhere else.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
@@ -25,7 +26,7 @@ from catalogs.rules import BitMask, SclMask
 from catalogs.source import Source
 from catalogs.trust import accepted_href, local_path, plain
 from catalogs.warp import read_on
-from dsdit.bands import BANDS
+from dsdit.bands import BANDS, BandName
 from dsdit.errors import CatalogError, ReadError
 
 VALID, NO_DATA, CLOUD = 0, 1, 2
@@ -59,21 +60,28 @@ def read_bands(
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """(reflectance (3, y, x), valid (y, x)) of `item` on `geobox`; reflectance is NaN where it is not valid.
 
-    `resampling` is a name of rasterio's (nearest, bilinear, cubic, average). Raises ReadError.
+    `resampling` is a name of rasterio's (nearest, bilinear, cubic, average). Files are read side by side, one thread
+    each. Raises ReadError.
     """
     out = np.full((len(BANDS), *geobox.shape), np.nan, np.float32)
     bands = [source.bands[name] for name in BANDS]
-    for asset in dict.fromkeys(band.asset for band in bands):
-        rows = [k for k, band in enumerate(bands) if band.asset == asset]
-        values = _read(item, source, asset, [bands[k].index for k in rows], geobox, Resampling[resampling])
-        for k, plane in zip(rows, values, strict=True):
+    assets = list(dict.fromkeys(band.asset for band in bands))
+    rows = [[k for k, band in enumerate(bands) if band.asset == asset] for asset in assets]
+
+    def read(asset: str, mine: list[int]) -> NDArray[np.float32]:
+        return _read(item, source, asset, [bands[k].index for k in mine], geobox, Resampling[resampling])
+
+    with ThreadPoolExecutor(len(assets)) as pool:
+        found = list(pool.map(read, assets, rows))
+    for mine, values in zip(rows, found, strict=True):
+        for k, plane in zip(mine, values, strict=True):
             out[k] = plane * np.float32(item.scale[k]) + np.float32(item.offset[k])
     valid = np.logical_and.reduce(np.isfinite(out), axis=0)
     out[:, ~valid] = np.nan
     return out, valid
 
 
-def read_band(item: SceneItem, source: Source, name: str, geobox: GeoBox, resampling: str) -> NDArray[np.float32]:
+def read_band(item: SceneItem, source: Source, name: BandName, geobox: GeoBox, resampling: str) -> NDArray[np.float32]:
     """(y, x) reflectance of one band, as in `read_bands` but for pixels that only other bands take away."""
     band, k = source.bands[name], BANDS.index(name)
     (plane,) = _read(item, source, band.asset, [band.index], geobox, Resampling[resampling])
