@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import rasterio
 from affine import Affine
 from numpy.typing import NDArray
+from odc.geo.crs import CRS
 from odc.geo.geobox import GeoBox
 from rasterio.enums import MaskFlags, Resampling
 from rasterio.io import MemoryFile
@@ -237,4 +239,9 @@ def _stored(
 
 
 def _crs(geobox: GeoBox) -> rasterio.crs.CRS:
-    return rasterio.crs.CRS.from_wkt(geobox.crs.to_wkt() if geobox.crs else "")
+    return _crs_of(geobox.crs)
+
+
+@lru_cache(maxsize=64)
+def _crs_of(crs: CRS | None) -> rasterio.crs.CRS:
+    return rasterio.crs.CRS.from_wkt(crs.to_wkt() if crs else "")

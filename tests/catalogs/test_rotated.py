@@ -1,4 +1,4 @@
-"""Real pixels on rotated and oblong grids, in three CRS, as GDAL warps them exactly: none shifted, none off by over 1 DN."""
+"""Real pixels on rotated and oblong grids, in three CRS, as GDAL warps them exactly: none shifted, <= 1 DN apart."""
 
 from __future__ import annotations
 
