@@ -50,6 +50,9 @@ scale: $(STAMP)  ## the plan of a continent and its wavefront; appends to tests/
 quality: $(STAMP)  ## the shipped weights on the validation pairs beside the project; appends to RESULTS.md
 	$(BIN)/python -m tests.benchmarks quality
 
+readers: $(STAMP)  ## windows a second of our reader and others; appends to tests/benchmarks/RESULTS.md
+	$(BIN)/python -m tests.benchmarks readers
+
 slow: $(STAMP)
 	$(BIN)/python -m pytest -q -m "slow"
 

@@ -97,7 +97,8 @@ class _Reader:
     def __init__(
         self, items: tuple[SceneItem, ...], source: Source, grid: Grid, whole: Window, *, url: str, **_: object
     ) -> None:
-        number, self.name = url.split("/")
+        number, name = url.split("/")
+        self.band = next((band for band in BANDS if band == name), None)
         self.item, self.source, self.grid, self.whole = items[int(number)], source, grid, whole
 
     def read(self, window: Any, **_: object) -> NDArray[np.float32]:
@@ -106,9 +107,9 @@ class _Reader:
         place = Window(row, col, row + round(window.height), col + round(window.width))
         lr = self.source.role == "lr"
         geobox = self.grid.lr_geobox(place) if lr else self.grid.hr_geobox(place)
-        if self.name == _MASK:
+        if self.band is None:
             return read_mask(self.item, self.source, geobox).astype(np.float32)
-        return read_band(self.item, self.source, BANDS[BANDS.index(self.name)], geobox, RESAMPLING[self.source.role])
+        return read_band(self.item, self.source, self.band, geobox, RESAMPLING[self.source.role])
 
     def close(self) -> None:
         """Nothing is kept open."""
