@@ -1,6 +1,9 @@
 """`dsdit serve`: the three commands of a small installation in one process group, on loopback.
 
 prefect server start; prefect deploy --all --prefect-file infra/prefect.yaml; prefect worker start --pool sr
+
+Beside them stand the alarms of `flows.alarms`. The leases of concurrency slots lie on disk: in memory they would go
+with the server, and the slot of a run that died with it would never be free again.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ import httpx
 from dsdit.errors import DsditError
 
 POOL = "sr"
+LEASES = "prefect.server.concurrency.lease_storage.filesystem"
 _READY_S = 60.0
 
 
@@ -29,6 +33,7 @@ def serve(port: int = 4200) -> None:
         raise DsditError("infra/prefect.yaml is not here: run this in the project's root")
     api = f"http://127.0.0.1:{port}/api"
     environment = {**os.environ, "PREFECT_API_URL": api}
+    environment.setdefault("PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE", LEASES)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     running: list[subprocess.Popen[bytes]] = []
     try:
@@ -37,6 +42,7 @@ def serve(port: int = 4200) -> None:
             _wait(api, running[0])
         _call(["work-pool", "create", POOL, "--type", "process", "--overwrite"], environment)
         _call(["--no-prompt", "deploy", "--all", "--prefect-file", "infra/prefect.yaml"], environment)
+        _call([], environment, "flows.alarms")
         running.append(_start(["worker", "start", "--pool", POOL, "--limit", "2"], environment))
         sys.stdout.write(
             f"\nUI: http://127.0.0.1:{port}\nIn another shell:\n  export PREFECT_API_URL={api}\n"
@@ -58,18 +64,19 @@ def serve(port: int = 4200) -> None:
                 process.kill()
 
 
-def _prefect(arguments: list[str]) -> list[str]:
-    return [sys.executable, "-m", "prefect", *arguments]
+def _command(arguments: list[str], module: str = "prefect") -> list[str]:
+    return [sys.executable, "-m", module, *arguments]
 
 
 def _start(arguments: list[str], environment: dict[str, str]) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(_prefect(arguments), env=environment)  # noqa: S603
+    return subprocess.Popen(_command(arguments), env=environment)  # noqa: S603
 
 
-def _call(arguments: list[str], environment: dict[str, str]) -> None:
-    done = subprocess.run(_prefect(arguments), env=environment, stdin=subprocess.DEVNULL, check=False)  # noqa: S603
+def _call(arguments: list[str], environment: dict[str, str], module: str = "prefect") -> None:
+    command = _command(arguments, module)
+    done = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, check=False)  # noqa: S603
     if done.returncode:
-        raise DsditError(f"`prefect {' '.join(arguments)}` ended with code {done.returncode}: see its words above")
+        raise DsditError(f"`{' '.join(command[1:])}` ended with code {done.returncode}: see its words above")
 
 
 def _healthy(api: str) -> bool:
