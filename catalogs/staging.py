@@ -48,14 +48,18 @@ class Reader:
     def bands(
         self, number: int, window: Window, lr: bool, move_m: Move = STILL
     ) -> tuple[NDArray, NDArray, NDArray] | None:
-        """(reflectance, valid, cloud) on the LR or HR lattice; None after a read error, which is kept."""
+        """(reflectance, valid, cloud) on the LR or HR lattice; None after a read error, which is kept.
+
+        What is moved is resampled cubically even where the file shares the lattice: half a pixel costs 8% of the
+        energy above LR's band limit, bilinear 21%.
+        """
         if number not in self.items:
             self.items[number] = SceneItem.from_dict(self.plan.items[number])
         item, grid = self.items[number], self.plan.region.grid
         source = self.sources[item.source]
         geobox = grid.lr_geobox(window) if lr else grid.hr_geobox(window)
         try:
-            values, valid = read_bands(item, source, geobox, "cubic" if lr else "bilinear", move_m)
+            values, valid = read_bands(item, source, geobox, "cubic" if lr or move_m != STILL else "bilinear", move_m)
             mask = read_mask(item, source, geobox, move_m)
         except ReadError as error:
             self.errors[number] = str(error)
