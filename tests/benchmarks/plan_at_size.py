@@ -10,9 +10,11 @@ import random
 import resource
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import shapely
 
 from catalogs.planning import choose_cells
 from dsdit.choices import CellChoice
@@ -21,9 +23,11 @@ from dsdit.layout import Layout
 from dsdit.plan import ModelChoice, Plan, SamplerSettings
 from dsdit.plan_files import read_plan, write_due, write_plan
 from dsdit.receipts import Receipt, write_receipt, write_receipt_table
+from dsdit.region import Region
 from dsdit.status import JobState
 from dsdit.steps.report import due_jobs
 from dsdit.window import Index
+from flows.cost import picture_of_plan, price
 from tests.benchmarks.continent import LATTICE, OUTLINE, Catalogs, cover_of, make_catalogs, make_fits, region
 
 MAX_AGE_DAYS = 1500.0
@@ -113,6 +117,32 @@ def plain_step(age_us: int, cover: float, clear: float) -> int:
     return (age_us + 2 * season + round((1 - cover) * 1000 * day) + round((cover - clear) * 2000 * day)) // (120 * day)
 
 
+def with_land(plan: Plan) -> Plan:
+    """The plan under a mask: the outline drawn in by half a degree, with lakes of 60 km every 4 degrees."""
+    lonlat = shapely.Polygon(OUTLINE).buffer(-0.5)
+    west, south, east, north = lonlat.bounds
+    lakes = [
+        shapely.Point(x, y).buffer(0.3) for x in np.arange(west, east, 4.0) for y in np.arange(south + 2, north, 4.0)
+    ]
+    grid = plan.region.grid
+    shape = lonlat.difference(shapely.union_all(lakes))
+    mask = Region.from_lonlat("land", grid, dict(shapely.geometry.mapping(shape)))
+    return replace(plan, land_wkt=mask.footprint_wkt)
+
+
+def check_land(plan: Plan, masked: Plan, jobs: int, seed: int = 1) -> int:
+    """Random jobs are left out if and only if their shard touches no land; returns how many were."""
+    pick, every, grid = random.Random(seed), plan.layout.mosaic_jobs, plan.region.grid
+    land = shapely.from_wkt(masked.land_wkt)
+    off = 0
+    for number in pick.sample(range(len(every)), min(jobs, len(every))):
+        job = every[number]
+        wet = not land.intersects(shapely.box(*grid.bounds_of(plan.lattice.shard_window(job), grid.gsd_m)))
+        assert wet == (job in masked.layout.map.off_land) != (job in masked.layout.mosaic_jobs), f"job {tuple(job)}"
+        off += wet
+    return off
+
+
 def peak_bytes() -> int:
     """Largest resident size of this process so far."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
@@ -144,6 +174,15 @@ def measure() -> dict[str, str]:
         second_s = time.monotonic() - again - sum(catalogs.spent_s)
         assert due == jobs - standing + 1
         cells = check_jobs(read_plan(url), catalogs, 1000)
+        masking = time.monotonic()
+        masked = with_land(second)
+        left_out = len(masked.layout.map.off_land)
+        mask_s = time.monotonic() - masking
+        costs = price(masked)
+        price_s = time.monotonic() - masking - mask_s
+        picture = picture_of_plan(masked, masked.layout.mosaic_jobs)
+        picture_s = time.monotonic() - masking - mask_s - price_s
+        off = check_land(second, masked, 1000)
     return {
         "items": f"{len(catalogs.items):,} ({catalogs.scenes:,} scenes), made in {made - started:.1f} s",
         "jobs": f"{jobs:,}",
@@ -153,6 +192,13 @@ def measure() -> dict[str, str]:
         "peak resident": f"{first_peak / 2**30:.2f} GiB with the catalogs (bound 2 GiB)",
         "plan with last night's receipts": f"{second_s:.1f} s (bound 60 s); {due:,} jobs due",
         "brute force": f"1,000 random jobs, {cells:,} cells: equal",
+        "land mask": f"{left_out:,} shards left out, {costs['tiles']:,} tiles stay, in {mask_s:.1f} s; of 1,000 random "
+        f"jobs {off} lie off land by a test of each, equal",
+        "cost": f"{price_s:.1f} s: {costs['bytes_read'] / 1e12:.0f} TB read, "
+        f"{costs['bytes_written'] / 1e12:.1f} TB written, "
+        f"{costs['bytes_scratch_peak'] / 1e12:.2f} TB of scratch at once, {costs['objects']:,} objects, "
+        f"{costs['requests']:,} requests",
+        "picture": f"{len(picture) / 1024:.0f} KiB in {picture_s:.1f} s; peak of all {peak_bytes() / 2**30:.2f} GiB",
     }
 
 
