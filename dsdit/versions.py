@@ -5,6 +5,10 @@ published one, and what readers open (`mosaic.zarr`, `sr.tif`...) are links thro
 version begins as hard links of the shards of the published one. Nothing is written through a hard link: Zarr's local
 store, like ours, writes a new file and renames it. A run that was interrupted goes on in the version it began.
 
+Each object that a reader opens through the plain link is looked up anew, so that a mosaic read across a publish can mix
+two versions. `published_mosaic` names one version once and for all: a reader that opens what it returns sees a whole
+state, for as long as that version is kept.
+
 An object store has no links: there the mosaic is written in place, and `unpublished.json` tells that this is so.
 """
 
@@ -33,6 +37,27 @@ def unpublished(output: str) -> str | None:
         return output if read_bytes(join(output, MARKER)) is not None else None
     begun = max(_numbers(output), default=0)
     return join(output, FOLDER, str(begun)) if begun > _current(output) else None
+
+
+def published_versions(output: str) -> list[int]:
+    """Numbers of the published versions that are kept, oldest first; empty on an object store."""
+    return [] if is_remote(output) else sorted(n for n in _numbers(output) if n <= _current(output))
+
+
+def published_mosaic(output: str, version: int | None = None) -> str:
+    """Location of the mosaic of one version, the published one by default; a later publish changes nothing in it.
+
+    On an object store it is the mosaic itself. Raises StoreError where the version is not kept, or nothing published.
+    """
+    if is_remote(output):
+        return join(output, MOSAIC)
+    kept = published_versions(output)
+    number = _current(output) if version is None else version
+    if number not in kept:
+        raise StoreError(
+            f"{output!r} has no published version {number or ''}".rstrip() + f": kept are {kept or 'none'}"
+        )
+    return join(output, FOLDER, str(number), MOSAIC)
 
 
 def holds_mosaic(output: str) -> bool:

@@ -77,7 +77,7 @@ def run_wavefront(
     kept: list[Receipt] = []
     keep = kept.append if on_receipt is None else on_receipt
     ready: list[tuple[tuple[int, int, int], Work]] = []
-    running = as_completed(loop=client.loop, with_results=True, raise_errors=False)
+    running = as_completed(loop=client.loop)
     in_flight: dict[Any, Work] = {}
 
     def push(works: list[Work]) -> None:
@@ -128,14 +128,32 @@ def run_wavefront(
 
     submit()
     while in_flight:
-        future, result = next(running)
-        check()
-        work = in_flight.pop(future.key)
-        if future.status == "finished":
-            done(work, result)
-        else:
-            error = future.exception()
-            fail(work, f"{type(error).__name__}: {error}")
-        future.release()
+        # One message fetches the results of all that finished meanwhile.
+        for future, result in _gathered(client, running.next_batch()):
+            check()
+            work = in_flight.pop(future.key)
+            if isinstance(result, Receipt):
+                done(work, result)
+            else:
+                fail(work, f"{type(result).__name__}: {result}")
+            future.release()
         submit()
     return sorted(kept, key=lambda receipt: front.rank((receipt.step, receipt.job)))
+
+
+def _gathered(client: Client, futures: list[Any]) -> list[tuple[Any, Any]]:
+    """Each future with its receipt, or with the error that it ended in."""
+    finished = [future for future in futures if future.status == "finished"]
+    found: dict[Any, Any] = {}
+    try:
+        found = dict(zip((f.key for f in finished), client.gather(finished), strict=True))
+    except Exception:  # noqa: BLE001 - one that was lost and failed again: each is asked for itself
+        found = {}
+    return [(future, found.get(future.key) or _ended(future)) for future in futures]
+
+
+def _ended(future: Any) -> Any:
+    try:
+        return future.result()
+    except Exception as error:  # noqa: BLE001 - whatever a step or its worker raised becomes the receipt's reason
+        return error

@@ -1,4 +1,7 @@
-"""`python -m tests.benchmarks NAME ...` runs each in a process of its own and adds what it says to RESULTS.md."""
+"""`python -m tests.benchmarks NAME ...` runs each in a process of its own and adds what it says to RESULTS.md.
+
+A NAME may carry arguments: `python -m tests.benchmarks "wavefront_at_size 40 75"`.
+"""
 
 from __future__ import annotations
 
@@ -25,11 +28,14 @@ def main(names: list[str]) -> None:
     commit = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=True)
     for name in names or SCALE:
         machine = cpu()
-        command = [sys.executable, "-m", f"tests.benchmarks.{name}"]
+        module, *arguments = name.split()
+        command = [sys.executable, "-m", f"tests.benchmarks.{module}", *arguments]
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
         figures = "\n".join(f"- {line}" for line in done.stdout.splitlines())
         day = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
-        head = f"\n## {name}, {day}\n\n`python -m tests.benchmarks {name}` at {commit.stdout.strip()}, on {machine}\n\n"
+        asked = f'"{name}"' if arguments else name
+        command_line = f"`python -m tests.benchmarks {asked}` at {commit.stdout.strip()}"
+        head = f"\n## {name}, {day}\n\n{command_line}, on {machine}\n\n"
         with RESULTS.open("a") as file:
             file.write(head + figures + "\n")
         print(head + figures)

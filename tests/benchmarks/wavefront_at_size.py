@@ -5,6 +5,7 @@ Workers are threads of this process, so that its resident size is client, schedu
 
 from __future__ import annotations
 
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -164,6 +165,7 @@ def measure_weak_scaling(workers: int = 64, each: int = 20) -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    for figures in (measure(), measure_weak_scaling()):
+    asked = [int(number) for number in sys.argv[1:3]]
+    for figures in (measure(*asked),) if asked else (measure(), measure_weak_scaling()):
         for name, value in figures.items():
             print(f"{name}: {value}", flush=True)

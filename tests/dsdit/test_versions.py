@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import os
+import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from dsdit.errors import StoreError
 from dsdit.store import create_array, forget_arrays, open_group, write_file, write_json, write_shard
-from dsdit.versions import holds_mosaic, link_tree, open_version, publish_version, unpublished
+from dsdit.versions import (
+    holds_mosaic,
+    link_tree,
+    open_version,
+    publish_version,
+    published_mosaic,
+    published_versions,
+    unpublished,
+)
 from dsdit.window import Index
 
 
@@ -137,3 +147,45 @@ def test_nothing_there_is_no_mosaic(tmp_path: Path) -> None:
     assert not holds_mosaic(str(tmp_path / "out"))
     assert unpublished(str(tmp_path / "out")) is None
     assert not (tmp_path / "out").exists()
+
+
+def publish_value(output: Path, value: int) -> None:
+    """One more version, whose four shards all hold `value`."""
+    folder = open_version(str(output))
+    for job in (Index(0, 0), Index(0, 1), Index(1, 0), Index(1, 1)):
+        write_shard(f"{folder}/mosaic.zarr", "sr", Index(0, 0), job, np.full((4, 4), value, np.uint16))
+    publish_version(str(output), folder, keep=4)
+
+
+def test_a_version_that_was_opened_stays_whole_while_others_are_published(output: Path) -> None:
+    pinned = published_mosaic(str(output))
+    seen: list[set[int]] = []
+    ended = threading.Event()
+
+    def read() -> None:
+        while not ended.is_set():
+            seen.append(set(np.unique(open_group(published_mosaic(str(output)))["sr"][:]).tolist()))
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    for value in range(2, 42):
+        if value == 4:
+            assert np.unique(open_group(pinned)["sr"][:]).tolist() == [1]
+        publish_value(output, value)
+    ended.set()
+    reader.join()
+    assert len(seen) > 1 and all(len(values) == 1 for values in seen)
+    assert published_mosaic(str(output)) == str(output / "versions/41/mosaic.zarr")
+
+
+def test_an_older_version_can_be_opened_as_long_as_it_is_kept(output: Path) -> None:
+    for value in (2, 3):
+        publish_value(output, value)
+    open_version(str(output))
+    assert published_versions(str(output)) == [1, 2, 3]
+    assert np.unique(open_group(published_mosaic(str(output), 2))["sr"][:]).tolist() == [2]
+    with pytest.raises(StoreError, match=r"no published version 4: kept are \[1, 2, 3\]"):
+        published_mosaic(str(output), 4)
+    with pytest.raises(StoreError, match=r"no published version: kept are none"):
+        published_mosaic(str(output / "nothing"))
+    assert published_mosaic("s3://bucket/out") == "s3://bucket/out/mosaic.zarr"

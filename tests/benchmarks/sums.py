@@ -1,0 +1,107 @@
+"""The sums of infra/SUMS.md: what a continent and the world's land take, each from a figure that was measured.
+
+`python -m tests.benchmarks.sums > infra/SUMS.md` writes the page again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dsdit.mosaic_group import LR_ARRAYS
+from flows.cost import SAMPLES_OPEN, STAGES_OPEN
+from tests.benchmarks.continent import LATTICE
+
+WORKERS = 1000
+"""Devices at once."""
+LAND_KM2 = {"CONUS": 8_080_000, "the world's land": 149_000_000}
+CHANGED = 0.03
+"""Share of jobs with a new clear scene in a night: an assumption; a clear Sentinel-2 view about once a month."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A figure, and how to have it again."""
+
+    value: float
+    unit: str
+    source: str
+
+
+TILE_S = Measured(80.4 / 395, "s of the sample step a tile of 128 px, `dsdit-tiny`, one CPU core", "`make run`: README")
+JOB_CPU_MS = Measured(
+    11.5,
+    "ms of CPU a job, client and scheduler",
+    "`run_stub(10, 40, 4)` of tests/benchmarks/wavefront_at_size.py, load 10",
+)
+PLAN_S = Measured(70.2, "s of planning 795,355 jobs, on a machine at load 8", "`plan_at_size` in RESULTS.md")
+
+
+def rows(area_km2: float) -> list[tuple[str, str]]:
+    """What an area takes at 1 m and scale 10: name and figure."""
+    side = LATTICE.shard_px
+    jobs = area_km2 * 1e6 / side**2
+    tiles = jobs * LATTICE.shard_strides**2
+    pixels = side**2
+    shard_bytes = pixels * 7 * 4 / 3 + (side // LATTICE.scale) ** 2 * 30
+    objects = jobs * (2 + len(LR_ARRAYS) + 2 / 3 + 1)
+    short = (area_km2 * 1e6) ** 0.5 / side
+    stage = pixels * 16 + (side // LATTICE.scale) ** 2 * 17
+    sample = LATTICE.shard_strides**2 * (3 * LATTICE.tile_px**2 + (LATTICE.tile_px // LATTICE.token_px) ** 2) * 4
+    pixels_ratio = (LATTICE.tile_px / 128) ** 2
+    core_hours = tiles * TILE_S.value * pixels_ratio / 3600
+    scheduler_s = jobs * JOB_CPU_MS.value / 1000
+    worker_s = core_hours * 3600 / WORKERS
+    return [
+        ("shards (jobs), tiles", f"{jobs:,.0f}; {tiles:,.0f}"),
+        ("core-hours of `dsdit-tiny` on CPU cores, all tiles once", f"{core_hours:,.0f}"),
+        (f"hours with {WORKERS:,} cores", f"{worker_s / 3600:,.1f}"),
+        ("device-hours a second of network time a tile", f"{tiles / 3600:,.0f}"),
+        ("bytes of the mosaic before compression", f"{jobs * shard_bytes / 1e12:,.0f} TB"),
+        ("objects", f"{objects:,.0f}"),
+        ("scratch at once", f"{short * (STAGES_OPEN * stage + SAMPLES_OPEN * sample) / 1e12:,.2f} TB"),
+        ("CPU time of client and scheduler", f"{scheduler_s / 3600:,.1f} h, one process"),
+        ("jobs a second that one scheduler can give out", f"{1000 / JOB_CPU_MS.value:,.0f}"),
+        ("devices that keep one scheduler busy, 60 s a job", f"{60 * 1000 / JOB_CPU_MS.value:,.0f}"),
+        (f"object writes a second with {WORKERS:,} devices at 60 s a job", f"{WORKERS / 60 * objects / jobs:,.0f}"),
+        ("bytes written a second then", f"{WORKERS / 60 * shard_bytes / 1e9:,.2f} GB"),
+        (f"one night, {CHANGED:.0%} of the jobs: core-hours", f"{core_hours * CHANGED:,.0f}"),
+        ("one night: objects written", f"{objects * CHANGED:,.0f}"),
+        ("seconds of planning a night (by jobs, one process)", f"{PLAN_S.value * jobs / 795_355:,.0f}"),
+    ]
+
+
+def page() -> str:
+    """The page in Markdown."""
+    areas = list(LAND_KM2)
+    columns = [dict(rows(area)) for area in LAND_KM2.values()]
+    lines = [
+        "# Sums: a continent and the world's land",
+        "",
+        "Made by `python -m tests.benchmarks.sums > infra/SUMS.md`; a test holds that the page is what it prints.",
+        f"1 m, scale 10, tiles of {LATTICE.tile_px} px, shards of {LATTICE.shard_px} px. Nothing was run at this size:",
+        "each figure is a product of what was measured small. Scratch holds what lies open in the wavefront: along the",
+        f"shorter side of a square, {STAGES_OPEN} rows of stages and {SAMPLES_OPEN} of samples, before compression.",
+        "",
+        "| | " + " | ".join(areas) + " |",
+        "| --- |" + " --- |" * len(areas),
+    ]
+    lines += [f"| {name} | " + " | ".join(column[name] for column in columns) + " |" for name in columns[0]]
+    lines += ["", "| measured | figure | source |", "| --- | --- | --- |"]
+    measured = (TILE_S, JOB_CPU_MS, PLAN_S)
+    lines += [f"| {m.value:.3g} | {m.unit} | {m.source} |" for m in measured]
+    lines += [
+        "",
+        "- `dsdit-tiny` was measured on tiles of 128 px: a tile of 480 px is taken as its area in such tiles. No GPU",
+        "  and no published network was measured: multiply the row of device-hours by the seconds a tile of yours, and",
+        "  set `cost.seconds_per_tile` for `dsdit plan`.",
+        f"- Assumed: {CHANGED:.0%} of the jobs change in a night, a job takes a device 60 s, and the areas.",
+        "- **The first bottleneck** is the devices, until there are as many as keep one scheduler busy; from there on",
+        "  it is the scheduler. Regions with schedulers of their own part that load: lattices are global, so that",
+        "  neighbouring regions agree on their pixels. Object writes stay far below both.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    print(page(), end="")
