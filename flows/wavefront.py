@@ -9,6 +9,7 @@ from __future__ import annotations
 import heapq
 import time
 from collections.abc import Callable
+from concurrent.futures import CancelledError
 from dataclasses import dataclass
 from typing import Any
 
@@ -155,5 +156,7 @@ def _gathered(client: Client, futures: list[Any]) -> list[tuple[Any, Any]]:
 def _ended(future: Any) -> Any:
     try:
         return future.result()
+    except CancelledError:  # the scheduler is gone, and with it the run
+        raise
     except Exception as error:  # noqa: BLE001 - whatever a step or its worker raised becomes the receipt's reason
         return error
