@@ -75,12 +75,12 @@ def choose_references(found: list[Candidate], when: datetime, limit: float | Non
 
 @st.composite
 def candidates(draw: st.DrawFn, least: int = 0) -> list[Candidate]:
-    """Scenes over one cell, some at the same time, some alike but for their digest."""
+    """Scenes over one cell, some at the same time, some alike but for their digest; shares that float32 tells apart."""
     made = []
     for number in range(draw(st.integers(least, 9))):
-        cover = draw(SHARES)
+        cover = round(draw(SHARES), 4)
         when = EPOCH + timedelta(days=draw(st.integers(0, 6)))
-        made.append(Candidate(number, f"{number * 7919 % 9973:04}", when, cover, cover * draw(SHARES)))
+        made.append(Candidate(number, f"{number * 7919 % 9973:04}", when, cover, round(cover * draw(SHARES), 4)))
     return made
 
 
@@ -106,7 +106,7 @@ def test_adding_a_worse_scene_changes_nothing(found: list[Candidate], rule: str,
     assert set(after) - set(before) <= {99}
 
 
-@given(candidates(1), st.floats(0, CLEAR_ENOUGH - 1e-6), st.integers(0, 40), RULES)
+@given(candidates(1), st.floats(0, CLEAR_ENOUGH - 1e-4), st.integers(0, 40), RULES)
 def test_a_newer_cloudier_scene_never_replaces_a_clear_one(
     found: list[Candidate], clear: float, days: int, rule: str
 ) -> None:
