@@ -28,7 +28,8 @@ def drop_needless(cells: Cells, items: Sequence[SceneItem], carried: Collection[
     """The same choices without those of `carried` that stand behind a scene of the period."""
     if not carried:
         return cells
-    old = np.array([*(item in carried for item in items), False])
+    digests = {scene.digest for scene in carried}
+    old = np.array([*(item.digest in digests for item in items), False])
     drop = old[cells.lr] & ~old[cells.lr[..., :1]]
     lr = np.where(drop, np.int32(-1), cells.lr)
     order = np.argsort(lr < 0, axis=-1, kind="stable")
