@@ -64,7 +64,7 @@ class SceneItem:
     tile: str | None
     """Code of the catalog's own tiling grid, such as MGRS-31TEJ."""
     digest: str
-    """sha256 of id, collection, time, hrefs, product time, rule, and the head of local files."""
+    """sha256 of id, collection, time, hrefs, product time, rule, the source's digest, and the head of local files."""
 
     def __hash__(self) -> int:
         return hash(self.digest)
@@ -107,6 +107,7 @@ def scene_item(item: pystac.Item, source: Source) -> SceneItem:
         "hrefs": hrefs,
         "updated": updated,
         "rule": [scale, offset],
+        "source": source.digest,
         "files": {k: _fingerprint(local_path(h, source.root)) for k, h in hrefs.items() if "://" not in h},
         "checksums": {k: item.assets[k].extra_fields.get("file:checksum") for k in source.assets},
     }

@@ -26,11 +26,9 @@ from dsdit.seams import balance, first_scenes
 from dsdit.status import JobState, LrState
 from dsdit.steps.scratch import origin
 from dsdit.store import write_shard
-from dsdit.tiling import CELL_LR_PX
+from dsdit.tiling import CELL_LR_PX, FILL_RADIUS_LR_PX
 from dsdit.window import Index, Window
 
-FILL_RADIUS_LR_PX = 16
-"""How far valid LR values are carried into invalid pixels."""
 _FAR_REFLECTANCE = 0.1
 
 

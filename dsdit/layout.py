@@ -66,7 +66,8 @@ class Layout:
     @cached_property
     def cells(self) -> Window:
         """Window of the cell lattice whose choices the run needs."""
-        return self.lattice.cells_touching(self.jobs_window.refine(self.lattice.shard_px))
+        staged = self.jobs_window.refine(self.lattice.shard_px)
+        return self.lattice.cells_touching(staged.expand(self.lattice.fill_px))
 
     def clip(self, job: Index) -> Window:
         """HR pixels of the region within the job's shard; empty where the job is left out."""

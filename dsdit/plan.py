@@ -162,7 +162,7 @@ class Plan:
 
     def reached_cells(self, job: Index) -> Window:
         """Cells on which a job's shard may depend."""
-        margin = self.lattice.tile_px + 2 * self.lattice.halo_px
+        margin = self.lattice.tile_px + 2 * self.lattice.halo_px + self.lattice.fill_px
         return self.lattice.cells_touching(self.lattice.mosaic_window(job).expand(margin))
 
     def job_digests(self) -> NDArray[np.uint8]:
@@ -198,7 +198,7 @@ class Plan:
 
     def stage_digest(self, job: Index) -> str:
         """Of what stage(job) writes."""
-        cells = self.lattice.cells_touching(self.lattice.shard_window(job))
+        cells = self.lattice.cells_touching(self.lattice.shard_window(job).expand(self.lattice.fill_px))
         return self._join(self.cell_digests(cells).tobytes()).hex()
 
     def sample_digest(self, job: Index) -> str:

@@ -7,6 +7,8 @@ changes from night to night, says which jobs are due.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -59,17 +61,38 @@ def latest_plan(folder: str) -> Plan:
 
 
 def latest_items(folder: str) -> Items:
-    """Items of the latest run's plan; none where nothing was run."""
+    """Items of the latest run's plan; none where nothing was run. Raises StoreError where they are lost."""
     url = _latest(folder)
-    table = None if url is None else read_table(_beside(url, "items"))
-    return Items.of([]) if table is None else Items(table["record"], table["digest"])
+    if url is None:
+        return Items.of([])
+    table = _kept(url, "items")
+    return Items(table["record"], table["digest"])
+
+
+def latest_sources(folder: str) -> dict[str, dict[str, Any]]:
+    """Source records of the latest run's plan by name; none where nothing was run."""
+    url = _latest(folder)
+    record = None if url is None else read_json(url)
+    return {} if record is None else dict(record["sources"])
 
 
 def known_names(folder: str) -> tuple[str, ...]:
-    """Names of the items to which the folder's latest plan gave numbers; none where nothing was run."""
+    """Names of the items to which the folder's latest plan gave numbers; none where nothing was run.
+
+    Raises StoreError where they are lost: other numbers would give the shards of the mosaic another meaning.
+    """
     url = _latest(folder)
-    names = None if url is None else read_table(_beside(url, "names"))
-    return () if names is None else tuple(map(str, names["name"]))
+    return () if url is None else tuple(map(str, _kept(url, "names")["name"]))
+
+
+def _kept(url: str, kind: str) -> dict[str, Any]:
+    table = read_table(_beside(url, kind))
+    if table is None:
+        raise StoreError(
+            f"{_beside(url, kind)} is missing, by which numbers in the mosaic are understood: bring it back, or choose "
+            "another output"
+        )
+    return table
 
 
 def _latest(folder: str) -> str | None:

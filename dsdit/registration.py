@@ -150,8 +150,8 @@ def search_shift(
     known = binary_erosion(valid, iterations=_EDGE_LR, border_value=0)
     if known.sum() < _LEAST_LR_PX:
         return None
-    wanted = _contrast(_filled(lr.mean(0), valid))
-    blur = _filled(ref.mean(0), np.repeat(np.repeat(valid, scale, 0), scale, 1))
+    wanted = _contrast(_filled(lr.mean(0, dtype=np.float64), valid))
+    blur = _filled(ref.mean(0, dtype=np.float64), np.repeat(np.repeat(valid, scale, 0), scale, 1))
     blur = gaussian_filter(blur, gaussian_sigma_px(mtf_nyquist, scale), mode="nearest")
     blur = uniform_filter(blur, scale, mode="nearest")
     slopes = np.gradient(blur)

@@ -199,8 +199,15 @@ SCRATCH = {
 
 
 def create_scratch(url: str, lattice: Lattice, jobs: Window, codec_token_px: int) -> None:
-    """Scratch group over a window of the job lattice: staged pixels, and tiles by their index; a shard is a job."""
+    """Scratch group over a window of the job lattice: staged pixels, and tiles by their index; a shard is a job.
+
+    Raises StoreError where one lies there that begins at another job: what stands in it would be read as another place.
+    """
     group = open_group(url, "a")
+    first = [jobs.row0, jobs.col0]
+    if "lr" in group and group.attrs.get("first_job") != first:
+        raise StoreError(f"{url} is scratch of other jobs than this run has: remove it, or choose another scratch")
+    group.attrs["first_job"] = first
     rows, cols = jobs.shape
     for name, (bands, side, dtype, fill) in SCRATCH.items():
         px = lattice.shard_px if side == "hr" else lattice.shard_px // lattice.scale

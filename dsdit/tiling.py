@@ -16,6 +16,9 @@ from dsdit.window import Index, Window
 CELL_LR_PX = 256
 """Side of a cell in LR pixels: the unit of all choices of scenes and references."""
 
+FILL_RADIUS_LR_PX = 16
+"""How far valid LR values are carried into invalid pixels."""
+
 
 def unit_px(token_px: int, scale: int) -> int:
     """What tile, stride and overlap are multiples of: whole tokens and whole LR pixels."""
@@ -105,6 +108,11 @@ class Lattice:
     def cell_px(self) -> int:
         """Side of a cell in HR pixels."""
         return CELL_LR_PX * self.scale
+
+    @property
+    def fill_px(self) -> int:
+        """HR pixels around a shard whose LR values its stage may carry into it."""
+        return FILL_RADIUS_LR_PX * self.scale
 
     def tile_window(self, tile: Index) -> Window:
         """HR pixels of a tile."""

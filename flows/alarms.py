@@ -12,6 +12,7 @@ import os
 import sys
 from datetime import timedelta
 from typing import Literal
+from urllib.parse import urlsplit
 from uuid import UUID
 
 from prefect.blocks.webhook import Webhook
@@ -21,6 +22,9 @@ from prefect.events.actions import CallWebhook, ChangeFlowRunState
 from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
 from prefect.events.schemas.events import ResourceSpecification
 from pydantic import SecretStr
+
+from dsdit.errors import RequestError
+from flows.logs import command_errors
 
 WEBHOOK = "DSDIT_WEBHOOK"
 """Environment variable with the URL that is told. It is kept on the server as a secret."""
@@ -36,9 +40,15 @@ _WRONG = ("Failed", "Crashed", "TimedOut", "Cancelled", "Late")
 
 
 def set_alarms(webhook: str | None, absent: timedelta = ABSENT) -> list[str]:
-    """Sets the automations anew, those that tell somebody only where there is a `webhook`; returns their names."""
+    """Sets the automations anew, those that tell somebody only where there is a `webhook`; returns their names.
+
+    Raises RequestError for a webhook that nobody could call: a night that went wrong would be told to nobody.
+    """
     automations = [_dead_runs()]
     if webhook:
+        url = urlsplit(webhook)
+        if url.scheme not in ("http", "https") or not url.hostname:
+            raise RequestError(f"{WEBHOOK} is no http(s) URL (it is not shown, it may hold a secret): mend or unset it")
         block = Webhook(url=SecretStr(webhook)).save(_BLOCK, overwrite=True)
         assert isinstance(block, UUID)
         automations += [
@@ -99,4 +109,5 @@ def _told(name: str, states: set[str], posture: Side, within: timedelta, block: 
 
 
 if __name__ == "__main__":
-    sys.stdout.write("".join(f"{name}\n" for name in set_alarms(os.environ.get(WEBHOOK))))
+    with command_errors():
+        sys.stdout.write("".join(f"{name}\n" for name in set_alarms(os.environ.get(WEBHOOK))))

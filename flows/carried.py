@@ -13,15 +13,29 @@ import numpy as np
 
 import dsdit.plan_files
 from catalogs.item import SceneItem
+from catalogs.source import Source
 from dsdit.choices import Cells
 from dsdit.store import join
 
 
-def carried_scenes(output: str, source: str, start: datetime) -> list[SceneItem]:
-    """Scenes of `source` in the last plan at `output` that were taken before `start`."""
-    items = dsdit.plan_files.latest_items(join(output, "plans"))
-    scenes = (SceneItem.from_dict(item) for item in items if item["source"] == source)
-    return [scene for scene in scenes if scene.when < start]
+def carried_scenes(output: str, source: Source, start: datetime, found: Collection[SceneItem] = ()) -> list[SceneItem]:
+    """Scenes of `source` in the last plan at `output` that were taken before `start` and are not `found` anyway.
+
+    None where the source has changed since: what it once allowed, and read in another way, is not its answer any more.
+    """
+    folder = join(output, "plans")
+    kept = dsdit.plan_files.latest_sources(folder).get(source.name, {})
+    record = source.model_dump(mode="json")
+    if any(kept.get(key) != record[key] for key in _SAME):
+        return []
+    known = {scene.digest for scene in found}
+    items = dsdit.plan_files.latest_items(folder)
+    scenes = (SceneItem.from_dict(item) for item in items if item["source"] == source.name)
+    return [scene for scene in scenes if scene.when < start and scene.digest not in known]
+
+
+_SAME = ("endpoint", "collection", "where", "bands", "rule", "mask", "nodata", "alpha", "mtf_nyquist")
+"""Parts of a source that say which scenes it has and what their pixels are."""
 
 
 def drop_needless(cells: Cells, items: Sequence[SceneItem], carried: Collection[SceneItem]) -> Cells:

@@ -81,13 +81,16 @@ def _start(compute: Compute, file: ClusterFile, manifest: dict[str, Any] | None)
         return cluster
     if file.kind == "kubernetes":
         return _kubernetes(compute, options, manifest or {})
-    return LocalCluster(
-        n_workers=compute.workers,
-        memory_limit=compute.memory_limit_bytes or "auto",
-        silence_logs=logging.ERROR,
-        **({"env": _ENVIRONMENT} if options.get("processes", True) else {}),
-        **options,
-    )
+    try:
+        return LocalCluster(
+            n_workers=compute.workers,
+            memory_limit=compute.memory_limit_bytes or "auto",
+            silence_logs=logging.ERROR,
+            **({"env": _ENVIRONMENT} if options.get("processes", True) else {}),
+            **options,
+        )
+    except (TypeError, ValueError, OSError, RuntimeError) as error:
+        raise _refused(compute, error) from error
 
 
 def _cuda(options: dict[str, Any]) -> LocalCluster:
@@ -113,7 +116,10 @@ def slurm_cluster(compute: Compute, options: dict[str, Any]) -> Any:
     except ImportError as error:
         raise _missing("slurm", "dask-jobqueue") from error
     security = True if compute.tls is None else tls_security(compute.tls)
-    return SLURMCluster(n_workers=0, security=security, silence_logs="error", **options)
+    try:
+        return SLURMCluster(n_workers=0, security=security, silence_logs="error", **options)
+    except (TypeError, ValueError, OSError, RuntimeError) as error:
+        raise _refused(compute, error) from error
 
 
 def worker_manifest(compute: Compute, manifest: dict[str, Any]) -> dict[str, Any]:
@@ -138,6 +144,13 @@ def _kubernetes(compute: Compute, options: dict[str, Any], manifest: dict[str, A
             f"cluster: kubernetes could not be started ({type(error).__name__}: {error}): see that kubectl reaches "
             "the cluster and that the Dask operator runs there"
         ) from error
+
+
+def _refused(compute: Compute, error: Exception) -> RequestError:
+    words = " ".join(str(error).split())
+    return RequestError(
+        f"cluster {compute.cluster!r} could not be started ({type(error).__name__}: {words}): look at its options"
+    )
 
 
 def _missing(kind: str, package: str) -> RequestError:

@@ -60,10 +60,13 @@ class Wavefront:
         self.tiles_total -= sum(self.tiles(("sample", job)) for job in self._standing_samples & set(self._needed))
 
     def _standing(self, step: str, digest: Callable[[Index], str]) -> set[Index]:
-        """Jobs whose output of these very inputs lies in scratch."""
+        """Jobs whose output of these very inputs lies in scratch; receipts of other inputs go before they are met."""
         url = self.places.scratch_receipts
         known = read_receipts(url, step, list_receipts(url, step))
-        return {job for job, r in known.items() if r.state is JobState.DONE and r.digest == digest(job)}
+        standing = {job for job, r in known.items() if r.state is JobState.DONE and r.digest == digest(job)}
+        for job in known.keys() - standing:
+            remove_receipt(url, step, job)
+        return standing
 
     def rank(self, work: Work) -> tuple[int, int, int]:
         """Place in the order of what is ready."""

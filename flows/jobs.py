@@ -10,12 +10,13 @@ from typing import NamedTuple
 
 import dsdit.plan_files
 from catalogs.staging import stage
+from dsdit.mosaic_group import level_url, mosaic_window
 from dsdit.plan import Plan
 from dsdit.receipts import Receipt, write_receipt
 from dsdit.status import JobState, TileState
 from dsdit.steps.mosaic import mosaic
 from dsdit.steps.sample import sample
-from dsdit.store import join
+from dsdit.store import join, read_window
 from dsdit.window import Index
 
 
@@ -62,9 +63,21 @@ def run_step(step: str, job: Index, places: Places) -> Receipt:
 
         receipt = sample(plan, job, places.scratch, open_sampler(plan.model, plan.sampler))
     else:
+        _take_back(plan, job, places)
         receipt = mosaic(plan, job, places.scratch, places.mosaic, places.scratch_receipts)
     write_receipt(receipts_of(step, places), receipt)
     return receipt
+
+
+def _take_back(plan: Plan, job: Index, places: Places) -> None:
+    """Puts a failed receipt in place of an earlier one, before the shard it proved is written over.
+
+    Killed while it writes, a run leaves a shard that is due whatever the next plan is, that of the old receipt too.
+    """
+    shard = plan.lattice.shard_window(job)
+    if read_window(level_url(places.mosaic, 0), "status", mosaic_window(plan), shard).any():
+        reason = f"the run ended while it wrote the shard of job {tuple(job)}"
+        write_receipt(places.receipts, failed_receipt(plan, "mosaic", job, plan.job_digest(job), reason))
 
 
 def receipts_of(step: str, places: Places) -> str:

@@ -27,6 +27,7 @@ from catalogs.source import Source, load_source
 from dsdit.errors import CatalogError, ReadError, RequestError
 from dsdit.layout import Layout
 from dsdit.model.weights import Weights, WeightsConfig, load_weights, read_config, resolve
+from dsdit.mosaic_group import published_names
 from dsdit.plan import Fits, Items, ModelChoice, Plan, SamplerSettings, cell_window
 from dsdit.plan_files import write_plan
 from dsdit.sampling.sampler import network_passes
@@ -34,8 +35,10 @@ from dsdit.seams import seam_pairs
 from dsdit.sensor import reach_px
 from dsdit.store import check_writable, join
 from dsdit.tiling import Lattice, default_shard, default_tile
+from dsdit.versions import MOSAIC
 from dsdit.window import Index, Window
 from flows.carried import carried_scenes, drop_needless
+from flows.cluster_file import load_cluster
 from flows.land import read_land
 from flows.pairs import measure_pairs
 from flows.request import Request
@@ -126,6 +129,7 @@ def check_request(request: Request) -> None:
     make_layout(request)
     if request.ref is not None:
         open_source(request.ref)
+    load_cluster(request.compute.cluster)
     check_writable(request.output)
     check_writable(request.scratch_url)
 
@@ -213,8 +217,9 @@ def make_plan(request: Request, now: datetime, say: Say) -> Plan:
     layout, weights = make_layout(request)
     searched = search_catalogs(request, layout, now, say)
     carried: list[SceneItem] = []
-    if request.period.moves:
-        carried = carried_scenes(request.output, searched.lr_source.name, request.period.resolve(now)[0])
+    if request.period.rolls:
+        start, _ = request.period.resolve(now)
+        carried = carried_scenes(request.output, searched.lr_source, start, searched.lr)
         searched = replace(searched, lr=(*searched.lr, *carried))
     items, lr, _, covers = measure_items(request, layout, searched, say)
     age = request.ref.max_age_days if request.ref else None
@@ -249,8 +254,13 @@ def make_plan(request: Request, now: datetime, say: Say) -> Plan:
         composite=COMPOSITES[request.lr.rule],
         keep_reference=request.keep_reference,
         land_wkt=layout.land_wkt,
-        known=dsdit.plan_files.known_names(join(request.output, "plans")),
+        known=_known_names(request.output),
     )
+
+
+def _known_names(output: str) -> tuple[str, ...]:
+    """Names behind the numbers in the mosaic's arrays: the last plan's; without any plan, the published mosaic's."""
+    return dsdit.plan_files.known_names(join(output, "plans")) or published_names(join(output, MOSAIC))
 
 
 def keep_plan(plan: Plan, output: str, latest: bool = True) -> str:

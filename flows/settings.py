@@ -34,6 +34,11 @@ class Period(Frozen):
         """Whether it depends on when the run begins."""
         return self.end is None
 
+    @property
+    def rolls(self) -> bool:
+        """Whether its start moves by itself."""
+        return self.end is None and self.latest_days is not None
+
     def resolve(self, now: datetime) -> tuple[datetime, datetime]:
         """(start, end), aware, in UTC."""
         end = utc(self.end) if self.end else now

@@ -86,3 +86,10 @@ def test_windows_agree_on_one_shift_or_tell_none() -> None:
     assert common_shift(torn, 8) == PairShift(agreement=0.9, seen=3, residual=6.0)
     assert common_shift([], 8) == PairShift()
     assert PairShift(1.0, 0.0, 0.9, 4, 4, 2.0).doubt(8) == 1.0
+
+
+def test_reflectance_that_no_ground_has_is_no_crash() -> None:
+    """An item may state any scale: values near float32's end are finite, and so is what is said of them."""
+    lr = (3e38 * np.random.default_rng(0).uniform(0.9, 1, (3, 48, 48))).astype(np.float32)
+    told = search_shift(lr, lr.repeat(8, 1).repeat(8, 2), 8, 0.3)
+    assert told is not None and np.isfinite([told[0].dy, told[0].dx, told[0].agreement]).all()

@@ -14,6 +14,8 @@ from unittest.mock import patch
 
 import pytest
 
+import flows.alarms
+from dsdit.errors import RequestError
 from flows.alarms import DEAD, MISSING, WRONG
 from flows.serving import LEASES, POOL
 from tests.flows.test_prefect import Installation, healthy
@@ -105,3 +107,12 @@ def test_a_failed_and_an_absent_night_are_told(tmp_path: Path) -> None:
         assert told[1]["alarm"] == MISSING
         assert set_alarms(here, "", timedelta(hours=26)) == [DEAD]
         assert [automation["name"] for automation in here.ask("automations/filter")] == [DEAD]
+
+
+@pytest.mark.parametrize(
+    "webhook", ["hooks.example/services/T0/SECRET", "ftp://hooks.example/SECRET", "https:///SECRET"]
+)
+def test_a_webhook_that_nobody_could_call_is_refused_and_not_shown(webhook: str) -> None:
+    with pytest.raises(RequestError, match="DSDIT_WEBHOOK is no http") as caught:
+        flows.alarms.set_alarms(webhook)
+    assert "SECRET" not in str(caught.value)

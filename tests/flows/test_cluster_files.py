@@ -53,6 +53,7 @@ def test_a_file_of_ones_own_makes_the_cluster(tmp_path: Path) -> None:
         ("kind: kubernetes", ("manifest goes with kind: kubernetes",)),
         ("kind: local\nmanifest: x.yaml", ("manifest goes with kind: kubernetes",)),
         ("kind: address", ("no address", "compute.address")),
+        ("kind: local\noptions: {n_workers: 3}", ("could not be started", "n_workers", "options")),
     ],
 )
 def test_a_file_that_cannot_be_used_is_one_sentence(
