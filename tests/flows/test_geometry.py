@@ -73,7 +73,7 @@ def lit(tmp_path_factory: pytest.TempPathFactory) -> tuple[xr.DataTree, xr.DataT
         record = sample_record(
             folder / name, Path("dsdit-tiny"), folder / f"{name}-output", bounds, keep_reference=True
         )
-        record |= {"sampling": {"setting": "faithful", "batch": 4}, "tiling": SMALL_SHARDS}
+        record |= {"sampling": {"setting": "default", "batch": 4}, "tiling": SMALL_SHARDS}
         trees.append(_opened(run_here(record)))
     return trees[0], trees[1]
 

@@ -191,10 +191,6 @@ def test_dakota_is_better_than_interpolation_and_true_to_lr(dakota: tuple[Ran, n
     assert ran.report.pixels["done"] > 0.9 * sum(ran.report.pixels.values())
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="1.081 against a limit of 1.077: where little of the detail can be told, LR's lattice shows",
-)
 def test_dakota_shows_no_blocks(dakota: tuple[Ran, np.ndarray, Window]) -> None:
     ran, truth, window = dakota
     place = ran.plan.region.window
