@@ -56,7 +56,7 @@ def latest_plan(folder: str) -> Plan:
     """The plan of the latest run. Raises StoreError where there is none."""
     url = _latest(folder)
     if url is None:
-        raise StoreError(f"{folder!r} holds no plan: nothing was run there")
+        raise StoreError(f"{folder!r} holds no plan of a run: dsdit run makes one")
     return read_plan(url)
 
 

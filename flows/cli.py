@@ -198,7 +198,7 @@ def evaluate(
     """Measures a model and its baselines on pairs of dates."""
     with command_errors():
         from dsdit.evaluation import evaluate as run_evaluation
-        from flows.reporting import pair_progress, print_evaluation
+        from flows.reporting import EVALUATION_COLUMNS, pair_progress, print_evaluation
 
         with pair_progress() as progress:
             figures = run_evaluation(
@@ -215,7 +215,7 @@ def evaluate(
             )
         if json_ is not None:
             json_.write_text(json.dumps(figures, indent=1))
-        print_evaluation(figures, Console())
+        print_evaluation(figures, Console(width=max(EVALUATION_COLUMNS, Console().width)))
 
 
 @app.command()

@@ -45,6 +45,8 @@ from flows.request import Request
 from flows.settings import References, Scenes
 
 Say = Callable[[str], None]
+_PIXEL_TOLERANCE = 0.05
+"""Projections stretch pixels by less."""
 
 
 @dataclass(frozen=True)
@@ -159,7 +161,8 @@ def search_catalogs(request: Request, layout: Layout, now: datetime, say: Say) -
         x0, y0, x1, y1 = layout.region.footprint.bounds
         raise CatalogError(
             f"nothing to do: no scene in {asked} over region {request.name!r} "
-            f"({x0:.0f}, {y0:.0f}, {x1:.0f}, {y1:.0f} in {request.crs}): widen the period or look at the source"
+            f"({x0:.0f}, {y0:.0f}, {x1:.0f}, {y1:.0f} in {request.crs}): widen the period, or look at the source "
+            "and at the place (bbox is west, south, east, north in degrees)"
         )
     return Searched(
         lr_source, ref_source, tuple(found["lr"].items), tuple(found["ref"].items if "ref" in found else ())
@@ -212,9 +215,20 @@ def _coarseness(request: Request, searched: Searched, items: list[SceneItem]) ->
     return coarseness_us([item.gsd_m or stated for item in items], request.gsd_m)
 
 
+def _tell_pixels(request: Request, say: Say) -> None:
+    """Says so where LR's lattice is not the grid of the source's pixels: A would be taken for another sensor's."""
+    source, asked = open_source(request.lr), request.gsd_m * request.scale
+    if abs(asked / source.gsd_m - 1) > _PIXEL_TOLERANCE:
+        say(
+            f"beware: gsd_m {request.gsd_m:g} at scale {request.scale} makes LR pixels of {asked:g} m, and "
+            f"{source.name} has {source.gsd_m:g} m: gsd_m {source.gsd_m / request.scale:g} at this scale would fit"
+        )
+
+
 def make_plan(request: Request, now: datetime, say: Say) -> Plan:
     """Searches, measures and chooses. Raises RequestError, CatalogError, WeightsError."""
     layout, weights = make_layout(request)
+    _tell_pixels(request, say)
     searched = search_catalogs(request, layout, now, say)
     carried: list[SceneItem] = []
     if request.period.rolls:

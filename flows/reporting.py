@@ -96,6 +96,10 @@ def step_progress() -> Iterator[Callable[[float, str], None]]:
         yield lambda share, line: bar.update(task, completed=share, description=line)
 
 
+EVALUATION_COLUMNS = 150
+"""Characters that the tables of an evaluation need across."""
+
+
 def print_evaluation(figures: dict[str, Any], console: Console) -> None:
     """A table a part: rows of the evaluation against their metrics."""
     rows: dict[str, dict[str, dict[str, float]]] = figures["rows"]
@@ -104,7 +108,8 @@ def print_evaluation(figures: dict[str, Any], console: Console) -> None:
         shown = {name: found[part] for name, found in rows.items() if part in found}
         metrics = dict.fromkeys(name for found in shown.values() for name in found if name != "pairs")
         count = max(int(found["pairs"]) for found in shown.values())
-        title = f"{part}: {count} pairs, {figures['weights']} at scale {figures['scale']}"
+        pairs = f"blocks of {count} pairs" if part in ("changed", "unchanged") else f"{count} pairs"
+        title = f"{part}: {pairs}, {figures['weights']} at scale {figures['scale']}"
         table = Table("row", *metrics, title=title, title_justify="left")
         for name, found in shown.items():
             table.add_row(name, *(f"{found[m]:.{DIGITS.get(m, 3)}f}" if m in found else "" for m in metrics))

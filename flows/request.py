@@ -6,6 +6,7 @@ which the command runs.
 
 from __future__ import annotations
 
+import difflib
 import json
 from importlib import resources
 from pathlib import Path
@@ -187,10 +188,24 @@ def make_request(record: dict[str, Any], where: str = "request") -> Request:
 
 def _sentence(error: Any) -> str:
     if error["type"] == "extra_forbidden":
-        return "this key is not known"
+        return f"this key is not known{_meant(error['loc'])}"
     message = error["msg"].removeprefix("Value error, ")
     shown = error.get("input")
     return message if isinstance(shown, dict) else f"{message} (given {shown!r})"
+
+
+def _meant(place: tuple[Any, ...]) -> str:
+    """The known key that is most like a wrong one, as the rest of a sentence."""
+    model: Any = Request
+    for part in place[:-1]:
+        field = model.model_fields.get(part) if hasattr(model, "model_fields") else None
+        if field is None:
+            return ""
+        kinds = [field.annotation, *getattr(field.annotation, "__args__", ())]
+        model = next((kind for kind in kinds if hasattr(kind, "model_fields")), None)
+    known = list(getattr(model, "model_fields", ()))
+    close = difflib.get_close_matches(str(place[-1]), known, 1)
+    return f": did you mean {close[0]}?" if close else f": known are {', '.join(known)}" if known else ""
 
 
 def _merged(record: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:

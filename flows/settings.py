@@ -147,8 +147,12 @@ class Compute(Frozen):
 
     @model_validator(mode="after")
     def _address(self) -> Compute:
-        if (self.cluster == "address") != (self.address is not None):
-            raise ValueError("address goes with cluster: address, and with no other")
+        if self.cluster == "address" and self.address is None:
+            raise ValueError("cluster: address needs address, such as tls://scheduler:8786")
+        if self.cluster != "address" and self.address is not None:
+            raise ValueError(
+                f"address goes with cluster: address, and cluster is {self.cluster!r}: leave one of them out"
+            )
         return self
 
 
