@@ -54,10 +54,18 @@ def output(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return f"{request.getfixturevalue('bucket')}/{tmp_path.name}"
 
 
+JUMPS = """
+import time
+days = iter(range(0, 10**15, 86400))
+time.time = lambda: float(next(days))
+"""
+"""A wall clock that leaps by a day whenever it is looked at."""
+
+
 @contextmanager
-def holder(output: str, words: str, expire_s: float = EXPIRE_S) -> Iterator[subprocess.Popen[str]]:
+def holder(output: str, words: str, expire_s: float = EXPIRE_S, before: str = "") -> Iterator[subprocess.Popen[str]]:
     """A process of its own that takes the lease and says what becomes of it."""
-    command = [sys.executable, "-c", HOLD, output, words, str(expire_s)]
+    command = [sys.executable, "-c", before + HOLD, output, words, str(expire_s)]
     process = subprocess.Popen(command, env=environment(ROOT), cwd=ROOT, stdout=subprocess.PIPE, text=True)
     try:
         yield process
@@ -103,6 +111,21 @@ def test_a_killed_holder_is_watched_and_taken_over(output: str) -> None:
         assert time.monotonic() - began >= EXPIRE_S
         assert read(lease.url).words == "the next"
     assert said[-1] == "lease: the dead is dead: its lease is taken over"
+
+
+def test_clocks_that_jump_neither_lose_a_lease_nor_take_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    back = iter(range(2 * 10**9, 0, -86400))
+    monkeypatch.setattr(time, "time", lambda: float(next(back)))
+    with holder(str(tmp_path), "the leaping", before=JUMPS) as process:
+        assert word(process) == "taken"
+        with pytest.raises(LeaseError, match="is held by the leaping"):
+            Lease(str(tmp_path), "the next", EXPIRE_S).take()
+        wait_for(lambda: read(f"{tmp_path}/lease.json").renewed >= 5, 30, "it renews")
+        assert process.poll() is None
+        process.send_signal(signal.SIGKILL)
+        process.wait(10)
+        with held(str(tmp_path), "the next", EXPIRE_S) as lease:
+            lease.check()
 
 
 def test_who_waits_gets_it_when_it_is_given_back(output: str) -> None:
