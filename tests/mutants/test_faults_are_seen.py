@@ -177,15 +177,15 @@ def test_a_read_error_taken_for_no_data(
 ) -> None:
     read_bands, read_mask = catalogs.staging.read_bands, catalogs.staging.read_mask
 
-    def bands(item: SceneItem, source: Any, geobox: Any, resampling: str) -> tuple[NDArray, NDArray]:
+    def bands(item: SceneItem, source: Any, geobox: Any, *rest: Any) -> tuple[NDArray, NDArray]:
         try:
-            return read_bands(item, source, geobox, resampling)
+            return read_bands(item, source, geobox, *rest)
         except ReadError:
             return np.full((3, *geobox.shape), np.nan, np.float32), np.zeros(geobox.shape, bool)
 
-    def mask(item: SceneItem, source: Any, geobox: Any) -> NDArray[np.uint8]:
+    def mask(item: SceneItem, source: Any, geobox: Any, *rest: Any) -> NDArray[np.uint8]:
         try:
-            return read_mask(item, source, geobox)
+            return read_mask(item, source, geobox, *rest)
         except ReadError:
             return np.full(geobox.shape, NO_DATA, np.uint8)
 
