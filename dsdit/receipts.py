@@ -120,11 +120,9 @@ def iterate_receipts(url: str, step: str, jobs: Iterable[Index] | None = None) -
     wanted = jobs if jobs is None or isinstance(jobs, Container) else set(jobs)
     # The listing comes first: what a publish joins meanwhile is then found in the table.
     later = set()
-    for job in _list_objects(url, step):
-        receipt = read_receipt(url, step, job) if wanted is None or job in wanted else None
-        if receipt is not None:
-            later.add(job)
-            yield receipt
+    for receipt in new_receipts(url, step, wanted):
+        later.add(receipt.job)
+        yield receipt
     table = _joined(url, step, ("row", "col", "record"))
     if table is not None:
         for row, col, record in zip(table["row"].tolist(), table["col"].tolist(), table["record"], strict=True):
@@ -132,10 +130,10 @@ def iterate_receipts(url: str, step: str, jobs: Iterable[Index] | None = None) -
                 yield _receipt(json.loads(str(record)))
 
 
-def new_receipts(url: str, step: str) -> Iterator[Receipt]:
-    """Receipts that were written since `compact_receipts` last joined them, one at a time."""
+def new_receipts(url: str, step: str, jobs: Container[Index] | None = None) -> Iterator[Receipt]:
+    """Receipts, of `jobs` or of all, that were written since `compact_receipts` last joined them, one at a time."""
     for job in _list_objects(url, step):
-        receipt = read_receipt(url, step, job)
+        receipt = read_receipt(url, step, job) if jobs is None or job in jobs else None
         if receipt is not None:
             yield receipt
 

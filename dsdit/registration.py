@@ -99,8 +99,7 @@ def measure_shift(lr: Array, ref: Array, scale: int, mtf_nyquist: float) -> Shif
         agreements.append(_correlation(wanted, seen[inner]))
         if step == _ITERATIONS:
             break
-        weight = 1 / (1 + np.abs(error) / (1.5 * np.median(np.abs(error)) + 1e-9))
-        normal, pull = _equations(weight, down, right, error)
+        normal, pull = _equations(down, right, error)
         if np.linalg.cond(normal) > _STIFF:
             return Shift(0.0, 0.0, agreements[0])
         place = place + np.linalg.solve(normal, pull)
@@ -175,8 +174,7 @@ def search_shift(
         gain = _gain(wanted, seen, known)
         down, right = ((gain * look(slope, place))[known] for slope in slopes)
         error = (wanted - gain * seen)[known]
-        weight = 1 / (1 + np.abs(error) / (1.5 * np.median(np.abs(error)) + 1e-9))
-        normal, pull = _equations(weight, down, right, error)
+        normal, pull = _equations(down, right, error)
         if not np.linalg.cond(normal) < _STIFF:
             break
         step = np.linalg.solve(normal, pull)
@@ -228,9 +226,10 @@ def _gain(wanted: NDArray[np.float64], seen: NDArray[np.float64], known: NDArray
 
 
 def _equations(
-    weight: NDArray[np.float64], down: NDArray[np.float64], right: NDArray[np.float64], error: NDArray[np.float64]
+    down: NDArray[np.float64], right: NDArray[np.float64], error: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The normal equations of one weighted step."""
+    """The normal equations of one step, reweighted so that large errors, changed ground, have little say."""
+    weight = 1 / (1 + np.abs(error) / (1.5 * np.median(np.abs(error)) + 1e-9))
     cross = (weight * down * right).sum()
     normal = np.array([[(weight * down * down).sum(), cross], [cross, (weight * right * right).sum()]])
     return normal, np.array([(weight * down * error).sum(), (weight * right * error).sum()])

@@ -15,7 +15,7 @@ import numpy as np
 
 from dsdit.job_map import Jobs
 from dsdit.plan import Plan
-from dsdit.receipts import Receipt, list_receipts, read_receipts, remove_receipt
+from dsdit.receipts import Receipt, read_receipts, remove_receipt
 from dsdit.status import JobState
 from dsdit.steps.scratch import origin
 from dsdit.store import SCRATCH, remove_shard
@@ -62,7 +62,7 @@ class Wavefront:
     def _standing(self, step: str, digest: Callable[[Index], str]) -> set[Index]:
         """Jobs whose output of these very inputs lies in scratch; receipts of other inputs go before they are met."""
         url = self.places.scratch_receipts
-        known = read_receipts(url, step, list_receipts(url, step))
+        known = read_receipts(url, step)
         standing = {job for job, r in known.items() if r.state is JobState.DONE and r.digest == digest(job)}
         for job in known.keys() - standing:
             remove_receipt(url, step, job)

@@ -59,11 +59,11 @@ def _weights(name: str) -> Weights:
 def measure(order: Order) -> Measured:
     """Every row of one pair. Raises RequestError, WeightsError."""
     weights, scale = _weights(order.weights), order.scale
-    case, other = make_case(order.scene, scale), make_case(order.other, scale)
+    case = make_case(order.scene, scale)
     truth = Truth(case.hr, case.lr, case.restored, scale, weights.config.curve_maximum)
     figures: dict[str, dict[str, Figures]] = {}
     shown: dict[str, Array] = {}
-    for name, make in make_rows(weights, case, other, order.nfe).items():
+    for name, make in make_rows(weights, case, order.other, order.nfe).items():
         if order.rows is not None and name not in order.rows:
             continue
         before = make()

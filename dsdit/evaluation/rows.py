@@ -11,6 +11,7 @@ from scipy.ndimage import gaussian_filter
 
 from dsdit.evaluation.case import Case
 from dsdit.evaluation.metrics import band
+from dsdit.imagery import Scene, matched_pair
 from dsdit.model.weights import SamplerDefaults, Weights
 from dsdit.sampling.picture import super_resolve
 from dsdit.sensor import EVALUATION_MTF, recover, upsample
@@ -40,15 +41,16 @@ def oracle_gain(case: Case, detail: Array) -> np.float32:
     return np.float32(float((missing.astype(np.float64) * detail).sum()) / max(energy, 1e-12))
 
 
-def _elsewhere(case: Case, other: Case) -> Array:
+def _elsewhere(case: Case, other: Scene) -> Array:
     """The reference of another place on this place, as large as both are."""
-    h, w = (min(a, b) for a, b in zip(case.hr.shape[1:], other.hr.shape[1:], strict=True))
+    _, ref = matched_pair(other, case.scale)
+    h, w = (min(a, b) for a, b in zip(case.hr.shape[1:], ref.shape[1:], strict=True))
     wrong = case.restored.copy()
-    wrong[:, :h, :w] = other.ref[:, :h, :w]
+    wrong[:, :h, :w] = ref[:, :h, :w]
     return wrong
 
 
-def make_rows(weights: Weights, case: Case, other: Case, nfe: Collection[int] = ()) -> dict[str, Callable[[], Array]]:
+def make_rows(weights: Weights, case: Case, other: Scene, nfe: Collection[int] = ()) -> dict[str, Callable[[], Array]]:
     """Each row's picture, made when called and not yet restored to LR. `other` lends the wrong reference."""
     faithful = weights.config.faithful
 

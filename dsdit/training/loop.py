@@ -63,9 +63,10 @@ def train(
     processes = join_processes()
     validation = Validation.read(data) if processes.leads else None
     if processes.leads:
-        register_scenes(scenes, out / "registration.json")
+        scenes = register_scenes(scenes, out / "registration.json")
     processes.wait()
-    scenes = register_scenes(scenes, out / "registration.json")
+    if not processes.leads:
+        scenes = register_scenes(scenes, out / "registration.json")
     share = max(1, config.batch // processes.count)
     dataset = CropDataset(scenes, config.data, config.seed, share, config.crop_px)
     trainer = Trainer(config, out, processes)
