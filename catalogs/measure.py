@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import shapely
@@ -19,6 +20,7 @@ from odc.geo.geom import Geometry
 from catalogs.item import SceneItem
 from catalogs.load import CLOUD, NO_DATA, read_bands, read_mask
 from catalogs.source import Source
+from dsdit.choices import pair_of
 from dsdit.errors import ReadError
 from dsdit.grid import Grid
 from dsdit.plan import Fit
@@ -44,10 +46,15 @@ class Cover:
     """With data and without cloud."""
 
 
+def item_outline(item: SceneItem, grid: Grid) -> shapely.Geometry:
+    """Footprint of an item in the grid's CRS."""
+    lonlat = Geometry(shapely.geometry.shape(item.footprint), "EPSG:4326")
+    return lonlat.to_crs(grid.odc_crs).geom
+
+
 def item_window(item: SceneItem, grid: Grid) -> Window:
     """LR pixels around the footprint of an item."""
-    lonlat = Geometry(shapely.geometry.shape(item.footprint), "EPSG:4326")
-    return grid.window_of(lonlat.to_crs(grid.odc_crs).geom.bounds, grid.lr_gsd_m)
+    return grid.window_of(item_outline(item, grid).bounds, grid.lr_gsd_m)
 
 
 def measure_cover(item: SceneItem, source: Source, grid: Grid, cells: Window) -> dict[Index, Cover]:
@@ -105,7 +112,7 @@ def fit_moments(ref: NDArray[np.float32], lr: NDArray[np.float32]) -> Fit:
 
 def kept_cover(item: SceneItem, source: Source, grid: Grid, cells: Window, folder: str) -> dict[Index, Cover]:
     """`measure_cover`, kept below `folder` under the digests of item, source and grid; only new cells are measured."""
-    url = join(folder, "cover", _key(grid, item.digest, source.digest) + ".json")
+    url = join(folder, "cover", measure_key([grid.crs, repr(grid.lr_gsd_m)], item.digest, source.digest) + ".json")
     record = read_json(url) or {"seen": None, "cells": []}
     known = {Index(r, c): Cover(cover, clear) for r, c, cover, clear in record["cells"]}
     touched = item_window(item, grid).coarsen(CELL_LR_PX).intersect(cells)
@@ -135,19 +142,34 @@ def kept_fit(
     on_error: Callable[[ReadError], None],
 ) -> Fit:
     """`measure_fit`, kept below `folder`. A pair that cannot be read gets the identity, is told, and not kept."""
-    key = _key(grid, ref.digest, ref_source.digest, lr.digest, lr_source.digest)
-    url = join(folder, "fit", key + ".json")
+    key = measure_key([grid.crs, repr(grid.lr_gsd_m)], ref.digest, ref_source.digest, lr.digest, lr_source.digest)
+    fit = kept_pair(
+        "fit", key, ref, lr, folder, lambda: asdict(measure_fit(ref, ref_source, lr, lr_source, grid)), on_error
+    )
+    return Fit() if fit is None else Fit(tuple(fit["gain"]), tuple(fit["offset"]), fit["samples"])
+
+
+def kept_pair(
+    kind: str,
+    key: str,
+    ref: SceneItem,
+    lr: SceneItem,
+    folder: str,
+    measure: Callable[[], dict[str, Any]],
+    on_error: Callable[[ReadError], None],
+) -> dict[str, Any] | None:
+    """What `measure` says of a pair, kept below `folder` under `key`. None, told and not kept, if it cannot be read."""
+    url = join(folder, kind, key + ".json")
     record = read_json(url)
-    if record is not None:
-        fit = record["fit"]
-        return Fit(tuple(fit["gain"]), tuple(fit["offset"]), fit["samples"])
-    try:
-        fit = measure_fit(ref, ref_source, lr, lr_source, grid)
-    except ReadError as error:
-        on_error(error)
-        return Fit()
-    write_json(url, {"ref": ref.id, "lr": lr.id, "fit": asdict(fit)})
-    return fit
+    if record is None:
+        try:
+            record = {"ref": ref.id, "lr": lr.id, kind: measure()}
+        except ReadError as error:
+            on_error(error)
+            return None
+        write_json(url, record)
+    found: dict[str, Any] = record[kind]
+    return found
 
 
 def kept_fits(
@@ -160,10 +182,11 @@ def kept_fits(
     on_error: Callable[[ReadError], None],
 ) -> dict[tuple[int, int], Fit]:
     """`kept_fit` of every pair (item of `source`, LR item), given by the keys of their numbers; see `pair_keys`."""
-    pairs = ((key >> 32, key & 0xFFFFFFFF) for key in keys.tolist())
+    pairs = map(pair_of, keys.tolist())
     return {(a, b): kept_fit(items[a], source, items[b], lr_source, grid, folder, on_error) for a, b in pairs}
 
 
-def _key(grid: Grid, *digests: str) -> str:
-    text = "\n".join([grid.crs, repr(grid.lr_gsd_m), *digests])
+def measure_key(grid: list[str], *digests: str) -> str:
+    """Name of a measure: of the grid, as far as it depends on it, and of all items and sources behind it."""
+    text = "\n".join([*grid, *digests])
     return hashlib.sha256(text.encode()).hexdigest()[:32]

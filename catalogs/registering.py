@@ -7,24 +7,23 @@ digests of both items and measured once, ever. What is done about it is decided 
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Callable
 from dataclasses import asdict
+from typing import Any
 
 import numpy as np
 import shapely
 from numpy.typing import NDArray
-from odc.geo.geom import Geometry
 
 from catalogs.item import SceneItem
 from catalogs.load import STILL, Move, read_bands, read_mask
+from catalogs.measure import item_outline, kept_pair, measure_key
 from catalogs.source import Source
 from dsdit.errors import ReadError
 from dsdit.fits import FLAGGED, Fit, Fits, Place, Registration
 from dsdit.grid import Grid
 from dsdit.registration import PairShift, common_shift, search_shift
-from dsdit.store import join, read_json, write_json
 from dsdit.window import Index, Window
 
 WINDOWS_LR_PX = (64, 32)
@@ -40,7 +39,7 @@ _FEW = 4
 
 def registration_windows(ref: SceneItem, lr: SceneItem, grid: Grid) -> list[Window]:
     """LR pixels of at most `MAX_WINDOWS` windows that lie in both footprints, spread over the overlap, in order."""
-    shared = _outline(ref, grid).intersection(_outline(lr, grid))
+    shared = shapely.intersection(*(shapely.make_valid(item_outline(item, grid)) for item in (ref, lr)))
     if shared.is_empty:
         return []
     bounds = grid.window_of(shared.bounds, grid.lr_gsd_m)
@@ -58,11 +57,6 @@ def registration_windows(ref: SceneItem, lr: SceneItem, grid: Grid) -> list[Wind
         if len(places) >= _FEW:
             return _spread(places)
     return _spread(places)
-
-
-def _outline(item: SceneItem, grid: Grid) -> shapely.Geometry:
-    lonlat = Geometry(shapely.geometry.shape(item.footprint), "EPSG:4326")
-    return shapely.make_valid(lonlat.to_crs(grid.odc_crs).geom)
 
 
 def _spread(places: list[Window]) -> list[Window]:
@@ -116,20 +110,14 @@ def kept_registration(
     on_error: Callable[[ReadError], None],
 ) -> PairShift | None:
     """`measure_registration`, kept below `folder`. None, told and not kept, where the pair cannot be read."""
-    text = "\n".join([grid.crs, repr(grid.gsd_m), repr(grid.scale)])
-    digests = (ref.digest, ref_source.digest, lr.digest, lr_source.digest)
-    key = hashlib.sha256("\n".join([text, *digests]).encode()).hexdigest()[:32]
-    url = join(folder, "shift", key + ".json")
-    record = read_json(url)
-    if record is not None:
-        return PairShift(**record["shift"])
-    try:
-        found = measure_registration(ref, ref_source, lr, lr_source, grid)
-    except ReadError as error:
-        on_error(error)
-        return None
-    write_json(url, {"ref": ref.id, "lr": lr.id, "shift": asdict(found)})
-    return found
+    place = [grid.crs, repr(grid.gsd_m), repr(grid.scale)]
+    key = measure_key(place, ref.digest, ref_source.digest, lr.digest, lr_source.digest)
+
+    def measure() -> dict[str, Any]:
+        return asdict(measure_registration(ref, ref_source, lr, lr_source, grid))
+
+    found = kept_pair("shift", key, ref, lr, folder, measure, on_error)
+    return None if found is None else PairShift(**found)
 
 
 def decide(found: PairShift | None, grid: Grid, limit_px: float, apply: bool) -> Registration:

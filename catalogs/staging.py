@@ -120,16 +120,20 @@ def _balanced(plan: Plan, picture: Picture | None, number: int, cell: Index, par
     """A scene on LR pixels `part` of a cell, without its step at seams; as it is where the plan takes none out."""
     if picture is None or not len(plan.seams):
         return picture
-    values, *rest = picture
-    near = first_scenes(plan.cells, Window(*cell, cell.row + 1, cell.col + 1))[0, 0]
-    return balance(values, number, near, plan.seams, part, cell, CELL_LR_PX), rest[0], rest[1]
+    values, valid, cloud = picture
+    return balance(values, number, _near(plan, cell), plan.seams, part, cell, CELL_LR_PX), valid, cloud
+
+
+def _near(plan: Plan, cell: Index) -> NDArray[np.int32]:
+    """(3, 3) first scenes of a cell and of its neighbours."""
+    return first_scenes(plan.cells, Window(*cell, cell.row + 1, cell.col + 1))[0, 0]
 
 
 def _by_scene(
     plan: Plan, values: NDArray, scenes: tuple[int, ...], scene: NDArray[np.int32], cell: Index, part: Window
 ) -> NDArray[np.float32]:
     """A harmonised reference on HR pixels `part` of a cell, with what was done to the scene of each pixel."""
-    near = first_scenes(plan.cells, Window(*cell, cell.row + 1, cell.col + 1))[0, 0]
+    near = _near(plan, cell)
     out = balance(values, scenes[0], near, plan.seams, part, cell, plan.lattice.cell_px)
     for number in scenes[1:]:
         where = scene == number

@@ -190,6 +190,11 @@ def pair_keys(ref: NDArray[np.int32], lr: NDArray[np.int32]) -> NDArray[np.int64
     return np.where((ref >= 0) & (lr >= 0), keys, -1)
 
 
+def pair_of(key: int) -> tuple[int, int]:
+    """(reference, LR) of a key; inverse of `pair_keys`."""
+    return key >> 32, key & 0xFFFFFFFF
+
+
 def item_digests(digests: Sequence[str]) -> NDArray[np.uint8]:
     """(n, 32) sha256 of texts."""
     whole = b"".join([hashlib.sha256(digest.encode()).digest() for digest in digests])

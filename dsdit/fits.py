@@ -15,7 +15,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from dsdit.choices import pair_keys
+from dsdit.choices import pair_keys, pair_of
 
 
 class Place(IntEnum):
@@ -120,7 +120,8 @@ class Fits(Mapping[tuple[int, int], Fit]):
         return np.where(self.keys_[at] == keys, at, -1)
 
     def __getitem__(self, pair: tuple[int, int]) -> Fit:
-        at = int(self.place(np.array([(pair[0] << 32) | pair[1]], np.int64))[0])
+        ref, lr = (np.array([number], np.int32) for number in pair)
+        at = int(self.place(pair_keys(ref, lr))[0])
         if at < 0:
             raise KeyError(pair)
         gain, offset = self.values_[at, :3].tolist(), self.values_[at, 3:].tolist()
@@ -131,8 +132,7 @@ class Fits(Mapping[tuple[int, int], Fit]):
         return Registration(dy_m, dx_m, agreement, residual_m, int(windows), Place(int(place)))
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
-        for key in self.keys_.tolist():
-            yield key >> 32, key & 0xFFFFFFFF
+        return map(pair_of, self.keys_.tolist())
 
     def __len__(self) -> int:
         return len(self.keys_)
@@ -156,4 +156,4 @@ class Fits(Mapping[tuple[int, int], Fit]):
         length = np.hypot(self.shifts[rows, 0], self.shifts[rows, 1])
         rows = rows[np.lexsort((rows, -length))][:most]
         keys = self.keys_[rows].tolist()
-        return [((k >> 32, k & 0xFFFFFFFF), self._registration(r)) for r, k in zip(rows.tolist(), keys, strict=True)]
+        return [(pair_of(key), self._registration(row)) for row, key in zip(rows.tolist(), keys, strict=True)]

@@ -182,10 +182,13 @@ def _found(
 
 def measure_items(
     request: Request, layout: Layout, searched: Searched, say: Say
-) -> tuple[list[SceneItem], range, range, dict[int, dict[Index, Cover]]]:
-    """The table of items and the cover of every (item, cell). An item that cannot be read is offered to all cells it
-    touches, so that staging tries it, fails and says so: it is not taken for absent."""
-    items, lr, ref = sort_items(searched.lr, searched.ref)
+) -> tuple[list[SceneItem], range, dict[int, dict[Index, Cover]]]:
+    """The table of items, which of them are scenes, and the cover of every (item, cell).
+
+    An item that cannot be read is offered to all cells it touches, so that staging tries it, fails and says so: it is
+    not taken for absent.
+    """
+    items, lr, _ = sort_items(searched.lr, searched.ref)
     folder, wanted = join(request.output, "measures"), wanted_cells(request, layout)
     covers: dict[int, dict[Index, Cover]] = {}
     for number, item in enumerate(items):
@@ -196,7 +199,7 @@ def measure_items(
         except ReadError as error:
             say(f"measure: {error}")
             covers[number] = _assumed(item, layout, wanted)
-    return items, lr, ref, covers
+    return items, lr, covers
 
 
 def wanted_cells(request: Request, layout: Layout) -> Window:
@@ -235,7 +238,7 @@ def make_plan(request: Request, now: datetime, say: Say) -> Plan:
         start, _ = request.period.resolve(now)
         carried = carried_scenes(request.output, searched.lr_source, start, searched.lr)
         searched = replace(searched, lr=(*searched.lr, *carried))
-    items, lr, _, covers = measure_items(request, layout, searched, say)
+    items, lr, covers = measure_items(request, layout, searched, say)
     age = request.ref.max_age_days if request.ref else None
     measured, wanted = MeasuredCovers.of(covers), wanted_cells(request, layout)
     coarse = _coarseness(request, searched, items)
