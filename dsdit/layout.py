@@ -101,6 +101,11 @@ class Layout:
         """Stage jobs that mosaic(job) reads."""
         return tuple(self.lattice.jobs_touching(self.lattice.mosaic_context(job)).indices())
 
+    def samples_for(self, due: Jobs) -> Jobs:
+        """Sample jobs that the mosaics of `due` read."""
+        near = due.window.expand(1)
+        return Jobs(near, due.near() & self.sample_jobs.on(near))
+
     def samples_of_mosaic(self, job: Index) -> tuple[Index, ...]:
         """Sample jobs that mosaic(job) reads."""
         return tuple(n for n in job.neighbours() if n in self.sample_jobs)

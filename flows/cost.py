@@ -18,8 +18,9 @@ from dsdit.sampling.sampler import network_passes
 from dsdit.status import JobState
 from dsdit.steps.job_picture import draw_jobs
 from dsdit.steps.report import registration_notes
-from dsdit.store import SCRATCH, join, read_json
+from dsdit.store import join, read_json
 from dsdit.window import Window
+from flows.front import SCRATCH_ARRAYS
 from flows.reporting import read_report
 from flows.settings import Cost
 
@@ -29,8 +30,6 @@ STAGES_OPEN, SAMPLES_OPEN = 3, 2
 """Rows of jobs that lie in scratch at once, each as long as the region's shorter side; see `flows.front`."""
 _BLOCK_PX = 512
 """Side of a block of a COG: what one request reads."""
-_ARRAYS = {"stage": len(SCRATCH), "sample": 2}
-"""Objects that a step writes to scratch."""
 
 
 def with_scene(plan: Plan, window: Window, overhang_px: int = 0) -> NDArray[np.bool_]:
@@ -54,11 +53,10 @@ def _reach(plan: Plan, due: Jobs) -> tuple[Jobs, Jobs]:
     """Jobs that sample, and those that stage, so that `due` can be written."""
     if not len(due):
         return due, due
-    near, layout = due.window.expand(1), plan.layout
-    sampled = due.near() & layout.sample_jobs.on(near)
-    grown = Jobs(near, sampled | due.on(near))
+    samples = plan.layout.samples_for(due)
+    grown = Jobs(samples.window, samples.mask | due.on(samples.window))
     around = grown.window.expand(1)
-    return Jobs(near, sampled), Jobs(around, grown.near() & layout.stage_jobs.on(around))
+    return samples, Jobs(around, grown.near() & plan.layout.stage_jobs.on(around))
 
 
 def price(
@@ -95,6 +93,7 @@ def price(
         hours = int(sampled.sum()) * passes * SECONDS_PER_TILE / 3600
         words = f"{SECONDS_PER_TILE:g} s a tile and pass, assumed: set cost.seconds_per_tile, or run once"
     requests = reads + objects + coarse * 4 + len(due) + len(stages) + len(samples)
+    scratched = len(stages) * len(SCRATCH_ARRAYS["stage"]) + len(samples) * len(SCRATCH_ARRAYS["sample"])
     found: dict[str, Any] = {
         "shards": len(layout.mosaic_jobs),
         "shards_due": len(due),
@@ -109,7 +108,7 @@ def price(
         "bytes_scratch": len(stages) * per_stage + len(samples) * per_sample,
         "objects": objects,
         "requests": requests,
-        "requests_of_scratch": len(stages) * _ARRAYS["stage"] * 2 + len(samples) * _ARRAYS["sample"] * 2,
+        "requests_of_scratch": 2 * scratched,
         "device_hours": hours,
         "speed": words,
         "items": len(plan.items),

@@ -24,7 +24,8 @@ from flows.jobs import Places
 
 Work = tuple[str, Index]
 _RANK = {"mosaic": 0, "sample": 1, "stage": 2}
-_ARRAYS = {"stage": tuple(SCRATCH), "sample": ("tiles", "weighting")}
+SCRATCH_ARRAYS = {"stage": tuple(SCRATCH), "sample": ("tiles", "weighting")}
+"""Arrays of scratch that a step writes, one object each a job."""
 
 
 @dataclass
@@ -48,7 +49,7 @@ class Wavefront:
         jobs = self.due if isinstance(self.due, Jobs) else Jobs.of(self.due)
         self.due = self._due = jobs
         layout = self.plan.layout
-        self._needed = Jobs(jobs.window.expand(1), jobs.near() & layout.sample_jobs.on(jobs.window.expand(1)))
+        self._needed = layout.samples_for(jobs)
         self._standing_samples = self._standing("sample", self.plan.sample_digest)
         self._standing_stages = self._standing("stage", self.plan.stage_digest)
         rows, cols = layout.mosaic_jobs.window.shape
@@ -162,7 +163,7 @@ class Wavefront:
             return
         step, job = work
         remove_receipt(self.places.scratch_receipts, step, job)
-        for name in _ARRAYS[step]:
+        for name in SCRATCH_ARRAYS[step]:
             remove_shard(self.places.scratch, name, origin(self.plan), job)
 
     def blocked(self, work: Work) -> str | None:
