@@ -24,8 +24,13 @@ FOLDER = "history"
 _STATES = tuple(JobState)
 
 
-def write_history(output: str, when: datetime, version: str, plan: Plan, receipts: Iterable[Receipt]) -> dict[str, Any]:
-    """Keeps the shards that `receipts` tell of as the entry of `version`; returns its summary. Table first."""
+def write_history(
+    output: str, when: datetime, version: str, plan: Plan, receipts: Iterable[Receipt], seconds: float = 0.0
+) -> dict[str, Any]:
+    """Keeps the shards that `receipts` tell of as the entry of `version`; returns its summary. Table first.
+
+    `seconds` are those that workers spent on other steps than mosaic.
+    """
     rows: list[tuple[int, int, int, float]] = []
     digests, sources = [], []
     states: Counter[str] = Counter()
@@ -57,7 +62,7 @@ def write_history(output: str, when: datetime, version: str, plan: Plan, receipt
         "settings": plan.settings_digest,
         "shards": dict(sorted(states.items())),
         "items": len(ids),
-        "seconds": round(float(table[:, 3].sum()), 2),
+        "seconds": round(seconds + float(table[:, 3].sum()), 2),
     }
     write_json(f"{url}.json", summary)
     return summary

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -70,6 +71,8 @@ def run(region: RegionArgument, set_: SetOption = None) -> None:
         from flows.sr_region import sr_region
 
         plain_errors(silent=True)
+        # An exit in good order, so that workers and Prefect's temporary server end too.
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
         places = sr_region(region, overrides)
         report = read_report(
             str(Path(places["report"]).parent) if "://" not in places["report"] else places["report"][:-12]

@@ -16,8 +16,8 @@ from dsdit.mosaic_group import LR_ARRAYS, level_count
 from dsdit.plan import Plan
 from dsdit.sampling.sampler import network_passes
 from dsdit.status import JobState
-from dsdit.steps.job_picture import draw_jobs
 from dsdit.steps.report import registration_notes
+from dsdit.steps.shard_map import draw_shards
 from dsdit.store import join, read_json
 from dsdit.window import Window
 from flows.front import SCRATCH_ARRAYS
@@ -151,14 +151,16 @@ def last_speed(plan: Plan, output: str) -> tuple[float, str] | None:
 
 
 def picture_of_plan(plan: Plan, due: Jobs) -> bytes:
-    """PNG of the region's jobs: done, due, due without any scene, off land."""
+    """PNG of the region's jobs: done, due, without any scene, off land."""
     window, jobs = plan.layout.mosaic_jobs_window, plan.layout.mosaic_jobs
     asked = due.on(window)
-    return draw_jobs(
+    return draw_shards(
+        plan,
+        f"plan of {plan.region.name}",
         [
             (str(JobState.DONE), jobs.on(window) & ~asked),
             ("due", asked),
-            ("no data", jobs.on(window) & ~with_scene(plan, window)),
+            ("no scene", jobs.on(window) & ~with_scene(plan, window)),
             ("off land", plan.layout.map.off_land.on(window)),
-        ]
+        ],
     )

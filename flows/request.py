@@ -180,18 +180,20 @@ def make_request(record: dict[str, Any], where: str = "request") -> Request:
     try:
         request = Request.model_validate(record)
     except ValidationError as error:
-        parts = [f"{'.'.join(map(str, e['loc'])) or 'request'}: {_sentence(e)}" for e in error.errors()]
-        raise RequestError(f"{where}: " + "; ".join(parts)) from error
+        raise RequestError(f"{where}: " + "; ".join(map(_sentence, error.errors()))) from error
     request.grid()
     return request
 
 
 def _sentence(error: Any) -> str:
+    """What is wrong with which key; the value only where the words do not show it already."""
+    place = ".".join(map(str, error["loc"])) or "request"
     if error["type"] == "extra_forbidden":
-        return f"this key is not known{_meant(error['loc'])}"
-    message = error["msg"].removeprefix("Value error, ")
-    shown = error.get("input")
-    return message if isinstance(shown, dict) else f"{message} (given {shown!r})"
+        return f"{place}: this key is not known{_meant(error['loc'])}"
+    message, shown = error["msg"].removeprefix("Value error, "), error.get("input")
+    if message.startswith(f"{place} "):
+        return str(message)
+    return f"{place}: {message}" if isinstance(shown, dict) else f"{place}: {message} (given {shown!r})"
 
 
 def _meant(place: tuple[Any, ...]) -> str:

@@ -17,7 +17,8 @@ from dsdit import lease
 from dsdit.history import read_history
 from dsdit.receipts import damaged_receipts, iterate_receipts
 from dsdit.steps.report import make_report
-from dsdit.steps.states import COLOURS, ShardState, coarsen_states, shard_states, states_picture
+from dsdit.steps.shard_map import COLOURS, coarsen_states
+from dsdit.steps.states import ShardState, shard_states, states_picture
 from dsdit.store import join
 from flows.prepare import latest_plan
 from flows.reporting import print_report, read_report
@@ -45,7 +46,7 @@ def show_status(output: str, scratch: str, console: Console, picture: Path | Non
     states = shard_states(plan, receipts, running)
     console.print(_map(coarsen_states(states, _MAP_ROWS, _MAP_COLS)))
     if picture is not None:
-        picture.write_bytes(states_picture(states))
+        picture.write_bytes(states_picture(plan, states))
         console.print(f"map: {escape(str(picture))}")
     entries = read_history(output, _ENTRIES)
     if entries:
@@ -72,7 +73,7 @@ def _letter(state: ShardState) -> str:
 
 
 def _style(state: ShardState) -> str:
-    return "" if state is ShardState.OUTSIDE else "black on rgb({},{},{})".format(*COLOURS[state])
+    return "" if state is ShardState.OUTSIDE else "black on rgb({},{},{})".format(*COLOURS[state.name.lower()])
 
 
 def _history(entries: list[dict[str, Any]]) -> Table:

@@ -24,6 +24,8 @@ __all__ = ["DASK_RETRIES", "Progress", "Wavefront", "run_wavefront"]
 Run = Callable[[str, Index, Places], Receipt]
 DASK_RETRIES = 2
 """Times that Dask gives a raised step to a worker again."""
+_TELLS = 20
+"""A run says how long it takes from one in so many tiles on."""
 _COUNT_WORKERS_S = 1.0
 """How often the scheduler is asked for its workers."""
 
@@ -32,26 +34,31 @@ _COUNT_WORKERS_S = 1.0
 class Progress:
     """What is done at one moment."""
 
+    staged: int
+    """Jobs staged by this run."""
     tiles: int
     tiles_total: int
     jobs: int
     jobs_total: int
     seconds: float
+    """Since the first job was given to be sampled."""
 
     @property
     def rate(self) -> float:
-        """Tiles per second since the start."""
+        """Tiles per second since sampling began."""
         return self.tiles / self.seconds if self.seconds > 0 else 0.0
 
     @property
     def left_s(self) -> float | None:
-        """Seconds left at this rate; None while nothing is known."""
-        return (self.tiles_total - self.tiles) / self.rate if self.tiles else None
+        """Seconds left at this rate; None while too little is sampled to tell."""
+        known = self.rate > 0 and self.tiles * _TELLS >= self.tiles_total
+        return (self.tiles_total - self.tiles) / self.rate if known else None
 
     def __str__(self) -> str:
         left = "" if self.left_s is None else f", {self.left_s:.0f} s left"
+        speed = f", {self.rate:.1f} tiles/s{left}" if self.tiles else ""
         return (
-            f"{self.tiles}/{self.tiles_total} tiles, {self.rate:.1f} tiles/s{left}; "
+            f"{self.staged} jobs staged; {self.tiles}/{self.tiles_total} tiles{speed}; "
             f"{self.jobs}/{self.jobs_total} shards"
         )
 
@@ -72,8 +79,8 @@ def run_wavefront(
     A step that raises is tried again by Dask, then gets a receipt with the reason, and the rest goes on. `run` is what
     a worker does for a step: `run_step` by default.
     """
-    started = time.monotonic()
-    tiles = jobs = limit = 0
+    sampling: float | None = None
+    staged = tiles = jobs = limit = 0
     counted = float("-inf")
     kept: list[Receipt] = []
     keep = kept.append if on_receipt is None else on_receipt
@@ -86,12 +93,14 @@ def run_wavefront(
             heapq.heappush(ready, (front.rank(work), work))
 
     def done(work: Work, receipt: Receipt) -> None:
-        nonlocal tiles, jobs
+        nonlocal staged, tiles, jobs
+        staged += work[0] == "stage"
         tiles += front.tiles(work)
         jobs += work[0] == "mosaic"
         keep(receipt)
         push(front.finish(work, receipt))
-        on_progress(Progress(tiles, front.tiles_total, jobs, len(front.due), time.monotonic() - started))
+        seconds = 0.0 if sampling is None else time.monotonic() - sampling
+        on_progress(Progress(staged, tiles, front.tiles_total, jobs, len(front.due), seconds))
 
     def fail(work: Work, reason: str) -> None:
         step, job = work
@@ -101,7 +110,7 @@ def run_wavefront(
         done(work, receipt)
 
     def submit() -> None:
-        nonlocal limit, counted
+        nonlocal limit, counted, sampling
         if time.monotonic() - counted > _COUNT_WORKERS_S:
             limit = futures_per_worker * max(1, len(client.scheduler_info(n_workers=-1)["workers"]))
             counted = time.monotonic()
@@ -115,6 +124,8 @@ def run_wavefront(
             if reason is not None:
                 fail((step, job), reason)
                 continue
+            if step == "sample" and sampling is None:
+                sampling = time.monotonic()
             future = client.submit(
                 run or run_step,
                 step,

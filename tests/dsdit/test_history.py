@@ -20,7 +20,8 @@ from dsdit.receipts import (
     write_receipt,
 )
 from dsdit.status import JobState
-from dsdit.steps.states import ShardState, coarsen_states, states_picture
+from dsdit.steps.shard_map import coarsen_states
+from dsdit.steps.states import ShardState
 from dsdit.window import Index
 
 WHEN = datetime(2024, 7, 20, 2, 0, tzinfo=UTC)
@@ -33,14 +34,14 @@ def receipt(row: int, state: JobState = JobState.DONE) -> Receipt:
 def test_an_entry_tells_what_was_made_of_what(tmp_path: Path) -> None:
     plan: Any = SimpleNamespace(digest="p", model=SimpleNamespace(digest="m"), settings_digest="s")
     made = [receipt(0), receipt(1), receipt(2, JobState.FAILED)]
-    write_history(str(tmp_path), WHEN, "1", plan, made)
+    write_history(str(tmp_path), WHEN, "1", plan, made, 2.25)
     write_history(str(tmp_path), WHEN.replace(day=21), "2", plan, iter(made[:1]))
     first, second = read_history(str(tmp_path))
     assert (first["version"], first["shards"], first["items"], first["seconds"]) == (
         "1",
         {"done": 2, "failed": 1},
         4,
-        4.5,
+        6.75,
     )
     assert (second["version"], second["when"]) == ("2", "2024-07-21T02:00:00+00:00")
     assert read_history(str(tmp_path), 1) == [second]
@@ -75,4 +76,3 @@ def test_a_map_shows_the_worst_of_each_cell() -> None:
     states[4, 0] = ShardState.FAILED
     assert coarsen_states(states, 5, 3).tolist() == states.tolist()
     assert coarsen_states(states, 3, 2).tolist() == [[1, 1], [1, 1], [7, 1]]
-    assert states_picture(states).startswith(b"\x89PNG")

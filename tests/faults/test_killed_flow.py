@@ -107,3 +107,17 @@ def test_a_flow_killed_while_staging_while_sampling_and_late(catalog: Path, weig
     finish(command, env, straight, output)
     after = standing(output)
     assert {job: after[job] for job in finished} == finished
+
+
+@pytest.mark.faults
+def test_a_flow_that_is_asked_to_end_leaves_no_process(catalog: Path, weights: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    record = sample_record(catalog, weights, output, THREE_SHARDS, lease_expire_s=8)
+    request = write_request(tmp_path / "request.yaml", record)
+    with started([*DSDIT, "run", str(request)], environment(prefect_home()), tmp_path / "log") as process:
+        wait_for(lambda: count(output, "scratch/receipts/stage/*.json") > 0, 180, "a staged job", 0.05)
+        below = descendants(process.pid)
+        assert [line for line in below.values() if "uvicorn" in line], below
+        process.terminate()
+        assert process.wait(60) == 128 + signal.SIGTERM, (tmp_path / "log").read_text()
+    wait_for(lambda: not running(below), 10, "workers and Prefect's temporary server end with the flow")
