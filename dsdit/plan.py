@@ -22,6 +22,7 @@ from dsdit.grid import Grid
 from dsdit.item_numbers import grow_names, number_items
 from dsdit.layout import Layout
 from dsdit.region import Region
+from dsdit.sampler_settings import SamplerSettings
 from dsdit.seams import first_scenes
 from dsdit.tiling import Lattice
 from dsdit.window import Index, Window
@@ -29,35 +30,6 @@ from dsdit.window import Index, Window
 FORMAT = 4
 
 __all__ = ["CellChoice", "Cells", "Fit", "Fits", "Items", "ModelChoice", "Plan", "SamplerSettings", "cell_window"]
-
-
-@dataclass(frozen=True)
-class SamplerSettings:
-    """How the network is run."""
-
-    steps: int = 1
-    """Steps of the solver from noise to picture."""
-    solver: str = "euler"
-    guidance_scale: float = 1.0
-    """Autoguidance weight; 1 takes one network call a step, others two."""
-    guidance_from: str = "ref_scale"
-    """What autoguidance leads away from: "ref_scale" is the published pass with ref_scale 0, in which patch-level
-    weighting still hears the reference; "no_reference" is the tile as if none had been found."""
-    guidance_interval: tuple[float, float] = (0.0, 1.0)
-    """Noise levels at which autoguidance acts."""
-    start_sigma: float = 1.0
-    """Noise level at which sampling starts; below 1 it starts from the LR picture under noise."""
-    ensemble: int = 1
-    """Mirrored and turned forms of each tile that are averaged: 1, 2, 4 or 8, each at the cost of all passes."""
-    seed: int = 0
-    """Key of the noise."""
-    batch: int = 8
-    """Tiles per network call; always filled up to this size."""
-
-    @classmethod
-    def from_dict(cls, record: dict[str, Any]) -> SamplerSettings:
-        """Inverse of `asdict`, from JSON."""
-        return cls(**{**record, "guidance_interval": tuple(record["guidance_interval"])})
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ OWNERS = {
 LEVELS = [
     {"errors", "bands", "window", "status"},
     {"grid", "region", "tiling", "blend", "radiometry", "sensor", "job_map", "layout"},
-    {"choices", "fits", "item_numbers", "seams", "plan"},
+    {"choices", "fits", "item_numbers", "sampler_settings", "seams", "plan"},
     {"registration"},
     {"imagery"},
     {"model", "store", "tables", "plan_files", "receipts", "history", "lease", "versions"},

@@ -36,7 +36,7 @@ import numpy as np
 from dsdit.errors import RequestError
 from dsdit.evaluation.case import Case, make_case
 from dsdit.evaluation.influence import auc, joined
-from dsdit.evaluation.measuring import Figures, Measured, Order, measure
+from dsdit.evaluation.measuring import Figures, Measured, Order, end_with_parent, measure
 from dsdit.imagery import read_pairs
 from dsdit.model.weights import load_weights
 
@@ -91,7 +91,7 @@ def evaluate(
         for number, order in enumerate(orders):
             keep(number, measure(order))
     else:
-        with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+        with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), end_with_parent) as pool:
             numbers = {pool.submit(measure, order): number for number, order in enumerate(orders)}
             for done in as_completed(numbers):
                 keep(numbers[done], done.result())

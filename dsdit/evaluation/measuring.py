@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Collection
 from dataclasses import dataclass
 from functools import lru_cache
+from multiprocessing import parent_process
 from pathlib import Path
 
 import torch
@@ -54,6 +57,18 @@ class Measured:
 def _weights(name: str) -> Weights:
     torch.set_num_threads(1)
     return load_weights(name)
+
+
+def end_with_parent() -> None:
+    """Ends this worker process as soon as the one that started it is gone, however it went."""
+
+    def wait() -> None:
+        parent = parent_process()
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def measure(order: Order) -> Measured:

@@ -12,7 +12,8 @@ from scipy.ndimage import gaussian_filter
 from dsdit.evaluation.case import Case
 from dsdit.evaluation.metrics import band
 from dsdit.imagery import Scene, matched_pair
-from dsdit.model.weights import SamplerDefaults, Weights
+from dsdit.model.weights import Weights
+from dsdit.sampler_settings import SamplerDefaults
 from dsdit.sampling.picture import super_resolve
 from dsdit.sensor import EVALUATION_MTF, recover, upsample
 

@@ -25,13 +25,13 @@ from dsdit.model.tensor_file import Entries, Entry, check_tensors, open_tensors
 from dsdit.model.weights import (
     CONFIG_FILE,
     TENSOR_FILE,
-    SamplerDefaults,
     SensorDefaults,
     WeightsConfig,
     check_weights,
     meta_network,
     write_folder,
 )
+from dsdit.sampler_settings import SamplerDefaults
 
 SD3_PREFIX = "model.diffusion_model."
 """What the names of the network's tensors begin with in an SD3 file."""

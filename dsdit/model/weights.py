@@ -25,6 +25,7 @@ from dsdit.model.preconditioning import KERNEL_PX, RESIDUAL_SCALE, TinyModel
 from dsdit.model.published import PublishedModel
 from dsdit.model.sd3_autoencoder import open_autoencoder
 from dsdit.model.tensor_file import Entry, assign_tensors, check_tensors, open_safetensors, write_tensors
+from dsdit.sampler_settings import SamplerDefaults
 from dsdit.sensor import EVALUATION_MTF, RESTORE_ITERATIONS
 
 CONFIG_FILE = "config.json"
@@ -44,24 +45,6 @@ class SensorDefaults:
     """Iterations that made R."""
     scales: tuple[int, ...] = (8,)
     """Scales seen in training."""
-
-
-@dataclass(frozen=True)
-class SamplerDefaults:
-    """The settings under which the weights were measured."""
-
-    solver: str = "euler"
-    """Name of the solver."""
-    steps: int = 1
-    """Steps; one from pure noise is the posterior mean."""
-    guidance_scale: float = 1.0
-    """1.0 is one network pass a step."""
-    guidance_from: str = "ref_scale"
-    """What guidance leads away from; see `plan.SamplerSettings`."""
-    start_sigma: float = 1.0
-    """Noise level at which sampling starts."""
-    ensemble: int = 1
-    """Mirrored and turned forms of a tile that are averaged."""
 
 
 @dataclass(frozen=True)

@@ -24,12 +24,12 @@ from dsdit.model.preconditioning import RESIDUAL_SCALE, TinyModel, network_chann
 from dsdit.model.tensor_file import check_tensors, open_safetensors
 from dsdit.model.weights import (
     TENSOR_FILE,
-    SamplerDefaults,
     SensorDefaults,
     WeightsConfig,
     resolve,
     save_weights,
 )
+from dsdit.sampler_settings import SamplerDefaults
 from dsdit.training.config import TrainingConfig
 from dsdit.training.dataset import Batch
 from dsdit.training.processes import Processes

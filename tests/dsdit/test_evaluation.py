@@ -11,6 +11,7 @@ from dsdit.evaluation.influence import Blocks, auc, joined
 from dsdit.evaluation.metrics import METRICS, above_nyquist, band, correctness, correlation, psnr_db, spectral_angle
 from dsdit.evaluation.rows import local_gain, oracle_gain
 from dsdit.imagery import Scene
+from tests.support.commands import DSDIT, descendants, environment, running, started, wait_for
 
 FREE_ROWS = ["bicubic", "bicubic_restored", "injection", "injection_gain", "injection_half", "injection_oracle"]
 REGISTERED = "injection_oracle_registered"
@@ -181,3 +182,25 @@ def test_figures_do_not_depend_on_the_number_of_processes(tmp_path):
     rows = ["injection_gain", "model_wrong_reference", "reference_weight"]
     alone, together = (evaluate(tmp_path, rows=rows, workers=n) for n in (1, 2))
     assert alone == together and alone["rows"]["injection_gain"]["all"]["pairs"] == 3
+
+
+@pytest.mark.faults
+def test_processes_end_with_the_one_that_started_them(tmp_path):
+    hr, ref = two_dates()
+    write_pair(tmp_path, hr, ref, name="x-0")
+    for name in ("x-1", "x-2", "x-3"):
+        write_pair(tmp_path, np.tile(hr, (1, 12, 12)), np.tile(ref, (1, 12, 12)), name=name)
+    sheets = tmp_path / "sheets"
+    command = [*DSDIT, "evaluate", str(tmp_path), "--workers", "2", "--nfe", "3", "--row", "model_nfe3"]
+    command += ["--pictures", str(sheets)]
+    with started(command, environment(tmp_path), tmp_path / "log") as process:
+
+        def workers():
+            return {pid: line for pid, line in descendants(process.pid).items() if "spawn_main" in line}
+
+        wait_for(lambda: any(sheets.glob("*.png")) or process.poll() is not None, 240, "the first pair", 0.01)
+        below = workers()
+        assert len(below) == 2
+        process.kill()
+        process.wait(10)
+        wait_for(lambda: not running(below), 20, "the processes of a killed evaluation end by themselves")

@@ -16,8 +16,9 @@ from dsdit.model import DSDiTConfig
 from dsdit.model.importing import import_weights
 from dsdit.model.published import PublishedConditions, PublishedModel
 from dsdit.model.sd3_autoencoder import SD3_CONFIG
-from dsdit.model.weights import SamplerDefaults, Weights, load_weights, meta_network
+from dsdit.model.weights import Weights, load_weights, meta_network
 from dsdit.plan import SamplerSettings
+from dsdit.sampler_settings import SamplerDefaults
 from dsdit.sampling.picture import super_resolve
 from dsdit.sampling.sampler import TileBatch, TileSampler
 from tests.support.checkpoints import state_dict

@@ -1,0 +1,41 @@
+"""How the network is run: what weights say of themselves, and what a plan fixes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class SamplerDefaults:
+    """Settings under which weights were measured."""
+
+    steps: int = 1
+    """Steps of the solver from noise to picture; one from pure noise is the posterior mean."""
+    solver: str = "euler"
+    guidance_scale: float = 1.0
+    """Autoguidance weight; 1 takes one network call a step, others two."""
+    guidance_from: str = "ref_scale"
+    """What autoguidance leads away from: "ref_scale" is the published pass with ref_scale 0, in which patch-level
+    weighting still hears the reference; "no_reference" is the tile as if none had been found."""
+    start_sigma: float = 1.0
+    """Noise level at which sampling starts; below 1 it starts from the LR picture under noise."""
+    ensemble: int = 1
+    """Mirrored and turned forms of each tile that are averaged: 1, 2, 4 or 8, each at the cost of all passes."""
+
+
+@dataclass(frozen=True)
+class SamplerSettings(SamplerDefaults):
+    """Settings of a plan."""
+
+    guidance_interval: tuple[float, float] = (0.0, 1.0)
+    """Noise levels at which autoguidance acts."""
+    seed: int = 0
+    """Key of the noise."""
+    batch: int = 8
+    """Tiles per network call; always filled up to this size."""
+
+    @classmethod
+    def from_dict(cls, record: dict[str, Any]) -> SamplerSettings:
+        """Inverse of `asdict`, from JSON."""
+        return cls(**{**record, "guidance_interval": tuple(record["guidance_interval"])})
