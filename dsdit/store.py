@@ -144,7 +144,7 @@ def open_group(url: str, mode: str = "r+") -> zarr.Group:
     found = find_mount(url)
     place = {"store": url.removeprefix("file://"), "storage_options": _options(url) or None}
     if found is not None:
-        place = {"store": found[0], "path": found[1]}
+        place, mode = {"store": found[0], "path": found[1]}, "r" if found[0].read_only else mode
     try:
         return zarr.open_group(**place, mode=mode, zarr_format=3)  # type: ignore[arg-type]
     except FileNotFoundError as error:

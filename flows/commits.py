@@ -15,7 +15,6 @@ from dsdit.mosaic_store import MosaicStore, Version
 from dsdit.receipts import Receipt, write_receipt
 from flows.jobs import Uncommitted
 
-COMMIT_EVERY_S = 20.0
 MOST_WAITING = 256
 """Shards that wait for a commit at most."""
 _RECEIPTS_AT_ONCE = 8
@@ -24,8 +23,11 @@ _RECEIPTS_AT_ONCE = 8
 class Commits:
     """Shards that were written in forks and do not count yet."""
 
-    def __init__(self, store: MosaicStore, version: Version, receipts: str, check: Callable[[], None]) -> None:
-        self._store, self._version, self._receipts, self._check = store, version, receipts, check
+    def __init__(
+        self, store: MosaicStore, version: Version, receipts: str, every_s: float, check: Callable[[], None]
+    ) -> None:
+        self._store, self._version, self._receipts = store, version, receipts
+        self._every_s, self._check = every_s, check
         self._waiting: list[Uncommitted] = []
         self._finished: list[Receipt] = []
         self._changing, self._committing = threading.Lock(), threading.Lock()
@@ -70,7 +72,7 @@ class Commits:
 
     def _run(self) -> None:
         while not self._ended and self._error is None:
-            self._wake.wait(COMMIT_EVERY_S)
+            self._wake.wait(self._every_s)
             self._wake.clear()
             try:
                 if not self._ended:

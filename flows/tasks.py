@@ -136,7 +136,7 @@ def process(request: Request, plan_url: str, lease: Lease) -> str:
         if receipt.step != "mosaic":  # those are read again from where a later run will find them
             steps.add(receipt)
 
-    commits = Commits(store, version, places.receipts, lease.check)
+    commits = Commits(store, version, places.receipts, request.commit_every_s, lease.check)
     with open_cluster(request.compute) as client, commits.running():
         run_wavefront(
             client, front, request.compute.futures_per_worker, show, logger.error, tally, check=lease.check,
