@@ -79,8 +79,9 @@ class IcechunkStore:
             return begun
         with told(self.mosaic):
             if not self.holds():
+                if not list_names(join(self.mosaic, "refs")):  # left by a run that was killed while it made one
+                    remove(self.mosaic)
                 self._repository = icechunk.Repository.create(_storage(self.mosaic), _config())
-                self._repository.save_config()
             number = max(self._tags(), default=0) + 1
             self._repository.create_branch(f"{NIGHT}{number}", self._repository.lookup_branch("main"))
         return self._version(number)

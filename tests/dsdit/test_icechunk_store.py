@@ -228,6 +228,16 @@ def test_nothing_there_is_no_mosaic_and_looking_makes_none(tmp_path: Path) -> No
     assert isinstance(mosaic_store(output), ZarrStore)
 
 
+def test_what_a_run_has_left_that_was_killed_while_it_made_the_repository_is_no_hindrance(tmp_path: Path) -> None:
+    begin(IcechunkStore(str(tmp_path / "whole")))
+    for name in ("config.yaml", "snapshots/1CECHNKREP0F1RSTCMT0"):
+        content = (tmp_path / "whole/mosaic.icechunk" / name).read_bytes()
+        write_bytes(f"{tmp_path}/out/mosaic.icechunk/{name}", content)
+    assert not IcechunkStore(str(tmp_path / "out")).holds()
+    publish(tmp_path / "out", dict.fromkeys(JOBS, 1))
+    assert decades(tmp_path / "out") == [[1]] * 4
+
+
 def test_looking_writes_nothing(output: Path) -> None:
     before = files(output)
     store = mosaic_store(str(output), "icechunk")
