@@ -6,70 +6,16 @@ import threading
 from pathlib import Path
 
 import icechunk
-import numpy as np
 import pytest
 import xarray as xr
 
 import dsdit
 from dsdit.errors import StoreError
-from dsdit.icechunk_store import IcechunkStore, forked
-from dsdit.mosaic_store import Version, ZarrStore, mosaic_store
-from dsdit.store import create_array, open_group, read_window, write_bytes, write_shard
-from dsdit.window import Index, Window
-
-SIDE = 64
-JOBS = (Index(0, 0), Index(0, 1), Index(1, 0), Index(1, 1))
-WHOLE = Window(0, 0, 2 * SIDE, 2 * SIDE)
-
-
-def shard(value: int) -> np.ndarray:
-    """Values that do not compress to nothing, all in the decade of `value`."""
-    return (10 * value + np.random.default_rng(value).integers(0, 10, (SIDE, SIDE))).astype(np.uint16)
-
-
-def write(store: IcechunkStore, version: Version, values: dict[Index, int]) -> list[bytes]:
-    """Each shard in a fork of its own, as workers do; nothing is committed."""
-    fork = store.forked(version).fork
-    changed = []
-    for job, value in values.items():
-        with forked(version.mosaic, fork) as (place, changes):
-            write_shard(place, "sr", Index(0, 0), job, shard(value))
-            changed.append(changes())
-    return changed
-
-
-def begin(store: IcechunkStore) -> Version:
-    version = store.begin()
-    with store.writing(version) as mosaic:
-        create_array(
-            open_group(mosaic, "a"), "sr", (2 * SIDE, 2 * SIDE), (32, 32), (SIDE, SIDE), "uint16", 0, ("y", "x")
-        )
-    return version
-
-
-def publish(output: Path, values: dict[Index, int], keep: int = 2) -> Version:
-    store = IcechunkStore(str(output))
-    version = begin(store)
-    store.commit(version, write(store, version, values))
-    write_bytes(f"{version.folder}/item.json", version.name.encode())
-    store.publish(version, keep)
-    return version
-
-
-def decades(output: Path, version: int | None = None) -> list[list[int]]:
-    """The decades that stand in each shard, as a reader sees it."""
-    with mosaic_store(str(output)).reading(version) as mosaic:
-        values = read_window(mosaic, "sr", WHOLE, WHOLE) // 10
-    parts = [values[r * SIDE : (r + 1) * SIDE, c * SIDE : (c + 1) * SIDE] for r, c in JOBS]
-    return [sorted(set(part.ravel().tolist())) for part in parts]
-
-
-def chunks(output: Path) -> set[str]:
-    return {path.name for path in (output / "mosaic.icechunk" / "chunks").iterdir()}
-
-
-def files(output: Path) -> dict[str, int]:
-    return {str(p.relative_to(output)): p.stat().st_mtime_ns for p in output.rglob("*") if p.is_file()}
+from dsdit.icechunk_store import IcechunkStore
+from dsdit.mosaic_store import ZarrStore, mosaic_store
+from dsdit.store import open_group, read_window, write_bytes, write_shard
+from dsdit.window import Index
+from tests.support.repository import JOBS, SIDE, WHOLE, begin, chunks, decades, files, publish, shard, write
 
 
 @pytest.fixture
@@ -236,6 +182,13 @@ def test_what_a_run_has_left_that_was_killed_while_it_made_the_repository_is_no_
     assert not IcechunkStore(str(tmp_path / "out")).holds()
     publish(tmp_path / "out", dict.fromkeys(JOBS, 1))
     assert decades(tmp_path / "out") == [[1]] * 4
+
+
+def test_a_chunk_that_is_gone_is_an_error_and_never_fill(output: Path) -> None:
+    for path in (output / "mosaic.icechunk/chunks").iterdir():
+        path.unlink()
+    with pytest.raises(icechunk.IcechunkError):
+        decades(output)
 
 
 def test_looking_writes_nothing(output: Path) -> None:
