@@ -9,7 +9,7 @@ export DO_NOT_TRACK := 1
 export OMP_NUM_THREADS := 1
 # One thread a process: two Dask workers share the cores.
 
-.PHONY: run test setup lint serve short faults mutants slow scale quality clean
+.PHONY: run test setup lint serve short faults mutants slow scale quality versions clean
 
 run: $(STAMP)  ## the sample region, from its catalog to its mosaic
 	@$(BIN)/dsdit run sample
@@ -52,6 +52,9 @@ quality: $(STAMP)  ## the shipped weights on the validation pairs beside the pro
 
 readers: $(STAMP)  ## windows a second of our reader and others; appends to tests/benchmarks/RESULTS.md
 	$(BIN)/python -m tests.benchmarks readers
+
+versions: $(STAMP)  ## a mosaic and its nights in both stores, on a disk and on S3; appends to tests/benchmarks/RESULTS.md
+	$(BIN)/python -m tests.benchmarks versions
 
 slow: $(STAMP)
 	$(BIN)/python -m pytest -q -m "slow"

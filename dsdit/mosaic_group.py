@@ -14,6 +14,7 @@ import zarr
 from dsdit.bands import BANDS
 from dsdit.errors import StoreError
 from dsdit.item_numbers import item_name
+from dsdit.mosaic_store import mosaic_store
 from dsdit.plan import Plan
 from dsdit.radiometry import SR_ADD_OFFSET, SR_FILL, SR_SCALE_FACTOR
 from dsdit.status import PixelStatus
@@ -207,10 +208,11 @@ def _coordinate(group: zarr.Group, name: str, values: np.ndarray, attributes: di
     array[...] = values
 
 
-def published_names(url: str) -> tuple[str, ...]:
+def published_names(output: str) -> tuple[str, ...]:
     """Names of the items whose numbers a published mosaic's arrays hold; none where nothing is published."""
     try:
-        items: Any = open_group(url, "r").attrs.get("items", [])
+        with mosaic_store(output).reading() as mosaic:
+            items: Any = open_group(mosaic, "r").attrs.get("items", [])
     except StoreError:
         return ()
     return tuple(map(item_name, items))

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from zarr.codecs import BloscCodec
 
 from dsdit.errors import StoreError
+from dsdit.mounts import find_mount
 from dsdit.tiling import Lattice
 from dsdit.window import Index, Window
 
@@ -140,19 +141,14 @@ def read_json(url: str) -> Any:
 
 def open_group(url: str, mode: str = "r+") -> zarr.Group:
     """A Zarr v3 group. Raises StoreError where there is none."""
+    found = find_mount(url)
+    place = {"store": url.removeprefix("file://"), "storage_options": _options(url) or None}
+    if found is not None:
+        place, mode = {"store": found[0], "path": found[1]}, "r" if found[0].read_only else mode
     try:
-        return zarr.open_group(
-            _location(url),
-            mode=mode,  # type: ignore[arg-type]
-            zarr_format=3,
-            storage_options=_options(url) or None,
-        )
+        return zarr.open_group(**place, mode=mode, zarr_format=3)  # type: ignore[arg-type]
     except FileNotFoundError as error:
         raise StoreError(f"there is no Zarr group at {url}") from error
-
-
-def _location(url: str) -> str:
-    return url.removeprefix("file://")
 
 
 def create_array(

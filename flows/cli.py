@@ -143,11 +143,12 @@ def export(
 ) -> None:
     """Writes the mosaic's full resolution as one COG, for GIS."""
     with command_errors():
+        from dsdit.mosaic_store import mosaic_store
         from dsdit.steps.publish import write_cog
-        from dsdit.store import join
         from flows.prepare import latest_plan
 
-        write_cog(latest_plan(output), join(output, "mosaic.zarr"), path)
+        with mosaic_store(output).reading() as mosaic:
+            write_cog(latest_plan(output), mosaic, path)
         typer.echo(path)
 
 

@@ -33,6 +33,8 @@ class Places(NamedTuple):
     """Receipts of stage and sample; they go with scratch."""
     receipts: str
     """Receipts of mosaic."""
+    fork: bytes = b""
+    """Of the mosaic's session; empty where a worker writes in place."""
 
     @classmethod
     def of(cls, plan: str, scratch: str, output: str) -> Places:
@@ -46,14 +48,21 @@ class Places(NamedTuple):
         )
 
 
+class Uncommitted(NamedTuple):
+    """A shard that was written in a fork: it counts, and gets its receipt, with the commit of its changes."""
+
+    receipt: Receipt
+    changes: bytes
+
+
 @lru_cache(maxsize=4)
 def read_plan(url: str) -> Plan:
     """The plan at `url`, read once a process. Raises PlanError where there is none."""
     return dsdit.plan_files.read_plan(url)
 
 
-def run_step(step: str, job: Index, places: Places) -> Receipt:
-    """Runs one step of one job, writes its receipt and returns it."""
+def run_step(step: str, job: Index, places: Places) -> Receipt | Uncommitted:
+    """Runs one step of one job, writes its receipt and returns it; see `Uncommitted` for the shard of a fork."""
     plan = read_plan(places.plan)
     job = Index(*job)
     if step == "stage":
@@ -62,11 +71,20 @@ def run_step(step: str, job: Index, places: Places) -> Receipt:
         from dsdit.sampling.sampler import open_sampler
 
         receipt = sample(plan, job, places.scratch, open_sampler(plan.model, plan.sampler))
+    elif places.fork:
+        from dsdit.icechunk_store import forked
+
+        with forked(places.mosaic, places.fork) as (place, changes):
+            return Uncommitted(_run_mosaic(plan, job, places._replace(mosaic=place)), changes())
     else:
-        _take_back(plan, job, places)
-        receipt = mosaic(plan, job, places.scratch, places.mosaic, places.scratch_receipts)
+        receipt = _run_mosaic(plan, job, places)
     write_receipt(receipts_of(step, places), receipt)
     return receipt
+
+
+def _run_mosaic(plan: Plan, job: Index, places: Places) -> Receipt:
+    _take_back(plan, job, places)
+    return mosaic(plan, job, places.scratch, places.mosaic, places.scratch_receipts)
 
 
 def _take_back(plan: Plan, job: Index, places: Places) -> None:

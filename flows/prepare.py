@@ -28,6 +28,7 @@ from dsdit.errors import CatalogError, ReadError, RequestError
 from dsdit.layout import Layout
 from dsdit.model.weights import Weights, WeightsConfig, load_weights, read_config, resolve
 from dsdit.mosaic_group import published_names
+from dsdit.mosaic_store import mosaic_store
 from dsdit.plan import Fits, Items, ModelChoice, Plan, SamplerSettings, cell_window
 from dsdit.plan_files import write_plan
 from dsdit.sampling.sampler import network_passes
@@ -35,7 +36,6 @@ from dsdit.seams import seam_pairs
 from dsdit.sensor import reach_px
 from dsdit.store import check_writable, join
 from dsdit.tiling import Lattice, default_shard, default_tile
-from dsdit.versions import MOSAIC
 from dsdit.window import Index, Window
 from flows.carried import carried_scenes, drop_needless
 from flows.cluster_file import load_cluster
@@ -133,6 +133,7 @@ def check_request(request: Request) -> None:
         open_source(request.ref)
     load_cluster(request.compute.cluster)
     check_writable(request.output)
+    mosaic_store(request.output, request.store)
     check_writable(request.scratch_url)
 
 
@@ -277,7 +278,7 @@ def make_plan(request: Request, now: datetime, say: Say) -> Plan:
 
 def _known_names(output: str) -> tuple[str, ...]:
     """Names behind the numbers in the mosaic's arrays: the last plan's; without any plan, the published mosaic's."""
-    return dsdit.plan_files.known_names(join(output, "plans")) or published_names(join(output, MOSAIC))
+    return dsdit.plan_files.known_names(join(output, "plans")) or published_names(output)
 
 
 def keep_plan(plan: Plan, output: str, latest: bool = True) -> str:

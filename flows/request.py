@@ -69,8 +69,12 @@ class Request(Frozen):
     keep_scratch: bool = False
     keep_reference: bool = False
     """Keeps the harmonised reference beside the mosaic, for pictures and notebooks."""
+    store: Literal["zarr", "icechunk"] = "zarr"
+    """Where the versions of the mosaic lie: in folders of plain Zarr, or in an Icechunk repository."""
+    commit_every_s: Annotated[float, Field(ge=0.1, le=60)] = 20.0
+    """How long what a run wrote may wait for its commit, with store: icechunk."""
     keep_versions: Annotated[int, Field(ge=2)] = 2
-    """Published versions of a mosaic in a folder that are kept: a reader of the one before is not cut off."""
+    """Published versions of a mosaic that are kept: a reader of the one before is not cut off."""
     on_conflict: Literal["refuse", "wait"] = "refuse"
     """What a run does while another one writes to the output."""
     lease_expire_s: Annotated[float, Field(ge=1, le=60)] = 45.0

@@ -15,6 +15,7 @@ from rich.text import Text
 
 from dsdit import lease
 from dsdit.history import read_history
+from dsdit.mosaic_store import mosaic_store
 from dsdit.receipts import damaged_receipts, iterate_receipts
 from dsdit.steps.report import make_report
 from dsdit.steps.shard_map import COLOURS, coarsen_states
@@ -48,6 +49,10 @@ def show_status(output: str, scratch: str, console: Console, picture: Path | Non
     if picture is not None:
         picture.write_bytes(states_picture(plan, states))
         console.print(f"map: {escape(str(picture))}")
+    store = mosaic_store(output)
+    if store.versions():
+        kept_versions = ", ".join(map(str, store.versions()))
+        console.print(f"versions in {store.name}: {kept_versions}")
     entries = read_history(output, _ENTRIES)
     if entries:
         console.print(_history(entries))

@@ -24,13 +24,14 @@ from dsdit.errors import DsditError, RequestError
 from dsdit.history import write_history
 from dsdit.lease import Lease, held
 from dsdit.mosaic_group import create_mosaic
+from dsdit.mosaic_store import mosaic_store
 from dsdit.receipts import Receipt, compact_receipts, damaged_receipts, new_receipts
 from dsdit.steps.picture import thumbnail_uri
 from dsdit.steps.publish import PUBLISHED, publish
 from dsdit.steps.report import STALE, Tally, due_jobs, finish_report, make_report
 from dsdit.store import check_writable, create_scratch, forget_arrays, is_remote, join, read_bytes, remove, write_json
-from dsdit.versions import MOSAIC, holds_mosaic, open_version, publish_version, unpublished
 from flows.cluster import open_cluster, quiet
+from flows.commits import Commits
 from flows.jobs import Places, read_plan
 from flows.prepare import keep_plan, make_plan
 from flows.reporting import read_report, report_markdown, report_record
@@ -43,10 +44,11 @@ PROGRESS_EVERY_S = 3.0
 
 def check_nightly(request: Request) -> None:
     """Raises RequestError where readers would see what a nightly run has only half written."""
-    if is_remote(request.output):
+    if is_remote(request.output) and request.store == "zarr":
         raise RequestError(
             f"output {request.output!r}: on an object store a plain Zarr is written in place, and readers of a nightly "
-            "mosaic would see half of a night: give a folder, or run it once with sr-region/sr-region"
+            "mosaic would see half of a night: give a folder, set store: icechunk, or run it once with "
+            "sr-region/sr-region"
         )
 
 
@@ -77,6 +79,7 @@ def plan_region(request: Request, now: datetime) -> str:
     logger = get_run_logger()
     check_writable(request.output)
     check_writable(request.scratch_url)
+    mosaic_store(request.output, request.store)
     plan = make_plan(request, now, logger.info)
     url = keep_plan(plan, request.output)
     logger.info(
@@ -95,18 +98,21 @@ def process(request: Request, plan_url: str, lease: Lease) -> str:
     logger = get_run_logger()
     plan = read_plan(plan_url)
     places = Places.of(plan_url, request.scratch_url, request.output)
-    if not holds_mosaic(request.output):
+    store = mosaic_store(request.output, request.store)
+    if not store.holds():
         remove(places.receipts)
     for name in damaged_receipts(places.receipts, "mosaic"):
         logger.warning("process: receipt %s is damaged: what it told of is done again", name)
     due = due_jobs(plan, places.receipts)
     logger.info("process: %d of %d shards are due", len(due), len(plan.layout.mosaic_jobs))
     if not due:
-        return unpublished(request.output) or request.output
+        return request.output
     lease.check()
-    folder = open_version(request.output)
-    places = places._replace(mosaic=join(folder, MOSAIC))
-    create_mosaic(plan, places.mosaic)
+    version = store.begin()
+    with store.writing(version) as mosaic:
+        create_mosaic(plan, mosaic)
+    version = store.forked(version)
+    places = places._replace(mosaic=version.mosaic, fork=version.fork)
     forget_arrays()
     create_scratch(places.scratch, plan.lattice, plan.layout.jobs_window, plan.lattice.token_px)
     front = Wavefront(plan, places, due, request.keep_scratch)
@@ -130,14 +136,18 @@ def process(request: Request, plan_url: str, lease: Lease) -> str:
         if receipt.step != "mosaic":  # those are read again from where a later run will find them
             steps.add(receipt)
 
-    with open_cluster(request.compute) as client:
-        run_wavefront(client, front, request.compute.futures_per_worker, show, logger.error, tally, check=lease.check)
+    commits = Commits(store, version, places.receipts, request.commit_every_s, lease.check)
+    with open_cluster(request.compute) as client, commits.running():
+        run_wavefront(
+            client, front, request.compute.futures_per_worker, show, logger.error, tally, check=lease.check,
+            commits=commits,
+        )  # fmt: skip
     lease.check()
     report = finish_report(steps, places.receipts)
     write_json(join(request.output, "report.json"), report_record(report))
     if not request.keep_scratch:
         remove(request.scratch_url)
-    return folder
+    return version.folder
 
 
 @task(name="publish", cache_policy=NO_CACHE)
@@ -156,17 +166,19 @@ def publish_region(request: Request, plan_url: str, now: datetime, lease: Lease)
         raise DsditError(
             f"no shard of {request.name!r} could be written; the first reason: {(report.errors or ('none given',))[0]}"
         )
-    folder = unpublished(request.output)
-    if folder is not None:
+    store = mosaic_store(request.output, request.store)
+    version = store.unpublished()
+    if version is not None:
         lease.check()
-        publish(plan, folder, report, now)
+        with store.writing(version) as mosaic:
+            publish(plan, version.folder, report, now, mosaic, store.name)
         lease.check()
         receipts = join(request.output, "receipts")
         before = sum(spent for step, spent in report.seconds.items() if step != "mosaic")
-        write_history(request.output, now, Path(folder).name, plan, new_receipts(receipts, "mosaic"), before)
-        publish_version(request.output, folder, request.keep_versions)
+        write_history(request.output, now, version.name, plan, new_receipts(receipts, "mosaic"), before)
+        store.publish(version, request.keep_versions)
         compact_receipts(receipts, "mosaic")
-    places = {kind: join(request.output, name) for kind, name in PUBLISHED.items()}
+    places = {kind: join(request.output, name) for kind, name in {**PUBLISHED, "mosaic": store.name}.items()}
     create_markdown_artifact(report_markdown(report), key=f"{_key(request)}-report", description="report of the run")
     create_image_artifact(
         thumbnail_uri(read_bytes(places["picture"]) or b""),

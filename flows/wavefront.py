@@ -17,11 +17,12 @@ from distributed import Client, as_completed
 
 from dsdit.receipts import Receipt, write_receipt
 from dsdit.window import Index
+from flows.commits import Commits
 from flows.front import Wavefront, Work
-from flows.jobs import Places, failed_receipt, receipts_of, run_step
+from flows.jobs import Places, Uncommitted, failed_receipt, receipts_of, run_step
 
 __all__ = ["DASK_RETRIES", "Progress", "Wavefront", "run_wavefront"]
-Run = Callable[[str, Index, Places], Receipt]
+Run = Callable[[str, Index, Places], Receipt | Uncommitted]
 DASK_RETRIES = 2
 """Times that Dask gives a raised step to a worker again."""
 _TELLS = 20
@@ -72,12 +73,13 @@ def run_wavefront(
     on_receipt: Callable[[Receipt], None] | None = None,
     run: Run | None = None,
     check: Callable[[], None] = lambda: None,
+    commits: Commits | None = None,
 ) -> list[Receipt]:
     """Runs every step of `front`; returns the receipts of this run, or gives each to `on_receipt` and keeps none.
 
     `check` raises where this run must write nothing more; it is asked before anything is made of a finished step.
     A step that raises is tried again by Dask, then gets a receipt with the reason, and the rest goes on. `run` is what
-    a worker does for a step: `run_step` by default.
+    a worker does for a step: `run_step` by default. A shard that was written in a fork is done with its commit.
     """
     sampling: float | None = None
     staged = tiles = jobs = limit = 0
@@ -138,17 +140,27 @@ def run_wavefront(
             in_flight[future.key] = (step, job)
             running.add(future)
 
+    def settle() -> None:
+        if commits is not None:
+            if not in_flight:
+                commits.commit()
+            for receipt in commits.finished():
+                done(("mosaic", receipt.job), receipt)
+
     submit()
-    while in_flight:
+    while in_flight or (commits is not None and commits.waiting):
         # One message fetches the results of all that finished meanwhile.
-        for future, result in _gathered(client, running.next_batch()):
+        for future, result in _gathered(client, running.next_batch() if in_flight else []):
             check()
             work = in_flight.pop(future.key)
             if isinstance(result, Receipt):
                 done(work, result)
+            elif isinstance(result, Uncommitted) and commits is not None:
+                commits.add(result)
             else:
                 fail(work, f"{type(result).__name__}: {result}")
             future.release()
+        settle()
         submit()
     return sorted(kept, key=lambda receipt: front.rank((receipt.step, receipt.job)))
 

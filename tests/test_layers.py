@@ -10,6 +10,7 @@ ORDER = ["dsdit", "catalogs", "flows"]
 OWNERS = {
     "zarr": {"dsdit/store.py", "dsdit/mosaic_group.py"},
     "fsspec": {"dsdit/store.py"},
+    "icechunk": {"dsdit/icechunk_store.py"},
     "distributed": {"flows/cluster.py", "flows/wavefront.py"},
     "dask_cuda": {"flows/cluster.py"},
     "dask_kubernetes": {"flows/cluster.py"},
@@ -18,7 +19,7 @@ OWNERS = {
     "requests": {"catalogs/endpoints.py", "catalogs/session.py", "catalogs/redirects.py"},
     "rustac": {"catalogs/geoparquet.py"},
     "stackstac": {"catalogs/exploring.py"},
-    "xarray": {"catalogs/__init__.py", "catalogs/exploring.py"},
+    "xarray": {"catalogs/__init__.py", "catalogs/exploring.py", "dsdit/opening.py"},
     "cql2": {"catalogs/filtering.py"},
     "antimeridian": {"catalogs/footprint.py"},
     "prefect": {"flows/tasks.py", "flows/sr_region.py", "flows/serving.py", "flows/alarms.py"},
@@ -26,12 +27,13 @@ OWNERS = {
     "pyarrow": {"dsdit/tables.py"},
 }
 LEVELS = [
-    {"errors", "bands", "window", "status"},
+    {"errors", "bands", "window", "status", "mounts"},
     {"grid", "region", "tiling", "blend", "radiometry", "sensor", "job_map", "layout"},
     {"choices", "fits", "item_numbers", "sampler_settings", "seams", "plan"},
     {"registration"},
     {"imagery"},
     {"model", "store", "tables", "plan_files", "receipts", "history", "lease", "versions"},
+    {"mosaic_store", "icechunk_store", "opening"},
     {"sampling", "mosaic_group"},
     {"steps", "training", "evaluate", "evaluation"},
 ]

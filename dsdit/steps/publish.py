@@ -27,15 +27,22 @@ from dsdit.window import Window
 
 PUBLISHED = {"mosaic": "mosaic.zarr", "picture": "picture.png", "item": "item.json", "cog": "sr.tif"}
 """What `publish` makes or completes, by its name below the folder."""
+_MEDIA_TYPES = {".zarr": "application/vnd.zarr; version=3", ".icechunk": "application/vnd.zarr+icechunk"}
 
 
-def publish(plan: Plan, folder: str, report: Report, when: datetime) -> dict[str, str]:
-    """Makes everything that readers see besides the shards of `mosaic.zarr` in `folder`; returns the locations."""
+def publish(
+    plan: Plan, folder: str, report: Report, when: datetime, mosaic: str | None = None, name: str = PUBLISHED["mosaic"]
+) -> dict[str, str]:
+    """Makes everything that readers see besides the shards of the mosaic; returns the locations.
+
+    The mosaic lies at `mosaic`, by default in `folder`; readers find it as `name` beside what is written to `folder`.
+    """
     places = {kind: join(folder, name) for kind, name in PUBLISHED.items()}
+    places["mosaic"] = mosaic or places["mosaic"]
     levels = build_pyramid(plan, places["mosaic"])
     write_bytes(places["picture"], make_picture(plan, places["mosaic"]))
     write_cog(plan, places["mosaic"], places["cog"])
-    write_json(places["item"], stac_item(plan, when).to_dict())
+    write_json(places["item"], stac_item(plan, when, name).to_dict())
     root = open_group(places["mosaic"], "r+")
     root.attrs.update(group_attributes(plan, report, when, levels))
     return places
@@ -77,8 +84,8 @@ def attributions(plan: Plan) -> list[str]:
     return sorted({str(s["attribution"]) for s in plan.sources.values() if s.get("attribution")})
 
 
-def stac_item(plan: Plan, when: datetime) -> pystac.Item:
-    """One item that describes the mosaic, with relative hrefs."""
+def stac_item(plan: Plan, when: datetime, name: str = PUBLISHED["mosaic"]) -> pystac.Item:
+    """One item that describes the mosaic, which lies beside it as `name`, with relative hrefs."""
     window = plan.region.window
     footprint = plan.region.lonlat()
     grid = plan.region.grid
@@ -110,9 +117,7 @@ def stac_item(plan: Plan, when: datetime) -> pystac.Item:
         {"scale": SR_SCALE_FACTOR, "offset": SR_ADD_OFFSET, "nodata": int(SR_FILL), "data_type": "uint16"}
         for _ in BANDS
     ]
-    item.add_asset(
-        "mosaic", pystac.Asset("./mosaic.zarr", media_type="application/vnd.zarr; version=3", roles=["data"])
-    )
+    item.add_asset("mosaic", pystac.Asset(f"./{name}", media_type=_MEDIA_TYPES[Path(name).suffix], roles=["data"]))
     item.add_asset(
         "sr",
         pystac.Asset("./sr.tif", media_type=pystac.MediaType.COG, roles=["data"], extra_fields={"raster:bands": bands}),

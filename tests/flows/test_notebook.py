@@ -8,8 +8,10 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
+from dsdit.mosaic_store import Kind
 from dsdit.steps.publish import publish
 from tests.conftest import box
+from tests.support.published import publish_copy
 from tests.support.running import NOW, run_here, sample_record
 
 NOTEBOOK = Path(__file__).parents[2] / "infra" / "notebooks" / "explore.ipynb"
@@ -53,6 +55,22 @@ def test_notebook_draws(
     assert "EPSG:32632 at 1.25 m" in text
     assert "256 x 320 pixels of SR, 32 x 40 of LR" in text
     assert (tmp_path / "closer.jpg").stat().st_size > 5000
+
+
+@pytest.mark.parametrize("kind", ["zarr", "icechunk"])
+def test_notebook_opens_an_older_version(
+    catalog: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: Kind
+) -> None:
+    record = sample_record(catalog, weights, tmp_path / "plain", box(80, 400, 480, 80))
+    ran = run_here({**record, "sampling": {"steps": 1, "batch": 4}})
+    for lighter in (0, 250):
+        mosaic = publish_copy(ran, tmp_path / "out", kind, lighter)
+    shown = outputs(execute(mosaic, tmp_path, monkeypatch))
+    figures = [output.data["image/png"] for output in shown if "image/png" in output.get("data", {})]
+    assert len(figures) == FIGURES + 1
+    text = "".join(output.text for output in shown if output.output_type == "stream" and output.name == "stdout")
+    assert "versions kept: 1, 2" in text
+    assert "100.0% of the pixels differ from version 1" in text
 
 
 def test_notebook_is_kept_without_outputs() -> None:

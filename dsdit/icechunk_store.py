@@ -1,0 +1,237 @@
+"""Versions of a mosaic in an Icechunk repository, on a local disk or S3. The owner of icechunk.
+
+`main` is what readers see. A night writes to a branch of its own that begins at main, so that shards it does not write
+are shared. Publishing tags the branch's snapshot with the version's number, moves main there in one step and drops the
+branch. A tag beside its branch tells of a publish that was cut off: whoever comes next finishes it. A reader stays on
+the snapshot that it opened, for as long as its tag is kept.
+
+Workers get forks of one session, pickled; what they changed comes back and is merged and committed. Every commit names
+the snapshot that this run left, so that a run that was taken for dead cannot write beside its successor.
+
+The files beside the mosaic lie in `versions/<n>/`. On a disk readers find them by links through `current`, on S3 as
+copies.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import icechunk
+from icechunk.session import ForkSession
+
+from dsdit.errors import StoreError
+from dsdit.mosaic_store import REPOSITORY, Version
+from dsdit.mounts import mounted
+from dsdit.store import filesystem, is_remote, join, list_names, remove
+from dsdit.versions import FOLDER, SEEN, publish_version
+
+NIGHT = "night-"
+_SPLIT = 64
+"""Shards a side that share one list of chunks: a commit writes the lists that it touches."""
+
+icechunk.set_logs_filter("error")  # it warns that files have no safe commit: the lease of the output sees to that
+
+
+class IcechunkStore:
+    """The repository of one output."""
+
+    name = REPOSITORY
+
+    def __init__(self, output: str) -> None:
+        self.output = output
+        self.mosaic = join(output, REPOSITORY)
+        self._tip = ""
+
+    @cached_property
+    def _repository(self) -> icechunk.Repository:
+        with told(self.mosaic):
+            return icechunk.Repository.open(_storage(self.mosaic))
+
+    def holds(self) -> bool:
+        if not list_names(self.mosaic):
+            return False
+        with told(self.mosaic):
+            return icechunk.Repository.exists(_storage(self.mosaic))
+
+    def versions(self) -> list[int]:
+        return self._tags() if self.holds() else []
+
+    def unpublished(self) -> Version | None:
+        if not self.holds():
+            return None
+        number = self._night()
+        if number in self._tags():
+            self._finish(number)
+            return None
+        return self._version(number) if number else None
+
+    def begin(self) -> Version:
+        begun = self.unpublished()
+        if begun is not None:
+            return begun
+        with told(self.mosaic):
+            if not self.holds():
+                if not list_names(join(self.mosaic, "refs")):  # left by a run that was killed while it made one
+                    remove(self.mosaic)
+                self._repository = icechunk.Repository.create(_storage(self.mosaic), _config())
+            number = max(self._tags(), default=0) + 1
+            self._repository.create_branch(f"{NIGHT}{number}", self._repository.lookup_branch("main"))
+        return self._version(number)
+
+    @contextmanager
+    def writing(self, version: Version) -> Iterator[str]:
+        session = self._session(version)
+        with mounted(self.mosaic, session.store) as place:
+            yield place
+        self._commit(session, "written by the flow")
+
+    def forked(self, version: Version) -> Version:
+        return version._replace(fork=pickle.dumps(self._session(version).fork()))
+
+    def commit(self, version: Version, changes: Sequence[bytes]) -> None:
+        session = self._session(version)
+        with told(self.mosaic):
+            session.merge(*(_load(part) for part in changes))
+        self._commit(session, f"{len(changes)} shards")
+
+    def publish(self, version: Version, keep: int) -> None:
+        tip = self._session(version).snapshot_id
+        with told(self.mosaic):
+            self._repository.create_tag(version.name, tip)
+        self._finish(int(version.name))
+        self._forget(keep)
+
+    @contextmanager
+    def reading(self, version: int | None = None) -> Iterator[str]:
+        with mounted(self.mosaic, self.opened(version)) as place:
+            yield place
+
+    def opened(self, version: int | None = None) -> icechunk.IcechunkStore:
+        kept = self.versions()
+        if not kept or version not in (None, *kept):
+            raise StoreError(
+                f"{self.output!r} has no published version {version or ''}".rstrip() + f": kept are {kept or 'none'}"
+            )
+        with told(self.mosaic):
+            if version is None:
+                return self._repository.readonly_session("main").store
+            return self._repository.readonly_session(tag=str(version)).store
+
+    def _version(self, number: int) -> Version:
+        return Version(str(number), join(self.output, FOLDER, str(number)), self.mosaic)
+
+    def _tags(self) -> list[int]:
+        with told(self.mosaic):
+            return sorted(int(tag) for tag in self._repository.list_tags() if tag.isdigit())
+
+    def _night(self) -> int:
+        """Number of the version whose branch is there; 0 where there is none."""
+        with told(self.mosaic):
+            branches = self._repository.list_branches()
+        return max((int(b.removeprefix(NIGHT)) for b in branches if b.startswith(NIGHT)), default=0)
+
+    def _session(self, version: Version) -> icechunk.Session:
+        """A session on the branch as this run left it. Raises StoreError where another run has written there."""
+        with told(self.mosaic):
+            session = self._repository.writable_session(f"{NIGHT}{version.name}")
+        if self._tip not in ("", session.snapshot_id):
+            raise StoreError(_TAKEN.format(self.mosaic))
+        self._tip = session.snapshot_id
+        return session
+
+    def _commit(self, session: icechunk.Session, message: str) -> None:
+        if session.has_uncommitted_changes:
+            with told(self.mosaic):
+                self._tip = session.commit(message)
+
+    def _finish(self, number: int) -> None:
+        """What comes after the tag: main, the files beside it, the end of the branch. Can be repeated."""
+        repository, folder = self._repository, join(self.output, FOLDER, str(number))
+        with told(self.mosaic):
+            main, tag = repository.lookup_branch("main"), repository.lookup_tag(str(number))
+            repository.reset_branch("main", tag, from_snapshot_id=main)
+        if is_remote(self.output):
+            fs = filesystem(self.output)[0]
+            for name in set(list_names(folder)) & set(SEEN):
+                fs.copy(filesystem(join(folder, name))[1], filesystem(join(self.output, name))[1])
+        else:
+            Path(filesystem(folder)[1]).mkdir(parents=True, exist_ok=True)
+            publish_version(self.output, folder, keep=number)
+        with told(self.mosaic):
+            repository.delete_branch(f"{NIGHT}{number}")
+        self._tip = ""
+
+    def _forget(self, keep: int) -> None:
+        """Drops all versions but the newest `keep`, and what no branch and no tag needs."""
+        now = datetime.now(UTC)
+        for number in self._tags()[:-keep]:
+            with told(self.mosaic):
+                self._repository.delete_tag(str(number))
+            remove(join(self.output, FOLDER, str(number)))
+        with told(self.mosaic):
+            self._repository.expire_snapshots(now)
+            self._repository.garbage_collect(now)
+
+
+_TAKEN = "{} was written to by another run: this run stops; the same command goes on"
+
+
+@contextmanager
+def forked(url: str, fork: bytes) -> Iterator[tuple[str, Callable[[], bytes]]]:
+    """On a worker: (location to write to, what gives the changes), of a fork of the night's session."""
+    session = _load(fork)
+    with mounted(url, session.store) as place:
+        yield place, lambda: pickle.dumps(session)
+
+
+def _load(fork: bytes) -> ForkSession:
+    session = pickle.loads(fork)  # noqa: S301 - it comes from this run's own scheduler, which pickles all it sends
+    assert isinstance(session, ForkSession)
+    return session
+
+
+@contextmanager
+def told(url: str) -> Iterator[None]:
+    """Icechunk's errors as StoreError, in one line."""
+    try:
+        yield
+    except icechunk.ConflictError as error:
+        raise StoreError(_TAKEN.format(url)) from error
+    except icechunk.IcechunkError as error:
+        words = str(error).strip().splitlines()[0].lstrip("x ")
+        raise StoreError(f"{url} cannot be used: {words}") from error
+
+
+def _config() -> icechunk.RepositoryConfig:
+    sizes: Any = {icechunk.ManifestSplitDimCondition.DimensionName("^[xy]$"): _SPLIT}
+    splitting = icechunk.ManifestSplittingConfig.from_dict({icechunk.ManifestSplitCondition.AnyArray(): sizes})
+    config = icechunk.RepositoryConfig.default()
+    config.manifest = icechunk.ManifestConfig(splitting=splitting)
+    return config
+
+
+def _storage(url: str) -> icechunk.Storage:
+    """Of a folder or an s3:// location; endpoint, region and credentials come from the environment."""
+    if not is_remote(url):
+        return icechunk.local_filesystem_storage(filesystem(url)[1])
+    parts = urlsplit(url)
+    if parts.scheme != "s3":
+        raise StoreError(f"{url!r}: an Icechunk mosaic lies in a folder or on s3://: give one, or set store: zarr")
+    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    return icechunk.s3_storage(
+        bucket=parts.netloc,
+        prefix=parts.path.strip("/"),
+        region=os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION"),
+        endpoint_url=endpoint,
+        allow_http=bool(endpoint and endpoint.startswith("http://")),
+        force_path_style=bool(endpoint),
+        from_env=True,
+    )
