@@ -17,16 +17,8 @@ import pytest
 import flows.alarms
 from dsdit.errors import RequestError
 from flows.alarms import DEAD, MISSING, WRONG
-from flows.serving import LEASES, POOL
-from tests.flows.test_prefect import Installation, healthy
-from tests.support.commands import (
-    PREFECT,
-    call,
-    environment,
-    free_port,
-    started,
-    wait_for,
-)
+from tests.support.commands import call, wait_for
+from tests.support.installation import Installation, prefect_server
 from tests.support.web import Quiet, serving
 
 
@@ -44,28 +36,6 @@ def receiver() -> Iterator[tuple[str, list[dict[str, Any]]]]:
         yield url, told
 
 
-@contextmanager
-def server(folder: Path) -> Iterator[Installation]:
-    """A server with both deployments and no worker, as `dsdit serve` starts it."""
-    port = free_port()
-    api = f"http://127.0.0.1:{port}/api"
-    env = environment(
-        folder / "home",
-        PREFECT_API_URL=api,
-        PREFECT_WORKER_QUERY_SECONDS="2",
-        PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE=LEASES,
-    )
-    with started([*PREFECT, "server", "start", "--host", "127.0.0.1", "--port", str(port)], env, folder / "server.log"):
-        wait_for(lambda: healthy(api), 180, "the server is healthy")
-        for arguments in (
-            ["work-pool", "create", POOL, "--type", "process"],
-            ["--no-prompt", "deploy", "--all", "--prefect-file", "infra/prefect.yaml"],
-        ):
-            done = call([*PREFECT, *arguments], env)
-            assert done.returncode == 0, done.stdout + done.stderr
-        yield Installation(api, env)
-
-
 def set_alarms(here: Installation, webhook: str, absent: timedelta) -> list[str]:
     """Sets the alarms of the server; in this process, with a shorter night."""
     with patch.dict(os.environ, {k: v for k, v in here.env.items() if k.startswith("PREFECT_")}):
@@ -77,26 +47,18 @@ def set_alarms(here: Installation, webhook: str, absent: timedelta) -> list[str]
             return set_alarms(webhook, absent)
 
 
-def begin_run(here: Installation, region: Path, name: str = "nightly", **overrides: Any) -> str:
-    """A run of a deployment, at once; its id."""
-    parameters = {"region": str(region), "nightly": name == "nightly", "overrides": overrides}
-    deployment = here.deployment(name)["id"]
-    state = {"type": "SCHEDULED"}
-    return here.ask(f"deployments/{deployment}/create_flow_run", parameters=parameters, state=state)["id"]
-
-
 @pytest.mark.short
 def test_a_failed_and_an_absent_night_are_told(tmp_path: Path) -> None:
     """Without a worker: the states of runs are set by hand, as a worker would."""
     with ExitStack() as stack:
         url, told = stack.enter_context(receiver())
-        here = stack.enter_context(server(tmp_path))
+        here = stack.enter_context(prefect_server(tmp_path))
         done = call([sys.executable, "-m", "flows.alarms"], {**here.env, "DSDIT_WEBHOOK": url})
         assert done.returncode == 0, done.stderr
         assert done.stdout.splitlines() == [DEAD, WRONG, MISSING]
         assert url not in json.dumps(here.ask("block_documents/filter"))
         for name, state in (("sr-region", "FAILED"), ("nightly", "COMPLETED"), ("nightly", "CRASHED")):
-            run = begin_run(here, tmp_path / "none.yaml", name)
+            run = here.begin_run(tmp_path / "none.yaml", name)
             for step in ("PENDING", "RUNNING", state):
                 here.ask(f"flow_runs/{run}/set_state", state={"type": step}, force=True)
         wait_for(lambda: told, 120, "the webhook is told of a crashed night", 0.5)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import signal
 from collections.abc import Iterator
-from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +16,7 @@ from tests.conftest import box
 from tests.support.clustered import digest_of
 from tests.support.commands import (
     DSDIT,
-    PREFECT,
     ROOT,
-    call,
     descendants,
     environment,
     free_port,
@@ -29,63 +25,17 @@ from tests.support.commands import (
     wait_for,
     write_request,
 )
+from tests.support.installation import WORKER, Installation, healthy, prefect_server
 from tests.support.running import Ran, run_here, sample_record
 
 ONE_SHARD = box(100, 200, 220, 120)
 
 
-@dataclass(frozen=True)
-class Installation:
-    """A server with both deployments, and a worker."""
-
-    api: str
-    env: dict[str, str]
-
-    def ask(self, path: str, **body: Any) -> Any:
-        answer = httpx.post(f"{self.api}/{path}", json=body, timeout=30)
-        answer.raise_for_status()
-        return answer.json()
-
-    def deployment(self, name: str) -> dict[str, Any]:
-        answer = httpx.get(f"{self.api}/deployments/name/sr-region/{name}", timeout=30)
-        answer.raise_for_status()
-        return answer.json()
-
-    def run(self, *parameters: str) -> Any:
-        pairs = [part for parameter in parameters for part in ("-p", parameter)]
-        return call(
-            [*PREFECT, "deployment", "run", "sr-region/sr-region", *pairs, "--watch", "--watch-timeout", "300"],
-            self.env,
-            400,
-        )
-
-
-def healthy(api: str) -> bool:
-    try:
-        return httpx.get(f"{api}/health", timeout=2).status_code == 200
-    except httpx.HTTPError:
-        return False
-
-
 @pytest.fixture(scope="module")
 def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
-    folder, port = tmp_path_factory.mktemp("prefect"), free_port()
-    api = f"http://127.0.0.1:{port}/api"
-    fast = {"PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "3", "PREFECT_WORKER_QUERY_SECONDS": "2"}
-    env = environment(folder / "home", PREFECT_API_URL=api, **fast)
-    with ExitStack() as stack:
-        server = [*PREFECT, "server", "start", "--host", "127.0.0.1", "--port", str(port)]
-        stack.enter_context(started(server, env, folder / "server.log"))
-        wait_for(lambda: healthy(api), 120, "the server is healthy")
-        for arguments in (
-            ["work-pool", "create", POOL, "--type", "process"],
-            ["--no-prompt", "deploy", "--all", "--prefect-file", "infra/prefect.yaml"],
-        ):
-            done = call([*PREFECT, *arguments], env)
-            assert done.returncode == 0, done.stdout + done.stderr
-        worker = [*PREFECT, "worker", "start", "--pool", POOL, "--limit", "2"]
-        stack.enter_context(started(worker, env, folder / "worker.log"))
-        yield Installation(api, env)
+    folder = tmp_path_factory.mktemp("prefect")
+    with prefect_server(folder) as here, started(WORKER, here.env, folder / "worker.log"):
+        yield here
 
 
 @pytest.fixture(scope="module")
