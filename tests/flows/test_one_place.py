@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from dsdit.fits import Place
 from dsdit.sampling.sampler import TileBatch, open_sampler
 from dsdit.status import PixelStatus
 from flows.cost import price
@@ -85,6 +86,23 @@ def test_two_shard_sizes_and_a_part_off_the_lattice(whole: Ran, part: Ran) -> No
     window, inner = whole.plan.region.window, part.plan.region.window
     assert window.intersect(inner) == inner != window
     assert all(edge % 8 for edge in (inner.row0, inner.col0, inner.row1, inner.col1))
+    check_same_answer(whole, part)
+
+
+def test_every_choice_that_looks_beyond_a_pixel_is_the_same_in_a_part(
+    catalog: Path, weights: Path, tmp_path: Path
+) -> None:
+    """Medians of scenes, seams balanced, references moved, an ensemble and guidance away from no reference."""
+
+    def ran(name: str, bounds: tuple[float, ...], tiling: dict[str, int]) -> Ran:
+        record = sample_record(catalog, weights, tmp_path / name, bounds, tiling=tiling)
+        record["lr"] |= {"rule": "median_clear", "balance": True}
+        record["ref"] |= {"registration": "apply"}
+        record["sampling"] = {"batch": 4, "ensemble": 2, "guidance_scale": 1.5, "guidance_from": "no_reference"}
+        return run_here(record)
+
+    whole, part = ran("whole", WHOLE, SHARDS_384), ran("part", PART, SHARDS_576)
+    assert whole.plan.composite == "median" and whole.plan.fits.count_places()[Place.MOVED] and whole.plan.seams
     check_same_answer(whole, part)
 
 
