@@ -40,8 +40,21 @@ def open_cluster(compute: Compute) -> Iterator[Client]:
             yield client
         return
     os.environ.update(_ENVIRONMENT)
-    with _start(compute, file, manifest) as cluster, Client(cluster, set_as_default=False) as client:
+    with closed_at_the_end(_start(compute, file, manifest)) as cluster, Client(cluster, set_as_default=False) as client:
         yield client
+
+
+@contextmanager
+def closed_at_the_end(cluster: Any) -> Iterator[Any]:
+    """The cluster, closed after the block. A worker that does not end in time is killed, and costs the run nothing."""
+    cluster.__enter__()
+    try:
+        yield cluster
+    finally:
+        try:
+            cluster.__exit__(None, None, None)
+        except TimeoutError:
+            logging.getLogger(__name__).warning("a Dask worker did not end in time: it was killed")
 
 
 def _connect(compute: Compute, file: ClusterFile) -> Client:

@@ -12,7 +12,7 @@ import pytest
 
 import flows.cluster
 from dsdit.errors import RequestError
-from flows.cluster import open_cluster
+from flows.cluster import closed_at_the_end, open_cluster
 from flows.settings import Compute
 from tests.conftest import box
 from tests.support.clustered import digest_of, run_on
@@ -89,3 +89,26 @@ def test_cuda_without_a_gpu_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> 
     with wanted as caught, open_cluster(Compute(cluster="cuda")):
         pass
     assert "\n" not in str(caught.value)
+
+
+class Stuck:
+    """A cluster of which a worker outlives the time that it has to end in."""
+
+    left: tuple[object, ...] | None = None
+
+    def __enter__(self) -> Stuck:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.left = error
+        raise TimeoutError
+
+
+def test_a_worker_that_does_not_end_in_time_costs_the_run_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    cluster = Stuck()
+    with closed_at_the_end(cluster) as opened:
+        assert opened is cluster
+    assert cluster.left == (None, None, None)
+    assert "a Dask worker did not end in time" in caplog.text
+    with pytest.raises(TimeoutError, match="of the run itself"), closed_at_the_end(Stuck()):
+        raise TimeoutError("of the run itself")

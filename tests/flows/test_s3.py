@@ -13,12 +13,14 @@ import xarray as xr
 
 from dsdit.errors import CatalogError, StoreError
 from dsdit.receipts import list_receipts
-from dsdit.steps.publish import publish
+from dsdit.steps.publish import mosaic_digest, publish
 from dsdit.steps.report import due_jobs
-from dsdit.store import check_writable, list_names, remove, write_bytes
+from dsdit.store import check_writable, forget_arrays, list_names, remove, write_bytes
 from tests.support.checks import check_same_answer
+from tests.support.clustered import digest_of
 from tests.support.commands import DSDIT, call, environment, prefect_home, write_request
 from tests.support.equator import equator_record
+from tests.support.faulty_s3 import CLIENT, FAULTS, faulty_proxy
 from tests.support.kept import AROUND_ZERO, SOUTH, equator_catalog, kept_run
 from tests.support.running import NOW, Ran, run_here
 from tests.support.s3 import BUCKET, KEY, S3, SECRET, s3_server
@@ -154,3 +156,22 @@ def test_the_commands_run_on_two_workers_and_tell_how_far_they_are(
     with rasterio.open(f"s3://{BUCKET}/exported.tif") as cog:
         assert (cog.read() == again.pixels()).all()
     check_no_secret(s3, "".join([ran.stdout, ran.stderr, told.stdout, told.stderr]))
+
+
+@pytest.mark.faults
+@pytest.mark.timeout(1800)
+def test_a_store_that_spoils_a_tenth_of_all_requests_gives_the_same_bytes(
+    s3: S3, weights: Path, record: dict[str, Any], tmp_path: Path
+) -> None:
+    record = {**record, "bounds": list(SOUTH)}
+    path = write_request(tmp_path / "request.yaml", record)
+    with faulty_proxy(s3.endpoint, 0.1, 7) as (url, counts):
+        ran = call([*DSDIT, "run", str(path)], environment(prefect_home(), AWS_ENDPOINT_URL=url, **CLIENT), 1500)
+    assert ran.returncode == 0, ran.stderr
+    spoilt = {fault: n for fault, n in counts.items() if fault != "none"}
+    assert set(spoilt) == set(FAULTS), counts
+    assert 0.05 < sum(spoilt.values()) / counts.total() < 0.2
+    straight = run_here({**record, "output": str(tmp_path / "out"), "scratch": None})
+    forget_arrays()
+    assert mosaic_digest(straight.plan, f"{record['output']}/mosaic.zarr") == digest_of(straight)
+    assert json.loads(s3.read(f"{record['output'].removeprefix(f's3://{BUCKET}/')}/report.json"))["errors"] == []
