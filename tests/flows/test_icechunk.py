@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import sys
 from collections.abc import Iterator
@@ -23,6 +24,7 @@ from flows.prepare import latest_plan
 from flows.request import make_request
 from flows.tasks import check_nightly
 from tests.conftest import box
+from tests.support.checks import check_read_error_is_told, check_same_answer
 from tests.support.clustered import digest_of
 from tests.support.commands import (
     DSDIT,
@@ -39,6 +41,7 @@ from tests.support.commands import (
     write_request,
 )
 from tests.support.equator import equator_record
+from tests.support.forked import run_forked
 from tests.support.kept import AROUND_ZERO, equator_catalog, kept_run
 from tests.support.nights import NORTH, add_scene, make_nights, night_record
 from tests.support.running import Ran, run_here, sample_record
@@ -94,6 +97,26 @@ def run(path: Path) -> str:
     done = call([sys.executable, "-c", NIGHTLY, str(path)], env, 500)
     assert done.returncode == 0, done.stderr
     return done.stdout + done.stderr
+
+
+def test_every_layer_is_that_of_plain_zarr_and_what_failed_is_mended_in_the_same_branch(
+    weights: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    base, catalog = tmp_path_factory.getbasetemp(), tmp_path / "catalog"
+    shutil.copytree(equator_catalog(base), catalog)
+    sound = (catalog / "equator-lr.tif").read_bytes()
+    (catalog / "equator-lr.tif").write_bytes(sound[:100])
+    record = equator_record(catalog, weights, tmp_path / "out", AROUND_ZERO)
+    with run_forked(record) as ran:
+        check_read_error_is_told(ran, "equator-lr-1")
+        assert set(read_receipts(ran.places.receipts, "mosaic")) == set(ran.plan.layout.mosaic_jobs)
+    (catalog / "equator-lr.tif").write_bytes(sound)
+    with run_forked(record) as ran:
+        check_same_answer(kept_run(base, weights), ran)
+        assert ran.report.jobs == {"done": 4, "planned": 4, "due": 0}
+    assert repository(tmp_path / "out").list_branches() == {"main", "night-1"}
+    with run_forked(record) as ran:
+        assert not ran.receipts
 
 
 @pytest.mark.short

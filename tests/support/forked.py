@@ -1,0 +1,62 @@
+"""The wavefront in this very process over a repository: shards are written in forks, as Dask workers do."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from dsdit.mosaic_group import create_mosaic
+from dsdit.mosaic_store import mosaic_store
+from dsdit.receipts import Receipt
+from dsdit.steps.report import due_jobs, make_report
+from dsdit.store import create_scratch, forget_arrays
+from dsdit.window import Index
+from flows.commits import Commits
+from flows.jobs import Places, Uncommitted, run_step
+from flows.prepare import keep_plan, make_plan
+from flows.request import make_request
+from flows.wavefront import Wavefront
+from tests.support.running import NOW, Ran
+
+_RANK = {"mosaic": 0, "sample": 1, "stage": 2}
+
+
+@contextmanager
+def run_forked(record: dict[str, Any]) -> Iterator[Ran]:
+    """Runs every due step in the night's branch, and publishes nothing; the mosaic can be read within the block."""
+    request = make_request({**record, "store": "icechunk"})
+    plan = make_plan(request, NOW, lambda _: None)
+    store = mosaic_store(request.output, request.store)
+    version = store.begin()
+    with store.writing(version) as mosaic:
+        create_mosaic(plan, mosaic)
+    version = store.forked(version)
+    places = Places.of(keep_plan(plan, request.output), request.scratch_url, request.output)
+    places = places._replace(mosaic=version.mosaic, fork=version.fork)
+    forget_arrays()
+    create_scratch(places.scratch, plan.lattice, plan.layout.jobs_window, plan.lattice.token_px)
+    front = Wavefront(plan, places, due_jobs(plan, places.receipts), request.keep_scratch)
+    commits = Commits(store, version, places.receipts, 3600, lambda: None)
+    receipts = list(_run(front, places, commits))
+    with store.writing(version) as mosaic:
+        read = places._replace(mosaic=mosaic, fork=b"")
+        yield Ran(request, plan, read, receipts, make_report(plan, places.receipts, tuple(receipts)))
+
+
+def _run(front: Wavefront, places: Places, commits: Commits) -> Iterator[Receipt]:
+    ready: list[tuple[int, Index, str]] = []
+    while (opened := front.open_next()) is not None:
+        for step, job in opened:
+            heapq.heappush(ready, (_RANK[step], job, step))
+    while ready:
+        _, job, step = heapq.heappop(ready)
+        done = run_step(step, job, places)
+        if isinstance(done, Uncommitted):
+            commits.add(done)
+            commits.commit()
+            (done,) = commits.finished()
+        yield done
+        for other, place in front.finish((step, job), done):
+            heapq.heappush(ready, (_RANK[other], place, other))
