@@ -87,6 +87,15 @@ def _run_mosaic(plan: Plan, job: Index, places: Places) -> Receipt:
     return mosaic(plan, job, places.scratch, places.mosaic, places.scratch_receipts)
 
 
+def try_batch(plan_url: str) -> None:
+    """One network pass of the run's batch, on this worker. Raises RequestError where its memory does not hold it."""
+    from dsdit.sampling.fitting import check_batch_fits
+    from dsdit.sampling.sampler import open_sampler
+
+    plan = read_plan(plan_url)
+    check_batch_fits(open_sampler(plan.model, plan.sampler), plan.lattice.tile_px, plan.lattice.scale)
+
+
 def _take_back(plan: Plan, job: Index, places: Places) -> None:
     """Puts a failed receipt in place of an earlier one, before the shard it proved is written over.
 

@@ -37,7 +37,7 @@ from flows.prepare import keep_plan, make_plan
 from flows.reporting import read_report, report_markdown, report_record
 from flows.request import Request
 from flows.settings import SampleRegion
-from flows.wavefront import Progress, Wavefront, run_wavefront
+from flows.wavefront import Progress, Wavefront, run_wavefront, try_batch_on
 
 PROGRESS_EVERY_S = 3.0
 
@@ -138,6 +138,7 @@ def process(request: Request, plan_url: str, lease: Lease) -> str:
 
     commits = Commits(store, version, places.receipts, request.commit_every_s, lease.check)
     with open_cluster(request.compute) as client, commits.running():
+        try_batch_on(client, plan_url)
         run_wavefront(
             client, front, request.compute.futures_per_worker, show, logger.error, tally, check=lease.check,
             commits=commits,

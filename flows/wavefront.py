@@ -13,15 +13,15 @@ from concurrent.futures import CancelledError
 from dataclasses import dataclass
 from typing import Any
 
-from distributed import Client, as_completed
+from distributed import Client, KilledWorker, as_completed
 
 from dsdit.receipts import Receipt, write_receipt
 from dsdit.window import Index
 from flows.commits import Commits
 from flows.front import Wavefront, Work
-from flows.jobs import Places, Uncommitted, failed_receipt, receipts_of, run_step
+from flows.jobs import Places, Uncommitted, failed_receipt, read_plan, receipts_of, run_step, try_batch
 
-__all__ = ["DASK_RETRIES", "Progress", "Wavefront", "run_wavefront"]
+__all__ = ["DASK_RETRIES", "Progress", "Wavefront", "run_wavefront", "try_batch_on"]
 Run = Callable[[str, Index, Places], Receipt | Uncommitted]
 DASK_RETRIES = 2
 """Times that Dask gives a raised step to a worker again."""
@@ -62,6 +62,20 @@ class Progress:
             f"{self.staged} jobs staged; {self.tiles}/{self.tiles_total} tiles{speed}; "
             f"{self.jobs}/{self.jobs_total} shards"
         )
+
+
+def try_batch_on(client: Client, plan_url: str) -> None:
+    """Has one worker draw the run's batch once, before anything is spent.
+
+    Raises RequestError where its memory does not hold it, also where the worker was killed for what it took.
+    """
+    try:
+        client.submit(try_batch, plan_url, key=f"batch-{time.monotonic_ns()}", pure=False).result()
+    except KilledWorker as error:
+        plan = read_plan(plan_url)
+        from dsdit.sampling.fitting import batch_refused
+
+        raise batch_refused(plan.sampler.batch, plan.lattice.tile_px, "a Dask worker", error) from error
 
 
 def run_wavefront(
