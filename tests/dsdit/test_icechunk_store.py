@@ -6,6 +6,7 @@ import threading
 from pathlib import Path
 
 import icechunk
+import numpy as np
 import pytest
 import xarray as xr
 
@@ -13,7 +14,7 @@ import dsdit
 from dsdit.errors import StoreError
 from dsdit.icechunk_store import IcechunkStore
 from dsdit.mosaic_store import ZarrStore, mosaic_store
-from dsdit.store import open_group, read_window, write_bytes, write_shard
+from dsdit.store import create_array, open_group, read_window, write_bytes, write_shard
 from dsdit.window import Index
 from tests.support.repository import JOBS, SIDE, WHOLE, begin, chunks, decades, files, publish, shard, write
 
@@ -210,3 +211,20 @@ def test_an_output_of_another_store_is_refused(output: Path, tmp_path: Path) -> 
 def test_a_repository_lies_in_a_folder_or_on_s3() -> None:
     with pytest.raises(StoreError, match=r"lies in a folder or on s3://: give one, or set store: zarr"):
         IcechunkStore("memory://bucket/out").begin()
+
+
+def test_a_commit_writes_the_lists_that_it_touches(tmp_path: Path) -> None:
+    store = IcechunkStore(str(tmp_path / "out"))
+    version = store.begin()
+    with store.writing(version) as mosaic:
+        row = create_array(
+            open_group(mosaic, "a"), "row", (3, 8, 8 * 130), (3, 8, 8), None, "uint8", 0, ("band", "y", "x")
+        )
+        row[...] = 1
+    lists = tmp_path / "out/mosaic.icechunk/manifests"
+    assert len(list(lists.iterdir())) == 3, "130 shards in lists of 64"
+    with store.writing(version) as mosaic:
+        open_group(mosaic)["row"][:, :, 8 * 100 : 8 * 101] = 2  # type: ignore[index]
+    assert len(list(lists.iterdir())) == 4
+    with store.writing(version) as mosaic:
+        assert np.unique(open_group(mosaic)["row"][:]).tolist() == [1, 2]  # type: ignore[index]

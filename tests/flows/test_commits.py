@@ -9,14 +9,13 @@ import pytest
 from dsdit.errors import LeaseError
 from dsdit.icechunk_store import IcechunkStore
 from dsdit.mosaic_store import Version
-from dsdit.receipts import Receipt, list_receipts, read_receipt
+from dsdit.receipts import list_receipts, read_receipt
 from dsdit.status import JobState
 from dsdit.store import read_window
-from dsdit.window import Index
 from flows.commits import MOST_WAITING, Commits
-from flows.jobs import Uncommitted
 from tests.support.commands import wait_for
-from tests.support.repository import JOBS, SIDE, WHOLE, begin, shard, write
+from tests.support.commits import check_no_receipt_before_commit, receipt, written
+from tests.support.repository import JOBS, SIDE, WHOLE, begin, shard
 
 LONG_S = 3600.0
 
@@ -24,15 +23,6 @@ LONG_S = 3600.0
 @pytest.fixture
 def store(tmp_path: Path) -> IcechunkStore:
     return IcechunkStore(str(tmp_path / "out"))
-
-
-def receipt(job: Index) -> Receipt:
-    return Receipt("mosaic", job, JobState.DONE, "0" * 64, 1.0)
-
-
-def written(store: IcechunkStore, version: Version, value: int, *jobs: Index) -> list[Uncommitted]:
-    changes = write(store, version, dict.fromkeys(jobs, value))
-    return [Uncommitted(receipt(job), changed) for job, changed in zip(jobs, changes, strict=True)]
 
 
 def stands(store: IcechunkStore, version: Version, value: int) -> bool:
@@ -79,6 +69,10 @@ def test_nothing_is_committed_once_the_lease_is_lost(store: IcechunkStore, tmp_p
         commits.add(written(store, version, 2, JOBS[0])[0])
         wait_for(commits.finished, 60, "the error of a commit")
     assert not list_receipts(receipts, "mosaic") and not stands(store, version, 2)
+
+
+def test_no_receipt_comes_before_its_commit(tmp_path: Path) -> None:
+    check_no_receipt_before_commit(tmp_path)
 
 
 def test_what_a_run_leaves_uncommitted_gets_no_receipt(store: IcechunkStore, tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from dsdit.receipts import Receipt, write_receipt
 from dsdit.sampling.sampler import TileBatch, TileSampler, open_sampler
 from dsdit.status import JobState
 from dsdit.window import Index, Window
+from flows.commits import Commits
 from flows.jobs import Places, read_plan, receipts_of, run_step
 from tests.support.checks import (
     check_agreeing_tiles_blend_to_themselves,
@@ -33,6 +34,7 @@ from tests.support.checks import (
     check_read_error_is_told,
     check_same_answer,
 )
+from tests.support.commits import check_no_receipt_before_commit
 from tests.support.equator import equator_record, make_equator
 from tests.support.kept import AROUND_ZERO, SOUTH, equator_catalog, kept_run
 from tests.support.running import Ran, run_here
@@ -153,6 +155,19 @@ def test_a_receipt_before_the_data(
     record = equator_record(equator, weights, tmp_path / "output", AROUND_ZERO, keep_scratch=True)
     monkeypatch.setattr(tests.support.running, "run_step", early)
     check_raises(partial(check_no_receipt_before_data, kept, record, step), "has a receipt and no data")
+
+
+def test_a_receipt_before_the_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    original = Commits.commit
+
+    def early(commits: Commits) -> None:
+        for part in commits._waiting:
+            write_receipt(commits._receipts, part.receipt)
+        original(commits)
+
+    check_no_receipt_before_commit(tmp_path / "sound")
+    monkeypatch.setattr(Commits, "commit", early)
+    check_raises(partial(check_no_receipt_before_commit, tmp_path / "early"), "has a receipt and no commit")
 
 
 @pytest.fixture(scope="module")
