@@ -1,0 +1,49 @@
+"""Kills at random moments: nothing lost, nothing different. The long form is the campaign, the short one four kills."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.faults.campaign import VICTIMS, quick_record, run_campaign
+from tests.faults.prefect_campaign import run_prefect_campaign
+from tests.support.kept import AROUND_ZERO, SOUTH, equator_catalog
+
+RUNS = int(os.environ.get("DSDIT_FAULT_RUNS", "80"))
+"""Trials on the Dask layer."""
+PREFECT_RUNS = int(os.environ.get("DSDIT_FAULT_PREFECT_RUNS", "20"))
+"""Trials through Prefect."""
+SEED = int(os.environ.get("DSDIT_FAULT_SEED", "1"))
+
+
+def check(weights: Path, base: Path, folder: Path, bounds: tuple[float, float, float, float], runs: int) -> None:
+    catalog = equator_catalog(base)
+    trials = run_campaign(runs, SEED, lambda output: quick_record(catalog, weights, output, bounds), folder)
+    assert len(trials) == runs
+    assert not [str(trial) for trial in trials if not trial.good]
+    assert any(not trial.finished for trial in trials)
+
+
+@pytest.mark.short
+def test_one_kill_of_each(weights: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    check(weights, tmp_path_factory.getbasetemp(), tmp_path, SOUTH, len(VICTIMS))
+
+
+@pytest.mark.faults
+@pytest.mark.timeout(7200)
+def test_many_kills(weights: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    check(weights, tmp_path_factory.getbasetemp(), tmp_path, AROUND_ZERO, RUNS)
+
+
+@pytest.mark.faults
+@pytest.mark.timeout(7200)
+def test_many_kills_through_prefect(weights: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    catalog = equator_catalog(tmp_path_factory.getbasetemp())
+    more = {"on_conflict": "wait", "lease_expire_s": 8}
+    trials = run_prefect_campaign(
+        PREFECT_RUNS, SEED, lambda output: quick_record(catalog, weights, output, SOUTH, **more), tmp_path
+    )
+    assert len(trials) == PREFECT_RUNS
+    assert not [str(trial) for trial in trials if not trial.good]
