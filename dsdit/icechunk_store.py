@@ -16,12 +16,13 @@ from __future__ import annotations
 
 import os
 import pickle
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import icechunk
@@ -34,6 +35,9 @@ from dsdit.store import filesystem, is_remote, join, list_names, remove
 from dsdit.versions import FOLDER, SEEN, publish_version
 
 NIGHT = "night-"
+T = TypeVar("T")
+_BROKEN, _TRIES = "error streaming bytes", 4
+"""What icechunk says of an answer that broke off, which it does not ask for again, and how often this module asks."""
 _SPLIT = 64
 """Shards a side that share one list of chunks: a commit writes the lists that it touches."""
 
@@ -52,14 +56,12 @@ class IcechunkStore:
 
     @cached_property
     def _repository(self) -> icechunk.Repository:
-        with told(self.mosaic):
-            return icechunk.Repository.open(_storage(self.mosaic))
+        return self._ask(lambda: icechunk.Repository.open(_storage(self.mosaic)))
 
     def holds(self) -> bool:
         if not list_names(self.mosaic):
             return False
-        with told(self.mosaic):
-            return icechunk.Repository.exists(_storage(self.mosaic))
+        return self._ask(lambda: icechunk.Repository.exists(_storage(self.mosaic)))
 
     def versions(self) -> list[int]:
         return self._tags() if self.holds() else []
@@ -77,13 +79,15 @@ class IcechunkStore:
         begun = self.unpublished()
         if begun is not None:
             return begun
-        with told(self.mosaic):
-            if not self.holds():
-                if not list_names(join(self.mosaic, "refs")):  # left by a run that was killed while it made one
-                    remove(self.mosaic)
-                self._repository = icechunk.Repository.create(_storage(self.mosaic), _config())
-            number = max(self._tags(), default=0) + 1
-            self._repository.create_branch(f"{NIGHT}{number}", self._repository.lookup_branch("main"))
+        if not self.holds():
+            if not list_names(join(self.mosaic, "refs")):  # left by a run that was killed while it made one
+                remove(self.mosaic)
+            self._do(lambda: icechunk.Repository.create(_storage(self.mosaic), _config()), self.holds)
+        number, main = max(self._tags(), default=0) + 1, self._branch("main")
+        self._do(
+            lambda: self._repository.create_branch(f"{NIGHT}{number}", main),
+            lambda: self._branch(f"{NIGHT}{number}") == main,
+        )
         return self._version(number)
 
     @contextmanager
@@ -91,7 +95,7 @@ class IcechunkStore:
         session = self._session(version)
         with mounted(self.mosaic, session.store) as place:
             yield place
-        self._commit(session, "written by the flow")
+        self._commit(version, session, "written by the flow")
 
     def forked(self, version: Version) -> Version:
         return version._replace(fork=pickle.dumps(self._session(version).fork()))
@@ -100,12 +104,11 @@ class IcechunkStore:
         session = self._session(version)
         with told(self.mosaic):
             session.merge(*(_load(part) for part in changes))
-        self._commit(session, f"{len(changes)} shards")
+        self._commit(version, session, f"{len(changes)} shards")
 
     def publish(self, version: Version, keep: int) -> None:
-        tip = self._session(version).snapshot_id
-        with told(self.mosaic):
-            self._repository.create_tag(version.name, tip)
+        tip, tags = self._session(version).snapshot_id, self._repository
+        self._do(lambda: tags.create_tag(version.name, tip), lambda: tags.lookup_tag(version.name) == tip)
         self._finish(int(version.name))
         self._forget(keep)
 
@@ -120,44 +123,77 @@ class IcechunkStore:
             raise StoreError(
                 f"{self.output!r} has no published version {version or ''}".rstrip() + f": kept are {kept or 'none'}"
             )
-        with told(self.mosaic):
-            if version is None:
-                return self._repository.readonly_session("main").store
-            return self._repository.readonly_session(tag=str(version)).store
+        tag = None if version is None else str(version)
+        session = self._ask(lambda: self._repository.readonly_session(None if tag else "main", tag=tag))
+        return session.store
 
     def _version(self, number: int) -> Version:
         return Version(str(number), join(self.output, FOLDER, str(number)), self.mosaic)
 
-    def _tags(self) -> list[int]:
+    def _ask(self, ask: Callable[[], T]) -> T:
+        """What the repository answers, asked again where its answer broke off. Raises StoreError."""
         with told(self.mosaic):
-            return sorted(int(tag) for tag in self._repository.list_tags() if tag.isdigit())
+            for _ in range(_TRIES - 1):
+                try:
+                    return ask()
+                except icechunk.IcechunkError as error:
+                    if _BROKEN not in str(error):
+                        raise
+            return ask()
+
+    def _do(self, act: Callable[[], object], done: Callable[[], bool]) -> None:
+        """Does what goes once only; `done` tells whether it went, though its answer was lost. Raises StoreError."""
+
+        def once() -> object:
+            try:
+                return act()
+            except (icechunk.IcechunkError, icechunk.ConflictError):
+                if done():
+                    return None
+                raise
+
+        self._ask(once)
+
+    def _tags(self) -> list[int]:
+        return sorted(int(tag) for tag in self._ask(self._repository.list_tags) if tag.isdigit())
+
+    def _branch(self, name: str) -> str:
+        """Snapshot at the tip of a branch; empty where there is no such branch."""
+        known = name in self._ask(self._repository.list_branches)
+        return self._ask(lambda: self._repository.lookup_branch(name)) if known else ""
 
     def _night(self) -> int:
         """Number of the version whose branch is there; 0 where there is none."""
-        with told(self.mosaic):
-            branches = self._repository.list_branches()
+        branches = self._ask(self._repository.list_branches)
         return max((int(b.removeprefix(NIGHT)) for b in branches if b.startswith(NIGHT)), default=0)
 
     def _session(self, version: Version) -> icechunk.Session:
         """A session on the branch as this run left it. Raises StoreError where another run has written there."""
-        with told(self.mosaic):
-            session = self._repository.writable_session(f"{NIGHT}{version.name}")
+        session = self._ask(lambda: self._repository.writable_session(f"{NIGHT}{version.name}"))
         if self._tip not in ("", session.snapshot_id):
             raise StoreError(_TAKEN.format(self.mosaic))
         self._tip = session.snapshot_id
         return session
 
-    def _commit(self, session: icechunk.Session, message: str) -> None:
-        if session.has_uncommitted_changes:
-            with told(self.mosaic):
-                self._tip = session.commit(message)
+    def _commit(self, version: Version, session: icechunk.Session, message: str) -> None:
+        if not session.has_uncommitted_changes:
+            return
+        mark = {"commit": uuid.uuid4().hex}
+
+        def done() -> bool:
+            tip = self._branch(f"{NIGHT}{version.name}")
+            return bool(tip) and self._ask(lambda: self._repository.lookup_snapshot(tip)).metadata == mark
+
+        self._do(lambda: session.commit(message, mark), done)
+        self._tip = self._branch(f"{NIGHT}{version.name}")
 
     def _finish(self, number: int) -> None:
         """What comes after the tag: main, the files beside it, the end of the branch. Can be repeated."""
         repository, folder = self._repository, join(self.output, FOLDER, str(number))
-        with told(self.mosaic):
-            main, tag = repository.lookup_branch("main"), repository.lookup_tag(str(number))
-            repository.reset_branch("main", tag, from_snapshot_id=main)
+        main, tag = self._branch("main"), self._ask(lambda: repository.lookup_tag(str(number)))
+        self._do(
+            lambda: repository.reset_branch("main", tag, from_snapshot_id=main), lambda: self._branch("main") == tag
+        )
         if is_remote(self.output):
             fs = filesystem(self.output)[0]
             for name in set(list_names(folder)) & set(SEEN):
@@ -165,20 +201,18 @@ class IcechunkStore:
         else:
             Path(filesystem(folder)[1]).mkdir(parents=True, exist_ok=True)
             publish_version(self.output, folder, keep=number)
-        with told(self.mosaic):
-            repository.delete_branch(f"{NIGHT}{number}")
+        night = f"{NIGHT}{number}"
+        self._do(lambda: repository.delete_branch(night), lambda: not self._branch(night))
         self._tip = ""
 
     def _forget(self, keep: int) -> None:
         """Drops all versions but the newest `keep`, and what no branch and no tag needs."""
-        now = datetime.now(UTC)
+        now, repository = datetime.now(UTC), self._repository
         for number in self._tags()[:-keep]:
-            with told(self.mosaic):
-                self._repository.delete_tag(str(number))
+            self._do(lambda tag=str(number): repository.delete_tag(tag), lambda n=number: n not in self._tags())  # type: ignore[misc]
             remove(join(self.output, FOLDER, str(number)))
-        with told(self.mosaic):
-            self._repository.expire_snapshots(now)
-            self._repository.garbage_collect(now)
+        self._ask(lambda: repository.expire_snapshots(now))
+        self._ask(lambda: repository.garbage_collect(now))
 
 
 _TAKEN = "{} was written to by another run: this run stops; the same command goes on"

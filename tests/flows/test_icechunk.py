@@ -12,9 +12,11 @@ from typing import Any
 
 import icechunk
 import pytest
+import s3fs
 
 import dsdit
 from dsdit.history import read_history_shards
+from dsdit.icechunk_store import IcechunkStore
 from dsdit.mosaic_store import REPOSITORY, mosaic_store
 from dsdit.plan import Plan
 from dsdit.receipts import read_receipts
@@ -41,9 +43,11 @@ from tests.support.commands import (
     write_request,
 )
 from tests.support.equator import equator_record
+from tests.support.faulty_s3 import FAULTS, faulty_proxy
 from tests.support.forked import run_forked
 from tests.support.kept import AROUND_ZERO, equator_catalog, kept_run
 from tests.support.nights import NORTH, add_scene, make_nights, night_record
+from tests.support.repository import JOBS, begin, write
 from tests.support.running import Ran, run_here, sample_record
 from tests.support.s3 import BUCKET, KEY, S3, SECRET, s3_server
 
@@ -247,3 +251,21 @@ def test_a_nightly_run_on_s3_has_the_bytes_of_a_local_one(
     assert "0 of 4 shards are due" in run(path)
     changed = {key for key, seen in s3.objects("nights/out").items() if keys.get(key) != seen}
     assert not [key for key in changed if REPOSITORY in key or "versions" in key]
+
+
+@pytest.mark.short
+def test_a_store_that_spoils_a_tenth_of_all_requests_costs_no_night(s3: S3, monkeypatch: pytest.MonkeyPatch) -> None:
+    output = f"s3://{BUCKET}/spoilt/out"
+    with faulty_proxy(s3.endpoint, 0.1, 8) as (url, counts):
+        monkeypatch.setenv("AWS_ENDPOINT_URL", url)
+        for value in (1, 2, 3):
+            store = IcechunkStore(output)
+            version = begin(store)
+            store.commit(version, write(store, version, dict.fromkeys(JOBS[:value], value)))
+            store.publish(version, 2)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3.endpoint)
+    s3fs.S3FileSystem.clear_instance_cache()
+    assert sum(counts[fault] for fault in FAULTS) > 10 and counts["cut"] and counts["lost"]
+    assert dsdit.mosaic_versions(output) == [2, 3]
+    for version, seen in ((2, {0, 2}), (3, {0, 3})):
+        assert set((dsdit.open_mosaic(output, version)["sr"].values // 10).ravel().tolist()) == seen
