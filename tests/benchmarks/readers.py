@@ -31,7 +31,7 @@ from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window as RasterWindow
 
 from catalogs.item import SceneItem
-from catalogs.load import VALID, read_bands, read_mask
+from catalogs.load import VALID, read_scene
 from catalogs.source import Source
 from dsdit.bands import BANDS
 from tests.benchmarks.waiting_files import waiting_server
@@ -97,8 +97,8 @@ Read = Callable[[Place, GeoBox], tuple[NDArray, NDArray]]
 
 def ours(place: Place, geobox: GeoBox) -> tuple[NDArray, NDArray]:
     """As staging reads: checked, exact, the same in every window."""
-    values, valid = read_bands(place.item, place.source, geobox, "cubic")
-    return values, valid & (read_mask(place.item, place.source, geobox) == VALID)
+    values, valid, mask = read_scene(place.item, place.source, geobox, "cubic")
+    return values, valid & (mask == VALID)
 
 
 def plain_rasterio(place: Place, geobox: GeoBox) -> tuple[NDArray, NDArray]:
