@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from odc.geo.geom import Geometry
 
 from catalogs.item import SceneItem
-from catalogs.load import CLOUD, NO_DATA, read_bands, read_mask
+from catalogs.load import CLOUD, NO_DATA, read_mask, read_scene
 from catalogs.source import Source
 from dsdit.choices import pair_of
 from dsdit.errors import ReadError
@@ -86,10 +86,9 @@ def measure_fit(ref: SceneItem, ref_source: Source, lr: SceneItem, lr_source: So
     while max(overlap.shape) > _FIT_MAX_PX * factor:
         factor *= 2
     geobox = grid.lr_geobox(overlap.coarsen(factor), factor)
-    ref_values, ref_valid = read_bands(ref, ref_source, geobox, "average")
-    lr_values, lr_valid = read_bands(lr, lr_source, geobox, "average")
-    valid = ref_valid & lr_valid
-    valid &= (read_mask(lr, lr_source, geobox) == 0) & (read_mask(ref, ref_source, geobox) == 0)
+    ref_values, ref_valid, ref_mask = read_scene(ref, ref_source, geobox, "average")
+    lr_values, lr_valid, lr_mask = read_scene(lr, lr_source, geobox, "average")
+    valid = ref_valid & lr_valid & (lr_mask == 0) & (ref_mask == 0)
     if int(valid.sum()) < _FIT_MIN_SAMPLES:
         return Fit()
     return fit_moments(ref_values[:, valid], lr_values[:, valid])

@@ -41,9 +41,7 @@ def check_redirects(url: str, source: Source) -> None:
     key = (without_query(url), source.hosts)
     if key in _seen:
         return
-    with requests.Session() as session:
-        for scheme in ("https://", "http://"):
-            session.mount(scheme, HTTPAdapter(max_retries=_RETRY))
+    with _session() as session:
         for _ in range(MAX_STEPS + 1):
             target = _step(session, url)
             if target is None:
@@ -56,12 +54,29 @@ def check_redirects(url: str, source: Source) -> None:
         _seen.add(key)
 
 
+def answer_of(url: str) -> int:
+    """The status that a URL is answered with, redirects not followed. Raises CatalogError without an answer."""
+    with _session() as session, _asked(session, url) as answer:
+        return answer.status_code
+
+
+def _session() -> requests.Session:
+    session = requests.Session()
+    for scheme in ("https://", "http://"):
+        session.mount(scheme, HTTPAdapter(max_retries=_RETRY))
+    return session
+
+
 def _step(session: requests.Session, url: str) -> str | None:
     """Where one URL sends its reader; None where it answers itself, whatever it answers."""
+    with _asked(session, url) as answer:
+        location = answer.headers.get("location")
+        return urljoin(url, location) if answer.is_redirect and location else None
+
+
+def _asked(session: requests.Session, url: str) -> requests.Response:
+    """The answer to a request for the first byte."""
     try:
-        asked = session.get(url, headers={"Range": "bytes=0-0"}, allow_redirects=False, stream=True, timeout=TIMEOUT_S)
+        return session.get(url, headers={"Range": "bytes=0-0"}, allow_redirects=False, stream=True, timeout=TIMEOUT_S)
     except requests.RequestException as error:
         raise CatalogError(f"{plain(url, 120)} cannot be reached: {plain(error, 200)}") from error
-    with asked:
-        location = asked.headers.get("location")
-        return urljoin(url, location) if asked.is_redirect and location else None

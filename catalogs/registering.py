@@ -17,7 +17,7 @@ import shapely
 from numpy.typing import NDArray
 
 from catalogs.item import SceneItem
-from catalogs.load import STILL, Move, read_bands, read_mask
+from catalogs.load import STILL, Move, read_bands, read_mask, read_scene
 from catalogs.measure import item_outline, kept_pair, measure_key
 from catalogs.source import Source
 from dsdit.errors import ReadError
@@ -84,8 +84,8 @@ def measure_registration(ref: SceneItem, ref_source: Source, lr: SceneItem, lr_s
     found = []
     for window in registration_windows(ref, lr, grid):
         geobox = grid.lr_geobox(window)
-        lr_values, valid = read_bands(lr, lr_source, geobox, "cubic")
-        valid &= read_mask(lr, lr_source, geobox) == 0
+        lr_values, valid, mask = read_scene(lr, lr_source, geobox, "cubic")
+        valid &= mask == 0
         if valid.mean() < 0.5:
             continue
         valid &= read_mask(ref, ref_source, geobox) == 0

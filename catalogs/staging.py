@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from catalogs.composite import Picture, compose
 from catalogs.item import SceneItem
-from catalogs.load import CLOUD, STILL, Move, read_bands, read_mask
+from catalogs.load import CLOUD, STILL, Move, read_scene
 from catalogs.registering import moves_of, registration_measures
 from catalogs.source import Source
 from dsdit.errors import ReadError
@@ -57,8 +57,8 @@ class Reader:
         source = self.sources[item.source]
         geobox = grid.lr_geobox(window) if lr else grid.hr_geobox(window)
         try:
-            values, valid = read_bands(item, source, geobox, "cubic" if lr or move_m != STILL else "bilinear", move_m)
-            mask = read_mask(item, source, geobox, move_m)
+            resampling = "cubic" if lr or move_m != STILL else "bilinear"
+            values, valid, mask = read_scene(item, source, geobox, resampling, move_m)
         except ReadError as error:
             self.errors[number] = str(error)
             return None

@@ -1,9 +1,9 @@
 """Windows a second: our reader, plain rasterio and stackstac, from COGs on disk and over HTTP with a wait a request.
 
 A window is what staging asks of a scene: three bands and the class mask over a cell, 256 x 256 pixels of 10 m, either
-on the files' own grid or across a border of UTM zones. Each reader gets the same windows in the same order, and over
-HTTP a path of its own, so that none finds what another has left in GDAL's caches. Rounds alternate; the best of each is
-told.
+on the files' own grid or across a border of UTM zones. Each reader gets the same windows in the same order, and in
+every round paths of its own, so that none finds open files or what another has left in GDAL's caches. Rounds alternate;
+the best of each is told.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window as RasterWindow
 
 from catalogs.item import SceneItem
-from catalogs.load import VALID, read_bands, read_mask
+from catalogs.load import VALID, read_scene
 from catalogs.source import Source
 from dsdit.bands import BANDS
 from tests.benchmarks.waiting_files import waiting_server
@@ -97,8 +97,8 @@ Read = Callable[[Place, GeoBox], tuple[NDArray, NDArray]]
 
 def ours(place: Place, geobox: GeoBox) -> tuple[NDArray, NDArray]:
     """As staging reads: checked, exact, the same in every window."""
-    values, valid = read_bands(place.item, place.source, geobox, "cubic")
-    return values, valid & (read_mask(place.item, place.source, geobox) == VALID)
+    values, valid, mask = read_scene(place.item, place.source, geobox, "cubic")
+    return values, valid & (mask == VALID)
 
 
 def plain_rasterio(place: Place, geobox: GeoBox) -> tuple[NDArray, NDArray]:
@@ -149,11 +149,20 @@ def finish(dn: NDArray, classes: NDArray) -> tuple[NDArray, NDArray]:
 READERS: dict[str, Read] = {"ours": ours, "rasterio": plain_rasterio, "stackstac": by_stackstac}
 
 
+def linked(folder: Path, name: str) -> str:
+    """A folder with links to the scene's files: other files to whoever keeps them open."""
+    here = folder / name
+    here.mkdir(exist_ok=True)
+    for path in folder.glob("*.tif"):
+        (here / path.name).hardlink_to(path)
+    return str(here)
+
+
 @contextmanager
 def places(folder: Path, web: bool) -> Iterator[tuple[Callable[[str], Place], Callable[[], dict[str, int]]]]:
     """Where each reader, by name and round, finds the scene; and over HTTP how often each asked."""
     if not web:
-        yield lambda _: place_of(str(folder)), dict
+        yield lambda name: place_of(linked(folder, name)), dict
         return
     with waiting_server(folder, LATENCY_S) as url:
         yield lambda name: place_of(f"{url}/{name}"), lambda: requests.get(f"{url}/asked", timeout=60).json()

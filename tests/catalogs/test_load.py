@@ -24,8 +24,8 @@ from rasterio.warp import transform_bounds
 
 from catalogs.item import SceneItem
 from catalogs.load import CLOUD, NO_DATA, VALID, read_bands, read_mask
+from catalogs.placing import FileGrid, geometry_of
 from catalogs.source import Source
-from catalogs.warp import geometry_of
 from dsdit.errors import ReadError
 from tests.support.stac import make_source
 
@@ -112,7 +112,7 @@ def test_real_scenes_as_gdal_warps_them_exactly(
     geobox = box_on(crs, gsd_m, *lattice(path, crs, gsd_m))
     values, valid = read_bands(item, source, geobox, resampling)
     with rasterio.open(path) as file:
-        ratio, nodata = geometry_of(file, geobox).ratio, file.nodata
+        ratio, nodata = geometry_of(FileGrid.of(file), geobox).ratio, file.nodata
         alpha = ColorInterp.alpha in file.colorinterp
     truth = exact(path, geobox, Resampling[resampling], ratio, nodata)
     both = valid & np.isfinite(truth).all(axis=0)

@@ -156,7 +156,7 @@ def test_planned_again_reads_nothing(
     def refused(*_: Any) -> None:
         raise AssertionError("a file was opened")
 
-    monkeypatch.setattr("catalogs.load._open", refused)
+    monkeypatch.setattr("catalogs.load.with_file", refused)
     assert plan_of(folder, weights, tmp_path / "output").digest == first.digest
 
 

@@ -14,7 +14,7 @@ from rasterio.enums import Resampling
 from rasterio.warp import transform as transform_points
 
 from catalogs.load import read_bands
-from catalogs.warp import geometry_of
+from catalogs.placing import FileGrid, geometry_of
 from tests.catalogs.test_load import box_on, exact, lattice, scene, write
 
 SCENES = [
@@ -47,7 +47,7 @@ def test_rotated_files_with_oblong_pixels(
         assert geobox.shape[0] != geobox.shape[1]
         values, valid = read_bands(item, source, geobox, resampling)
         with rasterio.open(path) as file:
-            ratio = geometry_of(file, geobox).ratio
+            ratio = geometry_of(FileGrid.of(file), geobox).ratio
         truth = exact(path, geobox, Resampling[resampling], ratio, None)
         seen = np.isfinite(truth).all(axis=0)
         both = valid & seen
@@ -68,7 +68,7 @@ def test_a_grid_that_is_itself_rotated(shared: Path, tmp_path: Path, name: str, 
         geobox = GeoBox((90, 200), affine, crs)
         values, valid = read_bands(item, source, geobox, "bilinear")
         with rasterio.open(path) as file:
-            ratio = geometry_of(file, geobox).ratio
+            ratio = geometry_of(FileGrid.of(file), geobox).ratio
         truth = exact(path, geobox, Resampling.bilinear, ratio, None)
         both = valid & np.isfinite(truth).all(axis=0)
         assert both.mean() > 0.3

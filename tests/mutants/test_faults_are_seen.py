@@ -190,21 +190,15 @@ def test_a_read_error_is_told(broken: Path, weights: Path, tmp_path: Path) -> No
 def test_a_read_error_taken_for_no_data(
     broken: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read_bands, read_mask = catalogs.staging.read_bands, catalogs.staging.read_mask
+    read_scene = catalogs.staging.read_scene
 
-    def bands(item: SceneItem, source: Any, geobox: Any, *rest: Any) -> tuple[NDArray, NDArray]:
+    def scene(item: SceneItem, source: Any, geobox: Any, *rest: Any) -> tuple[NDArray, NDArray, NDArray]:
         try:
-            return read_bands(item, source, geobox, *rest)
+            return read_scene(item, source, geobox, *rest)
         except ReadError:
-            return np.full((3, *geobox.shape), np.nan, np.float32), np.zeros(geobox.shape, bool)
+            nothing = np.full((3, *geobox.shape), np.nan, np.float32)
+            return nothing, np.zeros(geobox.shape, bool), np.full(geobox.shape, NO_DATA, np.uint8)
 
-    def mask(item: SceneItem, source: Any, geobox: Any, *rest: Any) -> NDArray[np.uint8]:
-        try:
-            return read_mask(item, source, geobox, *rest)
-        except ReadError:
-            return np.full(geobox.shape, NO_DATA, np.uint8)
-
-    monkeypatch.setattr(catalogs.staging, "read_bands", bands)
-    monkeypatch.setattr(catalogs.staging, "read_mask", mask)
+    monkeypatch.setattr(catalogs.staging, "read_scene", scene)
     ran = run_here(equator_record(broken, weights, tmp_path / "output", SOUTH))
     check_raises(partial(check_read_error_is_told, ran, "equator-lr-1"), "nothing failed|taken for no data")

@@ -1,0 +1,216 @@
+"""Files of assets, opened: hrefs checked once more, URLs signed, GDAL's settings, and files kept open between reads.
+
+A file is lent to one thread at a time. The longest unused is closed first, one on which a read failed is closed at
+once, and none is kept for longer than `KEPT_S`. GDAL's settings stand here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import threading
+import time
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import rasterio
+from rasterio.errors import CRSError, RasterioError, RasterioIOError, WindowError
+
+from catalogs.item import SceneItem
+from catalogs.redirects import check_redirects
+from catalogs.signing import is_refused, signed
+from catalogs.source import Source
+from catalogs.trust import accepted_href, local_path, plain
+from dsdit.errors import CatalogError, ReadError
+
+KEPT_FILES = 32
+"""Most files that a process keeps open between reads."""
+KEPT_S = 600.0
+"""Longest time that a file is kept open: what lies at its URL may change."""
+MAX_SIDE_PX = 400_000
+"""Side of the largest file that is believed."""
+MAX_BLOCK_PX = 2**26
+"""Pixels of the largest block of a file that is believed: GDAL must hold one."""
+GDAL_SETTINGS: dict[str, Any] = {
+    "GDAL_CACHEMAX": 256 * 2**20,
+    "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
+    "GDAL_ERROR_ON_LIBJPEG_WARNING": "YES",
+    "GDAL_HTTP_MERGE_CONSECUTIVE_RANGES": "YES",
+    "GDAL_HTTP_MULTIPLEX": "YES",
+    "GDAL_HTTP_MAX_RETRY": "4",
+    "GDAL_HTTP_RETRY_DELAY": "1",
+    "GDAL_HTTP_TIMEOUT": "60",
+    "GDAL_HTTP_CONNECTTIMEOUT": "10",
+    "GDAL_INGESTED_BYTES_AT_OPEN": "32768",
+    "GDAL_NUM_THREADS": "1",
+    "GDAL_PAM_ENABLED": "NO",
+    "GTIFF_IGNORE_READ_ERRORS": "NO",
+    "VSI_CACHE": "TRUE",
+    "VSI_CACHE_SIZE": "5000000",
+}
+"""GDAL's settings for every read of this package."""
+
+T = TypeVar("T")
+
+
+def gdal_env(source: Source) -> rasterio.Env:
+    """GDAL as files of `source` are read with it."""
+    settings = dict(GDAL_SETTINGS)
+    if source.requester_pays:
+        settings["AWS_REQUEST_PAYER"] = "requester"
+    elif "s3" in source.schemes and source.signing != "aws":
+        settings["AWS_NO_SIGN_REQUEST"] = "YES"
+    return rasterio.Env(**settings)
+
+
+def with_file(item: SceneItem, source: Source, asset: str, use: Callable[[rasterio.DatasetReader], T]) -> T:
+    """What `use` makes of the open file of an asset. Where a signature is refused, once more with a fresh one.
+
+    Raises ReadError, which names item, asset and cause, for what goes wrong here and in `use`.
+    """
+    with _errors(item, asset), gdal_env(source):
+        href = _checked(item, source, asset)
+        try:
+            return _used(href, source, use)
+        except _Refused as refused:
+            return _used(href, source, use, refused.url)
+
+
+class _Refused(Exception):
+    """The server refuses a signature."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__()
+        self.url = url
+
+
+def _used(href: str, source: Source, use: Callable[[rasterio.DatasetReader], T], refused: str | None = None) -> T:
+    """What `use` makes of the file. Raises _Refused, but not when `refused` is told: then that error itself."""
+    url = "" if "://" not in href else signed(href, source, refused)
+    try:
+        with _KEPT.lend(_key(href, source), lambda: _open(href, url, source)) as file:
+            url = file.name if url else ""
+            _check(file)
+            return use(file)
+    except RasterioError as error:
+        if url and refused is None and is_refused(url, source):
+            raise _Refused(url) from error
+        raise
+
+
+@contextmanager
+def _errors(item: SceneItem, asset: str) -> Iterator[None]:
+    try:
+        yield
+    except (RasterioError, CRSError, WindowError, CatalogError, OSError, ValueError) as error:
+        raise ReadError(f"item {plain(item.id, 120)}, asset {plain(asset, 60)}: {plain(_cause(error))}") from error
+
+
+def _cause(error: BaseException) -> str:
+    inner = error.__cause__ or error.__context__
+    text = str(error) or type(error).__name__
+    return f"{text} ({inner})" if inner is not None and str(inner) and str(inner) not in text else text
+
+
+def _checked(item: SceneItem, source: Source, asset: str) -> str:
+    """The URL of an asset without signature, or the path of its file."""
+    if asset not in item.hrefs:
+        raise ReadError(f"item {plain(item.id, 120)} has no asset {plain(asset, 60)}")
+    href = accepted_href(item.hrefs[asset], source)
+    return href if "://" in href else str(local_path(href, source.root))
+
+
+def _key(href: str, source: Source) -> Hashable:
+    """Equal for reads that may share an open file; a local file that was written anew is another."""
+    own = (href, source.drivers, source.hosts, source.schemes, source.signing, source.requester_pays)
+    if "://" in href or not Path(href).exists():
+        return own
+    found = Path(href).stat()
+    return (*own, found.st_ino, found.st_size, found.st_mtime_ns)
+
+
+def _open(href: str, url: str, source: Source) -> rasterio.DatasetReader:
+    """The file, if one of the source's drivers knows it: what calls itself .tif and is a VRT is not opened."""
+    if url:
+        check_redirects(url, source)
+    drivers = list(dict.fromkeys("GTiff" if name == "COG" else name for name in source.drivers))
+    for driver in drivers[:-1]:
+        try:
+            return rasterio.open(url or href, driver=driver)
+        except RasterioIOError:
+            continue
+    return rasterio.open(url or href, driver=drivers[-1])
+
+
+def _check(file: rasterio.DatasetReader) -> None:
+    if max(file.width, file.height) > MAX_SIDE_PX:
+        raise ValueError(f"{file.width} x {file.height} px is more than is believed of one file ({MAX_SIDE_PX})")
+    if max(height * width for height, width in file.block_shapes) > MAX_BLOCK_PX:
+        raise ValueError(f"blocks of {file.block_shapes[0]} px are more than is believed of one file")
+    if file.crs is None:
+        raise ValueError("the file states no CRS")
+
+
+class _Idle(NamedTuple):
+    key: Hashable
+    opened_s: float
+    file: rasterio.DatasetReader
+
+
+class _Kept:
+    """Open files that nobody reads just now, the longest unused first."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._idle: list[_Idle] = []
+
+    @contextmanager
+    def lend(self, key: Hashable, opening: Callable[[], rasterio.DatasetReader]) -> Iterator[rasterio.DatasetReader]:
+        """A file of this key, kept or opened, for one reader; it is kept after him unless he fails."""
+        own = self._taken(key) or _Idle(key, time.monotonic(), opening())
+        try:
+            yield own.file
+        except BaseException:
+            own.file.close()
+            raise
+        with self._lock:
+            self._idle.append(own)
+            surplus = self._idle[:-KEPT_FILES]
+            self._idle = self._idle[-KEPT_FILES:]
+        for old in surplus:
+            old.file.close()
+
+    def _taken(self, key: Hashable) -> _Idle | None:
+        with self._lock:
+            since = time.monotonic() - KEPT_S
+            stale = [one for one in self._idle if one.opened_s < since]
+            self._idle = [one for one in self._idle if one.opened_s >= since]
+            found = next((one for one in reversed(self._idle) if one.key == key), None)
+            if found is not None:
+                self._idle.remove(found)
+        for old in stale:
+            old.file.close()
+        return found
+
+    def close(self) -> None:
+        """Closes all that are not lent."""
+        with self._lock:
+            idle, self._idle = self._idle, []
+        for one in idle:
+            one.file.close()
+
+
+_KEPT = _Kept()
+atexit.register(_KEPT.close)
+
+
+def _forget() -> None:
+    """In a forked process: the parent's files are neither read nor closed."""
+    global _KEPT, _parents
+    _parents, _KEPT = _KEPT, _Kept()
+
+
+_parents: _Kept | None = None
+os.register_at_fork(after_in_child=_forget)

@@ -1,0 +1,188 @@
+"""How a file lies to the lattice of a GeoBox, and which fixed blocks of that lattice a window is cut from.
+
+The ratio of the two pixel sizes is taken once a file, in its middle, and blocks are anchored at the CRS's origin: so
+that neither depends on the window that is asked.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache, wraps
+from typing import Any, NamedTuple, ParamSpec, TypeVar, cast
+
+import numpy as np
+import rasterio
+from affine import Affine
+from odc.geo.crs import CRS
+from odc.geo.geobox import GeoBox
+from rasterio.warp import transform as transform_points
+
+BLOCK_PX = 256
+"""Side of the blocks of the global lattice that are warped at once."""
+MAX_WINDOW_PX = 2**26
+"""More pixels of one file are not read for one block."""
+_KERNEL_PX = 2
+_MARGIN_PX = 4
+_NEAR_ONE = 0.02
+_ALIGNED_PX = 1e-6
+_PROBES = 17
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def _once(place: Callable[P, T]) -> Callable[P, T]:
+    """`place`, told once where threads ask the same one after another."""
+    kept: Callable[P, T] = cast(Any, lru_cache(maxsize=1024)(place))
+    lock = threading.Lock()
+
+    @wraps(place)
+    def told(*args: P.args, **more: P.kwargs) -> T:
+        with lock:
+            return kept(*args, **more)
+
+    return told
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """How a file lies to the lattice of a GeoBox."""
+
+    ratio: float
+    """Pixel size of the file over that of the GeoBox; under 1 means that pixels are merged."""
+    offset: tuple[int, int] | None
+    """(row, col) of the GeoBox's first pixel in the file, where both share one lattice."""
+    transform: Affine
+    """Of the file's pixels, as far as they are moved."""
+
+    @property
+    def step(self) -> int:
+        """File pixels, a power of two, that are averaged on reading; the warp still merges two or more of these."""
+        return 2 ** max(0, math.floor(math.log2(0.5 / self.ratio)))
+
+
+class Reach(NamedTuple):
+    """Pixels of a file that a block is made of."""
+
+    row: int
+    col: int
+    height: int
+    width: int
+    whole: bool
+    """Whether the file holds all that the block's kernels reach."""
+
+
+class FileGrid(NamedTuple):
+    """Pixels of a file: files of an item that share them are placed once."""
+
+    crs: rasterio.crs.CRS
+    transform: Affine
+    height: int
+    width: int
+
+    @classmethod
+    def of(cls, file: rasterio.DatasetReader) -> FileGrid:
+        """Of an open file."""
+        return cls(file.crs, file.transform, file.height, file.width)
+
+
+@_once
+def geometry_of(file: FileGrid, geobox: GeoBox, move_m: tuple[float, float] = (0.0, 0.0)) -> Geometry:
+    """Of the whole file to the lattice of the GeoBox: but for `offset` the same for every window of it.
+
+    The picture is moved by `move_m` (right, up) in units of the GeoBox's CRS, as that is in the middle of the file.
+    Raises ValueError where the file's CRS cannot be brought to that of the GeoBox.
+    """
+    crs = crs_of(geobox)
+    placed = _moved(file, crs, move_m) if any(move_m) else file.transform
+    if crs == file.crs:
+        to_file = ~placed @ geobox.affine
+        small = _ALIGNED_PX / max(file.height, file.width)
+        one = abs(to_file.a - 1) < small and abs(to_file.e - 1) < small
+        straight = abs(to_file.b) < small and abs(to_file.d) < small
+        row, col = round(to_file.f), round(to_file.c)
+        if one and straight and abs(to_file.f - row) < _ALIGNED_PX and abs(to_file.c - col) < _ALIGNED_PX:
+            return Geometry(1.0, (row, col), placed)
+    middle_row, middle_col = file.height / 2, file.width / 2
+    places = [placed @ (middle_col + dc, middle_row + dr) for dr, dc in ((0, 0), (0, 1), (1, 0))]
+    xs, ys = transform_points(file.crs, crs, *zip(*places, strict=True))
+    across = math.hypot(xs[1] - xs[0], ys[1] - ys[0])
+    down = math.hypot(xs[2] - xs[0], ys[2] - ys[0])
+    pixel = math.sqrt(abs(geobox.affine.determinant))
+    ratio = math.sqrt(across * down) / pixel if math.isfinite(across * down) else math.nan
+    if not ratio > 0:
+        raise ValueError(f"the file's CRS cannot be brought to {geobox.crs}")
+    return Geometry(1.0 if abs(ratio - 1) < _NEAR_ONE else ratio, None, placed)
+
+
+def _moved(file: FileGrid, crs: rasterio.crs.CRS, move_m: tuple[float, float]) -> Affine:
+    """The file's transform, its picture moved by (right, up) in units of `crs`."""
+    x, y = file.transform @ (file.width / 2, file.height / 2)
+    (here_x,), (here_y,) = transform_points(file.crs, crs, [x], [y])
+    xs, ys = transform_points(crs, file.crs, [here_x, here_x + move_m[0]], [here_y, here_y + move_m[1]])
+    right, up = xs[1] - xs[0], ys[1] - ys[0]
+    if not math.isfinite(right + up):
+        raise ValueError(f"the file's CRS cannot be brought to {crs}")
+    return Affine.translation(right, up) @ file.transform
+
+
+def blocks_of(geobox: GeoBox) -> list[tuple[GeoBox, int, int]]:
+    """Blocks that cover the GeoBox, each with its (row, col) in it.
+
+    They lie on a lattice anchored at the CRS's origin. A GeoBox off every such lattice is one block: nothing is
+    promised for windows of it.
+    """
+    affine, (height, width) = geobox.affine, geobox.shape
+    if affine.b or affine.d:
+        return [(geobox, 0, 0)]
+    first_row, first_col = round(affine.f / affine.e), round(affine.c / affine.a)
+    if max(abs(affine.f / affine.e - first_row), abs(affine.c / affine.a - first_col)) > _ALIGNED_PX:
+        return [(geobox, 0, 0)]
+    blocks = []
+    for row in range(first_row // BLOCK_PX * BLOCK_PX, first_row + height, BLOCK_PX):
+        for col in range(first_col // BLOCK_PX * BLOCK_PX, first_col + width, BLOCK_PX):
+            origin = Affine(affine.a, 0, col * affine.a, 0, affine.e, row * affine.e)
+            blocks.append((GeoBox((BLOCK_PX, BLOCK_PX), origin, geobox.crs), row - first_row, col - first_col))
+    return blocks
+
+
+@_once
+def reach_of(file: FileGrid, block: GeoBox, geometry: Geometry) -> Reach | None:
+    """File pixels that the block's kernels reach, in whole steps and inside the file; None where it does not reach it.
+
+    Raises ValueError where they are beyond reason.
+    """
+    steps = np.linspace(0.0, 1.0, _PROBES)
+    cols, rows = np.meshgrid(steps * block.shape[1], steps * block.shape[0])
+    xs, ys = block.affine @ (cols.ravel(), rows.ravel())
+    x, y = (np.asarray(v) for v in transform_points(crs_of(block), file.crs, xs, ys))
+    seen = np.isfinite(x) & np.isfinite(y)
+    if not seen.any():
+        return None
+    col, row = ~geometry.transform @ (x[seen], y[seen])
+    step = geometry.step
+    bend = 0.01 * max(np.ptp(row), np.ptp(col))
+    margin = _KERNEL_PX / min(geometry.ratio, 1.0) + _MARGIN_PX * step + bend
+    top, left = (math.floor((v.min() - margin) / step) * step for v in (row, col))
+    bottom, right = (math.ceil((v.max() + margin) / step) * step for v in (row, col))
+    row0, col0 = max(0, top), max(0, left)
+    row1, col1 = min(bottom, -(-file.height // step) * step), min(right, -(-file.width // step) * step)
+    if row1 <= row0 or col1 <= col0:
+        return None
+    if (row1 - row0) * (col1 - col0) > MAX_WINDOW_PX * step * step:
+        raise ValueError(f"{row1 - row0} x {col1 - col0} px of the file fall on {BLOCK_PX} x {BLOCK_PX}: too many")
+    within = top >= 0 and left >= 0 and bottom <= file.height and right <= file.width
+    return Reach(row0, col0, row1 - row0, col1 - col0, within and bool(seen.all()))
+
+
+def crs_of(geobox: GeoBox) -> rasterio.crs.CRS:
+    """CRS of a GeoBox, as rasterio has it."""
+    return _parsed(geobox.crs)
+
+
+@lru_cache(maxsize=64)
+def _parsed(crs: CRS | None) -> rasterio.crs.CRS:
+    return rasterio.crs.CRS.from_wkt(crs.to_wkt() if crs else "")
