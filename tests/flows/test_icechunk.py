@@ -188,7 +188,7 @@ def test_a_killed_flow_goes_on_in_its_branch_to_the_same_bytes(catalog: Path, we
     command, env = [*DSDIT, "run", str(path)], environment(prefect_home())
     with started(command, env, tmp_path / "log") as process:
         receipts = output / "receipts/mosaic"
-        wait_for(lambda: list(receipts.glob("*.done.json")) or process.poll() is not None, 180, "a receipt", 0.01)
+        wait_for(lambda: list(receipts.glob("*.done.json")) or process.poll() is not None, 400, "a receipt", 0.01)
         below = descendants(process.pid)
         process.send_signal(signal.SIGKILL)
         process.wait(10)
