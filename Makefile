@@ -9,7 +9,7 @@ export DO_NOT_TRACK := 1
 export OMP_NUM_THREADS := 1
 # One thread a process: two Dask workers share the cores.
 
-.PHONY: run test setup lint serve short faults mutants slow scale quality versions clean
+.PHONY: run test setup lint serve short faults mutants slow scale quality versions nights clean
 
 run: $(STAMP)  ## the sample region, from its catalog to its mosaic
 	@$(BIN)/dsdit run sample
@@ -55,6 +55,9 @@ readers: $(STAMP)  ## windows a second of our reader and others; appends to test
 
 versions: $(STAMP)  ## a mosaic and its nights in both stores, on a disk and on S3; appends to tests/benchmarks/RESULTS.md
 	$(BIN)/python -m tests.benchmarks versions
+
+nights: $(STAMP)  ## what a night with nothing new costs, against a full run; appends to tests/benchmarks/RESULTS.md
+	$(BIN)/python -m tests.benchmarks nothing_new
 
 slow: $(STAMP)
 	$(BIN)/python -m pytest -q -m "slow"

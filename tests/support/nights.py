@@ -26,15 +26,15 @@ WHOLE = (-1400.0, -1400.0, 1400.0, 1400.0)
 CLEAR, CLOUD = 4, 9
 
 
-def make_nights(folder: Path) -> Path:
-    """Both sources, one scene and one reference over all of it; returns the folder."""
+def make_nights(folder: Path, whole: tuple[float, ...] = WHOLE) -> Path:
+    """Both sources, one scene and one reference over `whole`; returns the folder."""
     folder.mkdir(parents=True)
     source = LR_SOURCE.replace("mask: {kind: none}", "mask: {kind: scl, asset: scl}")
     (folder / "equator-lr.yaml").write_text(source)
     (folder / "equator-ref.yaml").write_text(REF_SOURCE)
     (folder / "items.json").write_text(json.dumps({"type": "FeatureCollection", "features": []}))
-    add_scene(folder, "first", "2024-07-06T10:20:21Z")
-    _add(folder, "reference", "equator-ref", "2023-05-02T11:00:00Z", WHOLE, 1.25, 1.0, None)
+    add_scene(folder, "first", "2024-07-06T10:20:21Z", whole)
+    _add(folder, "reference", "equator-ref", "2023-05-02T11:00:00Z", whole, 1.25, 1.0, None)
     return folder
 
 
