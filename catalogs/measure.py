@@ -7,8 +7,7 @@ see the same.
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -18,10 +17,11 @@ from numpy.typing import NDArray
 from odc.geo.geom import Geometry
 
 from catalogs.item import SceneItem
+from catalogs.kept_measures import OnError, Pair, kept_pair, measure_key, parsed, side_by_side
 from catalogs.load import CLOUD, NO_DATA, read_mask, read_scene
 from catalogs.source import Source
+from dsdit.bands import BANDS
 from dsdit.choices import pair_of
-from dsdit.errors import ReadError
 from dsdit.grid import Grid
 from dsdit.plan import Fit
 from dsdit.store import join, read_json, write_json
@@ -113,9 +113,8 @@ def kept_cover(item: SceneItem, source: Source, grid: Grid, cells: Window, folde
     """`measure_cover`, kept below `folder` under the digests of item, source and grid; only new cells are measured."""
     url = join(folder, "cover", measure_key([grid.crs, repr(grid.lr_gsd_m)], item.digest, source.digest) + ".json")
     record = read_json(url) or {"seen": None, "cells": []}
-    known = {Index(r, c): Cover(cover, clear) for r, c, cover, clear in record["cells"]}
+    known, seen = parsed(url, "cover", record, _cover_of)
     touched = item_window(item, grid).coarsen(CELL_LR_PX).intersect(cells)
-    seen = Window(*record["seen"]) if record["seen"] else Window(0, 0, 0, 0)
     if touched.empty or (not seen.empty and seen.union(touched) == seen):
         return {index: cover for index, cover in known.items() if index in cells}
     wanted = seen.union(touched)
@@ -131,6 +130,12 @@ def kept_cover(item: SceneItem, source: Source, grid: Grid, cells: Window, folde
     return {index: cover for index, cover in known.items() if index in cells}
 
 
+def _cover_of(record: dict[str, Any]) -> tuple[dict[Index, Cover], Window]:
+    """Known cells and the window of them. Raises ValueError and others where the record is none."""
+    known = {Index(int(r), int(c)): Cover(float(cover), float(clear)) for r, c, cover, clear in record["cells"]}
+    return known, Window(*map(int, record["seen"] or (0, 0, 0, 0)))
+
+
 def kept_fit(
     ref: SceneItem,
     ref_source: Source,
@@ -138,37 +143,23 @@ def kept_fit(
     lr_source: Source,
     grid: Grid,
     folder: str,
-    on_error: Callable[[ReadError], None],
+    on_error: OnError,
 ) -> Fit:
     """`measure_fit`, kept below `folder`. A pair that cannot be read gets the identity, is told, and not kept."""
     key = measure_key([grid.crs, repr(grid.lr_gsd_m)], ref.digest, ref_source.digest, lr.digest, lr_source.digest)
-    fit = kept_pair(
-        "fit", key, ref, lr, folder, lambda: asdict(measure_fit(ref, ref_source, lr, lr_source, grid)), on_error
-    )
-    return Fit() if fit is None else Fit(tuple(fit["gain"]), tuple(fit["offset"]), fit["samples"])
+
+    def measure() -> dict[str, Any]:
+        return asdict(measure_fit(ref, ref_source, lr, lr_source, grid))
+
+    return kept_pair("fit", key, ref, lr, folder, measure, _fit_of, on_error) or Fit()
 
 
-def kept_pair(
-    kind: str,
-    key: str,
-    ref: SceneItem,
-    lr: SceneItem,
-    folder: str,
-    measure: Callable[[], dict[str, Any]],
-    on_error: Callable[[ReadError], None],
-) -> dict[str, Any] | None:
-    """What `measure` says of a pair, kept below `folder` under `key`. None, told and not kept, if it cannot be read."""
-    url = join(folder, kind, key + ".json")
-    record = read_json(url)
-    if record is None:
-        try:
-            record = {"ref": ref.id, "lr": lr.id, kind: measure()}
-        except ReadError as error:
-            on_error(error)
-            return None
-        write_json(url, record)
-    found: dict[str, Any] = record[kind]
-    return found
+def _fit_of(record: dict[str, Any]) -> Fit:
+    """Raises ValueError and others where the record is no fit."""
+    gain, offset = (tuple(float(value) for value in record[key]) for key in ("gain", "offset"))
+    if len(gain) != len(BANDS) or len(offset) != len(BANDS) or not np.isfinite([*gain, *offset]).all():
+        raise ValueError(f"gain {gain} and offset {offset}")
+    return Fit(gain, offset, int(record["samples"]))
 
 
 def kept_fits(
@@ -178,14 +169,11 @@ def kept_fits(
     lr_source: Source,
     grid: Grid,
     folder: str,
-    on_error: Callable[[ReadError], None],
-) -> dict[tuple[int, int], Fit]:
+    on_error: OnError,
+) -> dict[Pair, Fit]:
     """`kept_fit` of every pair (item of `source`, LR item), given by the keys of their numbers; see `pair_keys`."""
-    pairs = map(pair_of, keys.tolist())
-    return {(a, b): kept_fit(items[a], source, items[b], lr_source, grid, folder, on_error) for a, b in pairs}
 
+    def measure(ref: int, lr: int, tell: OnError) -> Fit:
+        return kept_fit(items[ref], source, items[lr], lr_source, grid, folder, tell)
 
-def measure_key(grid: list[str], *digests: str) -> str:
-    """Name of a measure: of the grid, as far as it depends on it, and of all items and sources behind it."""
-    text = "\n".join([*grid, *digests])
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
+    return side_by_side(map(pair_of, keys.tolist()), measure, on_error)

@@ -8,8 +8,8 @@ digests of both items and measured once, ever. What is done about it is decided 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import asdict
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, astuple
 from typing import Any
 
 import numpy as np
@@ -17,10 +17,10 @@ import shapely
 from numpy.typing import NDArray
 
 from catalogs.item import SceneItem
+from catalogs.kept_measures import OnError, Pair, kept_pair, measure_key, side_by_side
 from catalogs.load import STILL, Move, read_bands, read_mask, read_scene
-from catalogs.measure import item_outline, kept_pair, measure_key
+from catalogs.measure import item_outline
 from catalogs.source import Source
-from dsdit.errors import ReadError
 from dsdit.fits import FLAGGED, Fit, Fits, Place, Registration
 from dsdit.grid import Grid
 from dsdit.registration import PairShift, common_shift, search_shift
@@ -107,7 +107,7 @@ def kept_registration(
     lr_source: Source,
     grid: Grid,
     folder: str,
-    on_error: Callable[[ReadError], None],
+    on_error: OnError,
 ) -> PairShift | None:
     """`measure_registration`, kept below `folder`. None, told and not kept, where the pair cannot be read."""
     place = [grid.crs, repr(grid.gsd_m), repr(grid.scale)]
@@ -116,8 +116,32 @@ def kept_registration(
     def measure() -> dict[str, Any]:
         return asdict(measure_registration(ref, ref_source, lr, lr_source, grid))
 
-    found = kept_pair("shift", key, ref, lr, folder, measure, on_error)
-    return None if found is None else PairShift(**found)
+    return kept_pair("shift", key, ref, lr, folder, measure, _shift_of, on_error)
+
+
+def _shift_of(record: dict[str, Any]) -> PairShift:
+    """Raises ValueError and others where the record is no shift."""
+    found = PairShift(**record)
+    if not np.isfinite([float(value) for value in astuple(found)]).all():
+        raise ValueError(f"{found}")
+    return found
+
+
+def kept_registrations(
+    pairs: Iterable[Pair],
+    items: Sequence[SceneItem],
+    source: Source,
+    lr_source: Source,
+    grid: Grid,
+    folder: str,
+    on_error: OnError,
+) -> dict[Pair, PairShift | None]:
+    """`kept_registration` of every pair (number of an item of `source`, number of an LR item)."""
+
+    def measure(ref: int, lr: int, tell: OnError) -> PairShift | None:
+        return kept_registration(items[ref], source, items[lr], lr_source, grid, folder, tell)
+
+    return side_by_side(pairs, measure, on_error)
 
 
 def decide(found: PairShift | None, grid: Grid, limit_px: float, apply: bool) -> Registration:

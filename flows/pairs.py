@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from catalogs.item import SceneItem
 from catalogs.measure import kept_fits
-from catalogs.registering import decide, kept_registration
+from catalogs.registering import decide, kept_registrations
 from catalogs.source import Source
 from dsdit.errors import ReadError
 from dsdit.fits import Fits
@@ -31,7 +31,8 @@ def measure_pairs(
     fits = kept_fits(cells.pairs(), items, ref_source, lr_source, grid, folder, on_error)
     if choice.registration == "off":
         return Fits.of(fits)
-    for (ref, lr), fit in fits.items():
-        found = kept_registration(items[ref], ref_source, items[lr], lr_source, grid, folder, on_error)
-        fits[ref, lr] = replace(fit, registration=decide(found, grid, limit_px, choice.registration == "apply"))
+    shifts = kept_registrations(fits, items, ref_source, lr_source, grid, folder, on_error)
+    for pair, fit in fits.items():
+        registration = decide(shifts[pair], grid, limit_px, choice.registration == "apply")
+        fits[pair] = replace(fit, registration=registration)
     return Fits.of(fits)

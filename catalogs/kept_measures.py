@@ -1,0 +1,85 @@
+"""Measures of pairs of items: each kept under the digests of what is behind it, several made at once.
+
+Reading waits for the network most of the time, so a few threads measure side by side. Results and what could not be
+read are told in the order of the pairs, whichever was done first.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from typing import Any, TypeVar
+
+from catalogs.item import SceneItem
+from catalogs.trust import plain
+from dsdit.errors import ReadError, StoreError
+from dsdit.store import join, read_json, write_json
+
+MEASURING_THREADS = 4
+"""Pairs that a process measures at once."""
+_BATCH = 64
+
+Pair = tuple[int, int]
+OnError = Callable[[ReadError], None]
+T = TypeVar("T")
+
+
+def measure_key(grid: list[str], *digests: str) -> str:
+    """Name of a measure: of the grid, as far as it depends on it, and of all items and sources behind it."""
+    text = "\n".join([*grid, *digests])
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def kept_pair(
+    kind: str,
+    key: str,
+    ref: SceneItem,
+    lr: SceneItem,
+    folder: str,
+    measure: Callable[[], dict[str, Any]],
+    parse: Callable[[dict[str, Any]], T],
+    on_error: OnError,
+) -> T | None:
+    """What `measure` says of a pair, kept below `folder` under `key`, as `parse` understands it.
+
+    None, told and not kept, where the pair cannot be read. Raises StoreError where what is kept is no such measure.
+    """
+    url = join(folder, kind, key + ".json")
+    record = read_json(url)
+    if record is None:
+        try:
+            record = {"ref": ref.id, "lr": lr.id, kind: measure()}
+        except ReadError as error:
+            on_error(error)
+            return None
+        write_json(url, record)
+    return parsed(url, kind, record, lambda known: parse(known[kind]))
+
+
+def parsed(url: str, kind: str, record: Any, parse: Callable[[Any], T]) -> T:
+    """A kept record as `parse` understands it. Raises StoreError, with the way out, where it does not."""
+    try:
+        return parse(record)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        cause = f"{type(error).__name__}: {plain(error, 80)}"
+        raise StoreError(f"{url} is no measure of {kind} ({cause}): remove it, and it is measured again") from error
+
+
+def side_by_side(pairs: Iterable[Pair], measure: Callable[[int, int, OnError], T], on_error: OnError) -> dict[Pair, T]:
+    """`measure` of every pair in `MEASURING_THREADS` threads, in the order of `pairs`; so are its errors told."""
+
+    def one(pair: Pair) -> tuple[T, list[ReadError]]:
+        told: list[ReadError] = []
+        return measure(*pair, told.append), told
+
+    found: dict[Pair, T] = {}
+    rest = iter(pairs)
+    with ThreadPoolExecutor(MEASURING_THREADS, thread_name_prefix="measure") as pool:
+        while batch := list(islice(rest, _BATCH)):
+            for pair, (value, told) in zip(batch, pool.map(one, batch), strict=True):
+                found[pair] = value
+                for error in told:
+                    on_error(error)
+    return found
