@@ -1,129 +1,86 @@
-"""What each family of collections becomes: bands, offsets, mask, pixel, terms; and real NAIP quads through its sources.
+"""What every shipped source makes of its catalog's answer: bands, dn to reflectance, mask, pixel size and licence.
 
-The answers below tests/data/stac are written to the published schemas of the two catalogs.
+The answers are written to the collections' published schemas (tests/data/stac/README.md); the NAIP file is a real one.
 """
 
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pytest
 import rasterio
 from odc.geo.geobox import GeoBox
-from shapely.geometry import box
+from rasterio.enums import ColorInterp
 
-from catalogs.load import VALID, read_bands, read_mask
-from catalogs.records import read_item
-from catalogs.rules import BitMask, SclMask
-from catalogs.search import clean, search
+from catalogs.item import scene_item
+from catalogs.load import VALID, read_scene
+from catalogs.records import BadItem, read_item
 from catalogs.source import load_source
 from dsdit.bands import BANDS
+from tests.catalogs.test_recorded import SHIPPED, scenes
 
-STORED = Path(__file__).parent.parent / "data" / "stac"
-WORLD, START, END = box(-180, -90, 180, 90), datetime(2000, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
+OWN = {band: (band, 1) for band in BANDS}
+ONE_FILE = {band: ("image", index) for index, band in enumerate(BANDS, 1)}
+SCL, QA = ("scl", (3, 8, 9, 10), (0, 1)), ("bits", (1, 2, 3, 4), (0,))
+FAMILIES: dict[str, dict[str, Any]] = {
+    "earth-search-sentinel-2": {
+        "bands": OWN, "mask": (*SCL, "scl"), "gsd_m": 10, "scale": 1e-4, "licence": "Copernicus",
+    },
+    "earth-search-sentinel-2-l2a": {
+        "bands": OWN, "mask": (*SCL, "scl"), "gsd_m": 10, "scale": 1e-4, "licence": "Copernicus",
+    },
+    "planetary-computer-sentinel-2": {
+        "bands": {"red": ("B04", 1), "green": ("B03", 1), "blue": ("B02", 1)}, "mask": (*SCL, "SCL"), "gsd_m": 10,
+        "scale": 1e-4, "licence": "Copernicus",
+    },
+    "earth-search-landsat": {"bands": OWN, "mask": (*QA, "qa_pixel"), "gsd_m": 30, "scale": 2.75e-5, "licence": "USGS"},
+    "planetary-computer-landsat": {
+        "bands": OWN, "mask": (*QA, "qa_pixel"), "gsd_m": 30, "scale": 2.75e-5, "licence": "USGS",
+    },
+    "earth-search-naip": {"bands": ONE_FILE, "mask": None, "gsd_m": 0.6, "scale": 0.4 / 255, "licence": "USDA"},
+    "planetary-computer-naip": {"bands": ONE_FILE, "mask": None, "gsd_m": 0.6, "scale": 0.4 / 255, "licence": "USDA"},
+}  # fmt: skip
 
 
-class Family(NamedTuple):
-    """What a person would read in the documentation of a collection."""
-
-    collection: str
-    places: tuple[tuple[str, int], ...]
-    """(asset, index) of red, green and blue."""
-    mask: str | None
-    """Asset of the mask."""
-    gsd_m: float
-    crs: str
-    scales: set[float]
-    offsets: set[float]
-    licence: str
-    attribution: str
-
-
-def _assets(*names: str) -> tuple[tuple[str, int], ...]:
-    return tuple((name, 1) for name in names)
-
-
-IMAGE = (("image", 1), ("image", 2), ("image", 3))
-COPERNICUS = ("Copernicus Sentinel data terms (free, full and open)", "Contains modified Copernicus Sentinel data")
-USGS = ("public domain (USGS)", "Landsat courtesy of the U.S. Geological Survey")
-USDA = ("public domain (USDA)", "USDA National Agriculture Imagery Program")
-RGB = _assets("red", "green", "blue")
-UTM32, UTM10 = "EPSG:32632", "EPSG:26910"
-FAMILIES = {
-    "earth-search-sentinel-2": Family("sentinel-2-c1-l2a", RGB, "scl", 10, UTM32, {1e-4}, {-0.1}, *COPERNICUS),
-    "earth-search-sentinel-2-l2a": Family("sentinel-2-l2a", RGB, "scl", 10, UTM32, {1e-4}, {0.0, -0.1}, *COPERNICUS),
-    "planetary-computer-sentinel-2": Family(
-        "sentinel-2-l2a", _assets("B04", "B03", "B02"), "SCL", 10, UTM32, {1e-4}, {0.0, -0.1}, *COPERNICUS
-    ),
-    "earth-search-landsat": Family("landsat-c2-l2", RGB, "qa_pixel", 30, UTM32, {2.75e-5}, {-0.2}, *USGS),
-    "planetary-computer-landsat": Family("landsat-c2-l2", RGB, "qa_pixel", 30, UTM32, {2.75e-5}, {-0.2}, *USGS),
-    "earth-search-naip": Family("naip", IMAGE, None, 0.6, UTM10, {0.4 / 255}, {0.0}, *USDA),
-    "planetary-computer-naip": Family("naip", IMAGE, None, 0.6, UTM10, {0.4 / 255}, {0.0}, *USDA),
-}
+def test_every_shipped_source_is_of_a_family() -> None:
+    assert set(FAMILIES) == set(SHIPPED)
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_a_collection_is_read_as_its_documentation_says(name: str) -> None:
-    source, family = load_source(name), FAMILIES[name]
-    assert source.collection == family.collection
-    assert tuple((source.bands[band].asset, source.bands[band].index) for band in BANDS) == family.places
-    asset = source.mask.asset if isinstance(source.mask, SclMask | BitMask) else None
-    assert (asset, source.gsd_m, source.derivatives) == (family.mask, family.gsd_m, "yes")
-    assert (source.licence, source.attribution) == (family.licence, family.attribution)
-    records = json.loads((STORED / f"{name}.json").read_text())["features"]
-    found = clean(map(read_item, records), source, WORLD, START, END).items
-    assert len(found) == len(records) > 0
-    assert {item.crs for item in found} == {family.crs}
-    assert {item.collection for item in found} == {family.collection}
-    assert {v for item in found for v in item.scale} == family.scales
-    assert {v for item in found for v in item.offset} == family.offsets
-    assert {item.gsd_m for item in found} <= {None, family.gsd_m}
-
-
-def test_masks_of_the_families_take_away_what_their_classes_say() -> None:
-    for name in FAMILIES:
-        mask = load_source(name).mask
-        if isinstance(mask, SclMask):
-            assert {3, 8, 9, 10} <= set(mask.cloud) and 0 in mask.nodata and not {4, 5, 6} & set(mask.cloud)
-        elif isinstance(mask, BitMask):
-            assert (set(mask.cloud), set(mask.nodata)) == ({1, 2, 3, 4}, {0})
-
-
-QUADS = {
-    "naip_06m/m_3211605_ne_11_060_20200415": ("EPSG:26911", 0.6),
-    "naip_06m/m_4208701_ne_16_060_20200902": ("EPSG:26916", 0.6),
-    "naip_nd/m_4709963_se_14_1_20150926": ("EPSG:26914", 5.0),
-}
+def test_a_source_reads_its_family(name: str) -> None:
+    source, expected = load_source(name), FAMILIES[name]
+    assert {band: (place.asset, place.index) for band, place in source.bands.items()} == expected["bands"]
+    mask: Any = source.mask
+    found = None if mask.kind == "none" else (mask.kind, mask.cloud, mask.nodata, mask.asset)
+    assert found == expected["mask"]
+    assert source.gsd_m == expected["gsd_m"]
+    assert expected["licence"] in source.licence
+    assert source.derivatives == "yes"
+    assert source.attribution
+    for item in scenes(name).values():
+        assert item.gsd_m in (None, expected["gsd_m"])
+        np.testing.assert_allclose(item.scale, expected["scale"], rtol=1e-12)
+        assert set(item.hrefs) == {asset for asset, _ in expected["bands"].values()} | (
+            {expected["mask"][-1]} if expected["mask"] else set()
+        )
 
 
 @pytest.mark.shared
 @pytest.mark.parametrize("name", ["earth-search-naip", "planetary-computer-naip"])
-@pytest.mark.parametrize("quad", QUADS)
-def test_a_real_quad_is_read_through_the_sources_of_naip(quad: str, name: str, shared: Path, tmp_path: Path) -> None:
-    """Its item and its pixels; the collection is written in, as both catalogs do."""
-    crs, gsd_m = QUADS[quad]
-    record: dict[str, Any] = json.loads((shared / "geo" / f"{quad}.json").read_text()) | {"collection": "naip"}
-    (tmp_path / "items.json").write_text(json.dumps({"type": "FeatureCollection", "features": [record]}))
-    path = tmp_path / Path(record["assets"]["image"]["href"]).name
-    path.write_bytes((shared / "geo" / f"{quad}.tif").read_bytes())
-    source = load_source(name).at(tmp_path / "items.json")
-    found = search(source, WORLD, START, END)
-    assert found.dropped == ()
-    (item,) = found.items
-    assert (item.crs, item.gsd_m) == (crs, gsd_m)
-    assert item.when.strftime("%Y%m%d") == quad.rpartition("_")[2]
-    with rasterio.open(path) as file:
-        assert file.count == 4
-        dn, geobox = file.read([1, 2, 3]), GeoBox(file.shape, file.transform, file.crs.to_wkt())
-        nodata = file.nodata
-    values, valid = read_bands(item, source, geobox, "bilinear")
-    data = np.ones(dn.shape[1:], bool) if nodata is None else (dn != nodata).any(axis=0)
-    np.testing.assert_array_equal(valid, data)
-    np.testing.assert_array_equal(read_mask(item, source, geobox) == VALID, data)
-    for band in range(3):
-        scaled = dn[band] * np.float32(item.scale[band]) + np.float32(item.offset[band])
-        np.testing.assert_array_equal(values[band][data], scaled[data])
+def test_a_real_naip_file_is_read_whole_though_it_calls_its_infrared_alpha(name: str, shared: Path) -> None:
+    path = shared / "geo/naip_06m/m_3211605_ne_11_060_20200415.json"
+    source = load_source(name).at(path)
+    record = read_item(json.loads(path.read_text()))
+    assert not isinstance(record, BadItem)
+    item = scene_item(record, source)
+    with rasterio.open(path.with_suffix(".tif")) as file:
+        assert file.colorinterp[3] == ColorInterp.alpha
+        stored, geobox = file.read([1, 2, 3]), GeoBox(file.shape, file.transform, file.crs.to_wkt())
+    values, valid, mask = read_scene(item, source, geobox, "bilinear")
+    assert (item.gsd_m, item.crs) == (0.6, "EPSG:26911")
+    assert valid.all()
+    assert (mask == VALID).all()
+    np.testing.assert_allclose(values, stored * (0.4 / 255), rtol=1e-6)
