@@ -225,7 +225,7 @@ def weights_config(config: TrainingConfig) -> WeightsConfig:
         residual_scale=RESIDUAL_SCALE,
         tile_px=config.crop_px,
         sampler=SamplerDefaults(guidance_scale=config.guidance_scale, guidance_from="no_reference", ensemble=2),
-        faithful=SamplerDefaults(ensemble=4),
+        faithful=SamplerDefaults(ensemble=8),
         sensor=SensorDefaults(scales=tuple(sorted(config.data.scales))),
         licence=config.licence,
         training_data=config.training_data.strip(),

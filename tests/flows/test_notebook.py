@@ -41,7 +41,7 @@ def outputs(book: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
     return [output for cell in book.cells for output in cell.get("outputs", [])]
 
 
-@pytest.mark.parametrize("keep_reference", [True, False])
+@pytest.mark.parametrize("keep_reference", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_notebook_draws(
     catalog: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keep_reference: bool
 ) -> None:
@@ -57,7 +57,9 @@ def test_notebook_draws(
     assert (tmp_path / "closer.jpg").stat().st_size > 5000
 
 
-@pytest.mark.parametrize("kind", ["zarr", "icechunk"])
+@pytest.mark.parametrize(
+    "kind", [pytest.param("zarr", marks=pytest.mark.slow), pytest.param("icechunk", marks=pytest.mark.short)]
+)
 def test_notebook_opens_an_older_version(
     catalog: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: Kind
 ) -> None:
