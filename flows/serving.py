@@ -55,9 +55,8 @@ def serve(port: int = 4200) -> None:
     except KeyboardInterrupt:
         return
     finally:
-        for process in reversed(running):
+        for process in reversed(running):  # the worker ends while its server still answers
             process.terminate()
-        for process in running:
             try:
                 process.wait(20)
             except subprocess.TimeoutExpired:
