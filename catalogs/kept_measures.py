@@ -7,12 +7,14 @@ read are told in the order of the pairs, whichever was done first.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from itertools import islice
 from typing import Any, TypeVar
 
 from catalogs.item import SceneItem
+from catalogs.source import Source
 from catalogs.trust import plain
 from dsdit.errors import ReadError, StoreError
 from dsdit.store import join, read_json, write_json
@@ -30,32 +32,6 @@ def measure_key(grid: list[str], *digests: str) -> str:
     """Name of a measure: of the grid, as far as it depends on it, and of all items and sources behind it."""
     text = "\n".join([*grid, *digests])
     return hashlib.sha256(text.encode()).hexdigest()[:32]
-
-
-def kept_pair(
-    kind: str,
-    key: str,
-    ref: SceneItem,
-    lr: SceneItem,
-    folder: str,
-    measure: Callable[[], dict[str, Any]],
-    parse: Callable[[dict[str, Any]], T],
-    on_error: OnError,
-) -> T | None:
-    """What `measure` says of a pair, kept below `folder` under `key`, as `parse` understands it.
-
-    None, told and not kept, where the pair cannot be read. Raises StoreError where what is kept is no such measure.
-    """
-    url = join(folder, kind, key + ".json")
-    record = read_json(url)
-    if record is None:
-        try:
-            record = {"ref": ref.id, "lr": lr.id, kind: measure()}
-        except ReadError as error:
-            on_error(error)
-            return None
-        write_json(url, record)
-    return parsed(url, kind, record, lambda known: parse(known[kind]))
 
 
 def parsed(url: str, kind: str, record: Any, parse: Callable[[Any], T]) -> T:
@@ -83,3 +59,39 @@ def side_by_side(pairs: Iterable[Pair], measure: Callable[[int, int, OnError], T
                 for error in told:
                     on_error(error)
     return found
+
+
+def kept_pairs(
+    kind: str,
+    grid: list[str],
+    pairs: Iterable[Pair],
+    items: Sequence[SceneItem],
+    sources: tuple[Source, Source],
+    folder: str,
+    measure: Callable[[SceneItem, SceneItem], Any],
+    parse: Callable[[dict[str, Any]], T],
+    on_error: OnError,
+) -> dict[Pair, T | None]:
+    """What `measure` says of every pair (number of an item of the first source, of an LR item of the second).
+
+    `measure` gives a dataclass and may raise ReadError. What it says is kept below `folder`, under the digests of all
+    that is behind it (`grid` as in `measure_key`), and given as `parse` understands it. None, told and not kept, where
+    a pair cannot be read. Raises StoreError where what is kept is no such measure.
+    """
+    ref_source, lr_source = (source.digest for source in sources)
+
+    def kept(ref_number: int, lr_number: int, tell: OnError) -> T | None:
+        ref, lr = items[ref_number], items[lr_number]
+        key = measure_key(grid, ref.digest, ref_source, lr.digest, lr_source)
+        url = join(folder, kind, key + ".json")
+        record = read_json(url)
+        if record is None:
+            try:
+                record = {"ref": ref.id, "lr": lr.id, kind: asdict(measure(ref, lr))}
+            except ReadError as error:
+                tell(error)
+                return None
+            write_json(url, record)
+        return parsed(url, kind, record, lambda known: parse(known[kind]))
+
+    return side_by_side(pairs, kept, on_error)

@@ -8,7 +8,7 @@ see the same.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from odc.geo.geom import Geometry
 
 from catalogs.item import SceneItem
-from catalogs.kept_measures import OnError, Pair, kept_pair, measure_key, parsed, side_by_side
+from catalogs.kept_measures import OnError, Pair, kept_pairs, measure_key, parsed
 from catalogs.load import CLOUD, NO_DATA, read_mask, read_scene
 from catalogs.source import Source
 from dsdit.bands import BANDS
@@ -136,24 +136,6 @@ def _cover_of(record: dict[str, Any]) -> tuple[dict[Index, Cover], Window]:
     return known, Window(*map(int, record["seen"] or (0, 0, 0, 0)))
 
 
-def kept_fit(
-    ref: SceneItem,
-    ref_source: Source,
-    lr: SceneItem,
-    lr_source: Source,
-    grid: Grid,
-    folder: str,
-    on_error: OnError,
-) -> Fit:
-    """`measure_fit`, kept below `folder`. A pair that cannot be read gets the identity, is told, and not kept."""
-    key = measure_key([grid.crs, repr(grid.lr_gsd_m)], ref.digest, ref_source.digest, lr.digest, lr_source.digest)
-
-    def measure() -> dict[str, Any]:
-        return asdict(measure_fit(ref, ref_source, lr, lr_source, grid))
-
-    return kept_pair("fit", key, ref, lr, folder, measure, _fit_of, on_error) or Fit()
-
-
 def _fit_of(record: dict[str, Any]) -> Fit:
     """Raises ValueError and others where the record is no fit."""
     gain, offset = (tuple(float(value) for value in record[key]) for key in ("gain", "offset"))
@@ -171,9 +153,15 @@ def kept_fits(
     folder: str,
     on_error: OnError,
 ) -> dict[Pair, Fit]:
-    """`kept_fit` of every pair (item of `source`, LR item), given by the keys of their numbers; see `pair_keys`."""
+    """`measure_fit` of every pair (item of `source`, LR item), kept below `folder`.
 
-    def measure(ref: int, lr: int, tell: OnError) -> Fit:
-        return kept_fit(items[ref], source, items[lr], lr_source, grid, folder, tell)
+    Pairs are given by the keys of their numbers; see `pair_keys`. One that cannot be read gets the identity, is told,
+    and not kept.
+    """
 
-    return side_by_side(map(pair_of, keys.tolist()), measure, on_error)
+    def measure(ref: SceneItem, lr: SceneItem) -> Fit:
+        return measure_fit(ref, source, lr, lr_source, grid)
+
+    place, pairs = [grid.crs, repr(grid.lr_gsd_m)], map(pair_of, keys.tolist())
+    found = kept_pairs("fit", place, pairs, items, (source, lr_source), folder, measure, _fit_of, on_error)
+    return {pair: fit or Fit() for pair, fit in found.items()}

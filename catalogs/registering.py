@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, astuple
+from dataclasses import astuple
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ import shapely
 from numpy.typing import NDArray
 
 from catalogs.item import SceneItem
-from catalogs.kept_measures import OnError, Pair, kept_pair, measure_key, side_by_side
+from catalogs.kept_measures import OnError, Pair, kept_pairs
 from catalogs.load import STILL, Move, read_bands, read_mask, read_scene
 from catalogs.measure import item_outline
 from catalogs.source import Source
@@ -100,25 +100,6 @@ def measure_registration(ref: SceneItem, ref_source: Source, lr: SceneItem, lr_s
     return common_shift(found, grid.scale)
 
 
-def kept_registration(
-    ref: SceneItem,
-    ref_source: Source,
-    lr: SceneItem,
-    lr_source: Source,
-    grid: Grid,
-    folder: str,
-    on_error: OnError,
-) -> PairShift | None:
-    """`measure_registration`, kept below `folder`. None, told and not kept, where the pair cannot be read."""
-    place = [grid.crs, repr(grid.gsd_m), repr(grid.scale)]
-    key = measure_key(place, ref.digest, ref_source.digest, lr.digest, lr_source.digest)
-
-    def measure() -> dict[str, Any]:
-        return asdict(measure_registration(ref, ref_source, lr, lr_source, grid))
-
-    return kept_pair("shift", key, ref, lr, folder, measure, _shift_of, on_error)
-
-
 def _shift_of(record: dict[str, Any]) -> PairShift:
     """Raises ValueError and others where the record is no shift."""
     found = PairShift(**record)
@@ -136,12 +117,16 @@ def kept_registrations(
     folder: str,
     on_error: OnError,
 ) -> dict[Pair, PairShift | None]:
-    """`kept_registration` of every pair (number of an item of `source`, number of an LR item)."""
+    """`measure_registration` of every pair (number of an item of `source`, of an LR item), kept below `folder`.
 
-    def measure(ref: int, lr: int, tell: OnError) -> PairShift | None:
-        return kept_registration(items[ref], source, items[lr], lr_source, grid, folder, tell)
+    None, told and not kept, where a pair cannot be read.
+    """
 
-    return side_by_side(pairs, measure, on_error)
+    def measure(ref: SceneItem, lr: SceneItem) -> PairShift:
+        return measure_registration(ref, source, lr, lr_source, grid)
+
+    place = [grid.crs, repr(grid.gsd_m), repr(grid.scale)]
+    return kept_pairs("shift", place, pairs, items, (source, lr_source), folder, measure, _shift_of, on_error)
 
 
 def decide(found: PairShift | None, grid: Grid, limit_px: float, apply: bool) -> Registration:

@@ -32,7 +32,7 @@ from dsdit.errors import StoreError
 from dsdit.mosaic_store import REPOSITORY, Version
 from dsdit.mounts import mounted
 from dsdit.store import filesystem, is_remote, join, list_names, remove
-from dsdit.versions import FOLDER, SEEN, publish_version
+from dsdit.versions import FOLDER, SEEN, not_kept, publish_version
 
 NIGHT = "night-"
 T = TypeVar("T")
@@ -120,9 +120,7 @@ class IcechunkStore:
     def opened(self, version: int | None = None) -> icechunk.IcechunkStore:
         kept = self.versions()
         if not kept or version not in (None, *kept):
-            raise StoreError(
-                f"{self.output!r} has no published version {version or ''}".rstrip() + f": kept are {kept or 'none'}"
-            )
+            raise not_kept(self.output, version, kept)
         tag = None if version is None else str(version)
         session = self._ask(lambda: self._repository.readonly_session(None if tag else "main", tag=tag))
         return session.store

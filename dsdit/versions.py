@@ -54,10 +54,13 @@ def published_mosaic(output: str, version: int | None = None) -> str:
     kept = published_versions(output)
     number = _current(output) if version is None else version
     if number not in kept:
-        raise StoreError(
-            f"{output!r} has no published version {number or ''}".rstrip() + f": kept are {kept or 'none'}"
-        )
+        raise not_kept(output, number, kept)
     return join(output, FOLDER, str(number), MOSAIC)
+
+
+def not_kept(output: str, version: int | None, kept: list[int]) -> StoreError:
+    """The sentence for a version that cannot be opened; `version` is None or 0 where none was named."""
+    return StoreError(f"{output!r} has no published version {version or ''}".rstrip() + f": kept are {kept or 'none'}")
 
 
 def holds_mosaic(output: str) -> bool:

@@ -92,8 +92,8 @@ def plan_region(request: Request, now: datetime) -> str:
 
 
 @task(name="process", cache_policy=NO_CACHE)
-def process(request: Request, plan_url: str, lease: Lease) -> str:
-    """Stages, samples and mosaics every due job on Dask, in a version that nobody reads yet; returns its folder."""
+def process(request: Request, plan_url: str, lease: Lease) -> None:
+    """Stages, samples and mosaics every due job on Dask, in a version that nobody reads yet."""
     quiet()
     logger = get_run_logger()
     plan = read_plan(plan_url)
@@ -106,7 +106,7 @@ def process(request: Request, plan_url: str, lease: Lease) -> str:
     due = due_jobs(plan, places.receipts)
     logger.info("process: %d of %d shards are due", len(due), len(plan.layout.mosaic_jobs))
     if not due:
-        return request.output
+        return
     lease.check()
     version = store.begin()
     with store.writing(version) as mosaic:
@@ -139,16 +139,13 @@ def process(request: Request, plan_url: str, lease: Lease) -> str:
     commits = Commits(store, version, places.receipts, request.commit_every_s, lease.check)
     with open_cluster(request.compute) as client, commits.running():
         try_batch_on(client, plan_url)
-        run_wavefront(
-            client, front, request.compute.futures_per_worker, show, logger.error, tally, check=lease.check,
-            commits=commits,
-        )  # fmt: skip
+        many = request.compute.futures_per_worker
+        run_wavefront(client, front, many, show, logger.error, tally, check=lease.check, commits=commits)
     lease.check()
     report = finish_report(steps, places.receipts)
     write_json(join(request.output, "report.json"), report_record(report))
     if not request.keep_scratch:
         remove(request.scratch_url)
-    return version.folder
 
 
 @task(name="publish", cache_policy=NO_CACHE)

@@ -20,10 +20,9 @@ def check_batch_fits(sampler: TileSampler, tile_px: int, scale: int) -> None:
     settings = replace(sampler.settings, steps=1, solver="euler", ensemble=1)
     try:
         draw_tiles(sampler.model, _empty_batch(sampler, tile_px, scale), settings)
-    except (MemoryError, torch.OutOfMemoryError) as error:
-        raise batch_refused(settings.batch, tile_px, sampler.model.device, error) from error
-    except RuntimeError as error:
-        if "allocate memory" not in str(error):  # what torch's allocator of the CPU says
+    except (MemoryError, RuntimeError) as error:
+        full = isinstance(error, (MemoryError, torch.OutOfMemoryError))
+        if not full and "allocate memory" not in str(error):  # what torch's allocator of the CPU says
             raise
         raise batch_refused(settings.batch, tile_px, sampler.model.device, error) from error
 

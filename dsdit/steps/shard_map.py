@@ -34,9 +34,14 @@ _MOST_SQUARES = 60
 _INCHES, _DPI = 9.0, 120
 
 
+def _shards_a_side(shape: tuple[int, ...], rows: int, cols: int) -> int:
+    """Shards along a side of each of at most `rows` x `cols` cells."""
+    return max(1, -(-shape[0] // rows), -(-shape[1] // cols))
+
+
 def coarsen_states(states: NDArray[np.uint8], rows: int, cols: int) -> NDArray[np.uint8]:
     """At most `rows` x `cols` cells of equal size, each the highest state of its shards."""
-    factor = max(1, -(-states.shape[0] // rows), -(-states.shape[1] // cols))
+    factor = _shards_a_side(states.shape, rows, cols)
     size = [-(-n // factor) * factor for n in states.shape]
     padded = np.zeros(size, np.uint8)
     padded[: states.shape[0], : states.shape[1]] = states
@@ -55,7 +60,7 @@ def draw_shards(plan: Plan, title: str, states: Sequence[tuple[str, NDArray[np.b
     cells = coarsen_states(number, MOST_CELLS, MOST_CELLS)
     colours = np.array([(255, 255, 255), *(COLOURS[name] for name, _ in states)], np.uint8)
     side_km = plan.lattice.shard_px * plan.region.grid.gsd_m / 1000
-    factor = max(1, *(-(-n // MOST_CELLS) for n in window.shape))
+    factor = _shards_a_side(window.shape, MOST_CELLS, MOST_CELLS)
     west, north = window.col0 * side_km, -window.row0 * side_km
     east, south = west + cells.shape[1] * factor * side_km, north - cells.shape[0] * factor * side_km
     tall = min(max((north - south) / (east - west), 0.25), 3.0)
