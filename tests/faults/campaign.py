@@ -148,12 +148,19 @@ def run_trial(trial: Trial, cluster: DaskProcesses, record: dict[str, Any], stra
     trial.seconds = time.monotonic() - began
     trial.again = sum((done & _told(second)).values())
     trial.repeated = _lines(output / "begun") - len(straight.receipts)
-    report, after = make_report(straight.plan, receipts), read_receipts(receipts, "mosaic")
-    trial.lost = report.jobs["planned"] - report.jobs.get("done", 0)
+    after = judge(trial, straight, output)
     trial.lost += sum(1 for job, receipt in kept.items() if receipt.state == "done" and after.get(job) != receipt)
-    forget_arrays()
-    trial.same = mosaic_digest(straight.plan, join(str(output), "mosaic.zarr")) == digest_of(straight)
+
+
+def judge(trial: Trial, straight: Ran, output: Path) -> dict[Index, Receipt]:
+    """Notes shards that are lost, errors, and whether the bytes are those of the straight run; returns the receipts."""
+    receipts = str(output / "receipts")
+    report = make_report(straight.plan, receipts)
+    trial.lost = report.jobs["planned"] - report.jobs.get("done", 0)
     trial.errors += report.errors
+    forget_arrays()
+    trial.same = mosaic_digest(straight.plan, str(output / "mosaic.zarr")) == digest_of(straight)
+    return read_receipts(receipts, "mosaic")
 
 
 def _lines(path: Path) -> int:

@@ -18,11 +18,7 @@ from typing import Any
 
 from dsdit.receipts import read_receipts
 from dsdit.status import JobState
-from dsdit.steps.publish import mosaic_digest
-from dsdit.steps.report import make_report
-from dsdit.store import forget_arrays
-from tests.faults.campaign import Trial, draw_moment
-from tests.support.clustered import digest_of
+from tests.faults.campaign import Trial, draw_moment, judge
 from tests.support.commands import descendants, end_all, started, wait_for, write_request
 from tests.support.installation import WORKER, Installation, prefect_server
 from tests.support.running import Ran, run_here
@@ -113,12 +109,8 @@ def _run_trial(
     if here.state_of(again) != "Completed":
         trial.errors.append(f"the next run ended {here.state_of(again)}")
     trial.seconds = time.monotonic() - began
-    after, report = read_receipts(receipts, "mosaic"), make_report(straight.plan, receipts)
-    trial.lost = report.jobs["planned"] - report.jobs.get("done", 0)
+    after = judge(trial, straight, output)
     trial.again = sum(after.get(job) != receipt for job, receipt in kept.items() if receipt.state is JobState.DONE)
-    trial.errors += report.errors
-    forget_arrays()
-    trial.same = mosaic_digest(straight.plan, str(output / "mosaic.zarr")) == digest_of(straight)
 
 
 _ENDS = ("Completed", "Failed", "Crashed", "Cancelled")

@@ -49,29 +49,11 @@ from tests.support.faulty_s3 import FAULTS, faulty_proxy
 from tests.support.forked import run_forked
 from tests.support.kept import AROUND_ZERO, equator_catalog, kept_run
 from tests.support.nights import NORTH, add_scene, make_nights, night_record
+from tests.support.reader import READER
 from tests.support.repository import JOBS, begin, write
 from tests.support.running import Ran, run_here, sample_record
 from tests.support.s3 import BUCKET, KEY, S3, SECRET, s3_server
 
-READER = """
-import hashlib, sys, time
-import dsdit
-
-def state(output, version=None):
-    tree = dsdit.open_mosaic(output, version, mask_and_scale=False, cache=False)
-    digest = hashlib.sha256(tree["0/sr"].values.tobytes())
-    time.sleep(0.05)
-    digest.update(tree["0/status"].values.tobytes())
-    digest.update(tree["1/sr"].values.tobytes())
-    return digest.hexdigest() + " " + tree.attrs["plan"]
-
-if __name__ == "__main__":
-    while True:
-        try:
-            print(state(sys.argv[1]), flush=True)
-        except Exception as error:
-            print("error:", repr(error), flush=True)
-"""
 INLINE_BYTES = 512
 PYRAMID = 6
 """Objects of level 1 over the strip: `sr` and `status` of three shards."""

@@ -17,26 +17,7 @@ from tests.support.commands import DSDIT, ROOT, call, environment, files_below, 
 from tests.support.commands import write_request as write
 from tests.support.equator import equator_record
 from tests.support.kept import AROUND_ZERO, equator_catalog
-
-READER = """
-import hashlib, json, os, sys, time
-import xarray as xr
-
-def state(place):
-    tree = xr.open_datatree(place, engine="zarr", consolidated=False, mask_and_scale=False, cache=False)
-    digest = hashlib.sha256(tree["0/sr"].values.tobytes())
-    time.sleep(0.05)
-    digest.update(tree["0/status"].values.tobytes())
-    digest.update(tree["1/sr"].values.tobytes())
-    return digest.hexdigest() + " " + tree.attrs["plan"]
-
-if __name__ == "__main__":
-    while True:
-        try:
-            print(state(os.path.realpath(sys.argv[1])), flush=True)
-        except Exception as error:
-            print("error:", repr(error), flush=True)
-"""
+from tests.support.reader import PLAIN_READER
 
 
 def inodes(folder: Path) -> dict[str, int]:
@@ -61,9 +42,9 @@ def run(path: Path, *settings: str) -> str:
 def test_a_reader_that_never_stops_sees_whole_states_only(record: dict[str, Any], tmp_path: Path) -> None:
     output, path = Path(record["output"]), write(tmp_path / "request.yaml", record)
     code = tmp_path / "reader.py"
-    code.write_text(READER)
+    code.write_text(PLAIN_READER)
     scope: dict[str, Any] = {"__name__": "reader"}
-    exec(READER, scope)
+    exec(PLAIN_READER, scope)
     mosaic = output / "mosaic.zarr"
     assert run(path).splitlines()
     old = scope["state"](mosaic)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -14,13 +13,11 @@ from dsdit.steps.report import due_jobs, make_report
 from dsdit.store import create_scratch, forget_arrays
 from dsdit.window import Index
 from flows.commits import Commits
-from flows.jobs import Places, Uncommitted, run_step
+from flows.jobs import Places, run_step
 from flows.prepare import keep_plan, make_plan
 from flows.request import make_request
 from flows.wavefront import Wavefront
-from tests.support.running import NOW, Ran
-
-_RANK = {"mosaic": 0, "sample": 1, "stage": 2}
+from tests.support.running import NOW, Ran, run_steps
 
 
 @contextmanager
@@ -39,24 +36,17 @@ def run_forked(record: dict[str, Any]) -> Iterator[Ran]:
     create_scratch(places.scratch, plan.lattice, plan.layout.jobs_window, plan.lattice.token_px)
     front = Wavefront(plan, places, due_jobs(plan, places.receipts), request.keep_scratch)
     commits = Commits(store, version, places.receipts, 3600, lambda: None)
-    receipts = list(_run(front, places, commits))
+
+    def run(step: str, job: Index) -> Receipt:
+        done = run_step(step, job, places)
+        if isinstance(done, Receipt):
+            return done
+        commits.add(done)
+        commits.commit()
+        (committed,) = commits.finished()
+        return committed
+
+    receipts = run_steps(front, run)
     with store.writing(version) as mosaic:
         read = places._replace(mosaic=mosaic, fork=b"")
         yield Ran(request, plan, read, receipts, make_report(plan, places.receipts, tuple(receipts)))
-
-
-def _run(front: Wavefront, places: Places, commits: Commits) -> Iterator[Receipt]:
-    ready: list[tuple[int, Index, str]] = []
-    while (opened := front.open_next()) is not None:
-        for step, job in opened:
-            heapq.heappush(ready, (_RANK[step], job, step))
-    while ready:
-        _, job, step = heapq.heappop(ready)
-        done = run_step(step, job, places)
-        if isinstance(done, Uncommitted):
-            commits.add(done)
-            commits.commit()
-            (done,) = commits.finished()
-        yield done
-        for other, place in front.finish((step, job), done):
-            heapq.heappush(ready, (_RANK[other], place, other))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -99,21 +100,28 @@ def run_here(record: dict[str, Any], stop_after: int | None = None, reverse: boo
     """Runs every due step in this process; `stop_after` leaves after so many steps, `reverse` turns the order round."""
     request, plan, places = prepare(record)
     front = Wavefront(plan, places, due_jobs(plan, places.receipts), request.keep_scratch)
+    receipts = run_steps(front, lambda step, job: run_step(step, job, places), stop_after, reverse)
+    return Ran(request, plan, places, receipts, make_report(plan, places.receipts, tuple(receipts)))
+
+
+def run_steps(
+    front: Wavefront, run: Callable[[str, Index], Any], stop_after: int | None = None, reverse: bool = False
+) -> list[Receipt]:
+    """Receipts of all steps of a front, each done by `run`, in the order in which they were done; see `run_here`."""
     ready: list[tuple[int, int, int, str]] = []
+    sign = -1 if reverse else 1
 
     def push(works: list[tuple[str, Index]]) -> None:
         for step, job in works:
             rank = {"mosaic": 0, "sample": 1, "stage": 2}[step]
-            sign = -1 if reverse else 1
             heapq.heappush(ready, (rank, sign * job.row, sign * job.col, step))
 
     while (opened := front.open_next()) is not None:
         push(opened)
-    sign = -1 if reverse else 1
     receipts: list[Receipt] = []
     while ready and (stop_after is None or len(receipts) < stop_after):
         _, row, col, step = heapq.heappop(ready)
         job = Index(sign * row, sign * col)
-        receipts.append(run_step(step, job, places))
+        receipts.append(run(step, job))
         push(front.finish((step, job), receipts[-1]))
-    return Ran(request, plan, places, receipts, make_report(plan, places.receipts, tuple(receipts)))
+    return receipts
