@@ -8,6 +8,8 @@ export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export DO_NOT_TRACK := 1
 export OMP_NUM_THREADS := 1
 # One thread a process: two Dask workers share the cores.
+unexport PYTHONDONTWRITEBYTECODE
+# Without kept bytecode every process that starts, each worker too, compiles torch and Prefect again: 9 s of 15.
 
 .PHONY: run test setup lint serve short faults mutants slow scale quality versions nights clean
 
