@@ -2,6 +2,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV   := .venv
 BIN    := $(VENV)/bin
+PYTEST := $(BIN)/python -m pytest -q -n 2 --dist loadfile
 STAMP  := $(VENV)/.installed
 UV     := $(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
@@ -17,7 +18,7 @@ run: $(STAMP)  ## the sample region, from its catalog to its mosaic
 	@$(BIN)/dsdit run sample
 
 test: $(STAMP)  ## every test but the slow marks
-	$(BIN)/python -m pytest -q -m "not slow and not short and not faults and not benchmark" --ignore=tests/mutants
+	$(PYTEST) -m "not slow and not short and not faults and not benchmark" --ignore=tests/mutants
 
 setup: $(STAMP)
 
@@ -38,13 +39,13 @@ serve: $(STAMP)  ## Prefect server, work pool, worker and both deployments, unti
 	@$(BIN)/dsdit serve
 
 short: $(STAMP)  ## short forms of the slow suites
-	$(BIN)/python -m pytest -q -m short
+	$(PYTEST) -m short
 
 faults: $(STAMP)  ## processes killed in the middle
 	$(BIN)/python -m pytest -q -m faults
 
 mutants: $(STAMP)  ## faults put in on purpose turn a named test red
-	$(BIN)/python -m pytest -q tests/mutants
+	$(PYTEST) tests/mutants
 
 scale: $(STAMP)  ## the plan of a continent and its wavefront; appends to tests/benchmarks/RESULTS.md
 	$(BIN)/python -m tests.benchmarks

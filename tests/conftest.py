@@ -8,12 +8,16 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.support.commands import prefect_home
+
 # Examples are not timed: these machines are shared. CI takes the same ones every time.
 settings.register_profile(
     "untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize="CI" in os.environ
 )
 settings.load_profile("untimed")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Prefect's files of this process alone: two processes of tests run side by side.
+os.environ["PREFECT_HOME"] = str(prefect_home())
 os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
 os.environ["DO_NOT_TRACK"] = "1"
 
