@@ -1,9 +1,12 @@
 """Versions of a mosaic in an Icechunk repository, on a local disk or S3. The owner of icechunk.
 
 `main` is what readers see. A night writes to a branch of its own that begins at main, so that shards it does not write
-are shared. Publishing tags the branch's snapshot with the version's number, moves main there in one step and drops the
-branch. A tag beside its branch tells of a publish that was cut off: whoever comes next finishes it. A reader stays on
-the snapshot that it opened, for as long as its tag is kept.
+are shared. Publishing holds the night's snapshot by a branch `version-<n>`, tags it with the version's number, moves
+main there in one step and drops the night's branch. Both branches beside each other tell of a publish that was cut
+off: whoever comes next finishes it. A reader stays on the snapshot that it opened, while its version is kept.
+
+The branch holds what the tag names since icechunk (1.1) leaves a tag whose file it could not read out of its list, and
+takes such a list for whole where it collects garbage; branches it lists from their names alone.
 
 Workers get forks of one session, pickled; what they changed comes back and is merged and committed. Every commit names
 the snapshot that this run left, so that a run that was taken for dead cannot write beside its successor.
@@ -20,7 +23,7 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -34,9 +37,9 @@ from dsdit.mounts import mounted
 from dsdit.store import filesystem, is_remote, join, list_names, remove
 from dsdit.versions import FOLDER, SEEN, not_kept, publish_version
 
-NIGHT = "night-"
+NIGHT, KEPT = "night-", "version-"
 T = TypeVar("T")
-_BROKEN, _TRIES = "error streaming bytes", 4
+_BROKEN, _TRIES = ("error streaming bytes", "error reading a body"), 4
 """What icechunk says of an answer that broke off, which it does not ask for again, and how often this module asks."""
 _SPLIT = 64
 """Shards a side that share one list of chunks: a commit writes the lists that it touches."""
@@ -64,13 +67,13 @@ class IcechunkStore:
         return self._ask(lambda: icechunk.Repository.exists(_storage(self.mosaic)))
 
     def versions(self) -> list[int]:
-        return self._tags() if self.holds() else []
+        return self._numbers(KEPT) if self.holds() else []
 
     def unpublished(self) -> Version | None:
         if not self.holds():
             return None
-        number = self._night()
-        if number in self._tags():
+        number = max(self._numbers(NIGHT), default=0)
+        if number in self._numbers(KEPT):
             self._finish(number)
             return None
         return self._version(number) if number else None
@@ -83,11 +86,8 @@ class IcechunkStore:
             if not list_names(join(self.mosaic, "refs")):  # left by a run that was killed while it made one
                 remove(self.mosaic)
             self._do(lambda: icechunk.Repository.create(_storage(self.mosaic), _config()), self.holds)
-        number, main = max(self._tags(), default=0) + 1, self._branch("main")
-        self._do(
-            lambda: self._repository.create_branch(f"{NIGHT}{number}", main),
-            lambda: self._branch(f"{NIGHT}{number}") == main,
-        )
+        number = max(self._numbers(KEPT), default=0) + 1
+        self._begin_branch(f"{NIGHT}{number}", self._branch("main"))
         return self._version(number)
 
     @contextmanager
@@ -107,8 +107,7 @@ class IcechunkStore:
         self._commit(version, session, f"{len(changes)} shards")
 
     def publish(self, version: Version, keep: int) -> None:
-        tip, tags = self._session(version).snapshot_id, self._repository
-        self._do(lambda: tags.create_tag(version.name, tip), lambda: tags.lookup_tag(version.name) == tip)
+        self._begin_branch(f"{KEPT}{version.name}", self._session(version).snapshot_id)
         self._finish(int(version.name))
         self._forget(keep)
 
@@ -121,8 +120,8 @@ class IcechunkStore:
         kept = self.versions()
         if not kept or version not in (None, *kept):
             raise not_kept(self.output, version, kept)
-        tag = None if version is None else str(version)
-        session = self._ask(lambda: self._repository.readonly_session(None if tag else "main", tag=tag))
+        branch = "main" if version is None else f"{KEPT}{version}"
+        session = self._ask(lambda: self._repository.readonly_session(branch))
         return session.store
 
     def _version(self, number: int) -> Version:
@@ -135,7 +134,7 @@ class IcechunkStore:
                 try:
                     return ask()
                 except icechunk.IcechunkError as error:
-                    if _BROKEN not in str(error):
+                    if not any(words in str(error) for words in _BROKEN):
                         raise
             return ask()
 
@@ -152,18 +151,21 @@ class IcechunkStore:
 
         self._ask(once)
 
-    def _tags(self) -> list[int]:
-        return sorted(int(tag) for tag in self._ask(self._repository.list_tags) if tag.isdigit())
+    def _numbers(self, kind: str) -> list[int]:
+        """Numbers of the versions that have a branch of this kind."""
+        branches = self._ask(self._repository.list_branches)
+        return sorted(int(branch.removeprefix(kind)) for branch in branches if branch.startswith(kind))
 
     def _branch(self, name: str) -> str:
         """Snapshot at the tip of a branch; empty where there is no such branch."""
         known = name in self._ask(self._repository.list_branches)
         return self._ask(lambda: self._repository.lookup_branch(name)) if known else ""
 
-    def _night(self) -> int:
-        """Number of the version whose branch is there; 0 where there is none."""
-        branches = self._ask(self._repository.list_branches)
-        return max((int(b.removeprefix(NIGHT)) for b in branches if b.startswith(NIGHT)), default=0)
+    def _begin_branch(self, name: str, snapshot: str) -> None:
+        self._do(lambda: self._repository.create_branch(name, snapshot), lambda: self._branch(name) == snapshot)
+
+    def _end_branch(self, name: str) -> None:
+        self._do(lambda: self._repository.delete_branch(name), lambda: not self._branch(name))
 
     def _session(self, version: Version) -> icechunk.Session:
         """A session on the branch as this run left it. Raises StoreError where another run has written there."""
@@ -186,11 +188,12 @@ class IcechunkStore:
         self._tip = self._branch(f"{NIGHT}{version.name}")
 
     def _finish(self, number: int) -> None:
-        """What comes after the tag: main, the files beside it, the end of the branch. Can be repeated."""
-        repository, folder = self._repository, join(self.output, FOLDER, str(number))
-        main, tag = self._branch("main"), self._ask(lambda: repository.lookup_tag(str(number)))
+        """What comes after the version's branch: tag, main, files beside it, end of the night. Can be repeated."""
+        repository, name, folder = self._repository, str(number), join(self.output, FOLDER, str(number))
+        main, tip = self._branch("main"), self._branch(f"{KEPT}{number}")
+        self._do(lambda: repository.create_tag(name, tip), lambda: repository.lookup_tag(name) == tip)
         self._do(
-            lambda: repository.reset_branch("main", tag, from_snapshot_id=main), lambda: self._branch("main") == tag
+            lambda: repository.reset_branch("main", tip, from_snapshot_id=main), lambda: self._branch("main") == tip
         )
         if is_remote(self.output):
             fs = filesystem(self.output)[0]
@@ -199,16 +202,17 @@ class IcechunkStore:
         else:
             Path(filesystem(folder)[1]).mkdir(parents=True, exist_ok=True)
             publish_version(self.output, folder, keep=number)
-        night = f"{NIGHT}{number}"
-        self._do(lambda: repository.delete_branch(night), lambda: not self._branch(night))
+        self._end_branch(f"{NIGHT}{number}")
         self._tip = ""
 
     def _forget(self, keep: int) -> None:
-        """Drops all versions but the newest `keep`, and what no branch and no tag needs."""
+        """Drops all versions but the newest `keep`, and what no branch needs."""
         now, repository = datetime.now(UTC), self._repository
-        for number in self._tags()[:-keep]:
-            self._do(lambda tag=str(number): repository.delete_tag(tag), lambda n=number: n not in self._tags())  # type: ignore[misc]
-            remove(join(self.output, FOLDER, str(number)))
+        for number in self._numbers(KEPT)[:-keep]:
+            tag = str(number)
+            self._do(partial(repository.delete_tag, tag), lambda tag=tag: tag not in repository.list_tags())  # type: ignore[misc]
+            self._end_branch(f"{KEPT}{number}")
+            remove(join(self.output, FOLDER, tag))
         self._ask(lambda: repository.expire_snapshots(now))
         self._ask(lambda: repository.garbage_collect(now))
 

@@ -117,7 +117,7 @@ def write_pair(folder, hr, ref, name="x-0", suffix="png", manifest=False):
         (pairs / "manifest.csv").write_text(f"split,id\nval,{name}\n")
 
 
-@pytest.mark.parametrize("manifest", [True, False])
+@pytest.mark.parametrize("manifest", [True, pytest.param(False, marks=pytest.mark.short)])
 def test_rows_and_parts_have_every_figure(tmp_path, manifest):
     hr, ref = two_dates((200, 136))
     write_pair(tmp_path, hr, ref, suffix="tif" if manifest else "png", manifest=manifest)
@@ -175,6 +175,7 @@ def test_bad_folders_are_told(tmp_path, fault, word):
         evaluate(tmp_path)
 
 
+@pytest.mark.short
 def test_figures_do_not_depend_on_the_number_of_processes(tmp_path):
     hr, ref = two_dates()
     for name in ("x-0", "x-1", "x-2"):

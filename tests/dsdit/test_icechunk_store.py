@@ -103,22 +103,25 @@ def test_commits_at_the_same_moment_have_one_winner(output: Path) -> None:
         other.commit("by another")
 
 
-@pytest.mark.parametrize("moved", [False, True])
-def test_a_publish_that_was_cut_off_is_finished_by_the_next_run(output: Path, moved: bool) -> None:
+@pytest.mark.parametrize("done", [0, 1, 2])
+def test_a_publish_that_was_cut_off_is_finished_by_the_next_run(output: Path, done: int) -> None:
     store = IcechunkStore(str(output))
     version = begin(store)
     store.commit(version, write(store, version, {JOBS[0]: 2}))
     write_bytes(f"{version.folder}/item.json", b"2")
     repository = icechunk.Repository.open(icechunk.local_filesystem_storage(str(output / "mosaic.icechunk")))
     tip = repository.lookup_branch("night-2")
-    repository.create_tag("2", tip)
-    if moved:
+    repository.create_branch("version-2", tip)
+    if done > 0:
+        repository.create_tag("2", tip)
+    if done > 1:
         repository.reset_branch("main", tip)
     after = IcechunkStore(str(output))
     assert after.unpublished() is None
     assert decades(output) == [[2], [1], [1], [1]] and after.versions() == [1, 2]
     assert (output / "item.json").read_text() == "2"
-    assert repository.list_branches() == {"main"}
+    assert repository.list_branches() == {"main", "version-1", "version-2"}
+    assert repository.list_tags() == {"1", "2"} and repository.lookup_tag("2") == tip
     assert after.begin().name == "3"
 
 
@@ -128,6 +131,9 @@ def test_old_versions_go_with_all_that_only_they_need(output: Path, keep: int) -
         publish(output, {JOBS[0]: value}, keep)
     newest = list(range(7 - keep, 7))
     assert dsdit.mosaic_versions(str(output)) == newest
+    repository = icechunk.Repository.open(icechunk.local_filesystem_storage(str(output / "mosaic.icechunk")))
+    assert repository.list_tags() == {str(n) for n in newest}
+    assert repository.list_branches() == {"main", *(f"version-{n}" for n in newest)}
     assert [decades(output, n) for n in newest] == [[[n], [1], [1], [1]] for n in newest]
     assert len(chunks(output)) == 3 + keep
     assert len(list((output / "mosaic.icechunk/snapshots").iterdir())) == 1 + keep

@@ -23,6 +23,7 @@ from tests.support.commands import (
     files_below,
     prefect_home,
     running,
+    served,
     started,
     wait_for,
     write_request,
@@ -77,7 +78,7 @@ def test_the_same_command_goes_on_after_a_killed_flow(catalog: Path, weights: Pa
     request = write_request(
         tmp_path / "request.yaml", sample_record(catalog, weights, output, THREE_SHARDS, lease_expire_s=8)
     )
-    command, env = [*DSDIT, "run", str(request)], environment(prefect_home())
+    command, env = [*DSDIT, "run", str(request)], served()
     kill_at(command, env, output, "receipts/mosaic/*.done.json", 1, tmp_path / "log")
     finished = standing(output)
     total = len(straight.plan.layout.mosaic_jobs)
@@ -96,7 +97,7 @@ def test_a_flow_killed_while_staging_while_sampling_and_late(catalog: Path, weig
     request = write_request(
         tmp_path / "request.yaml", sample_record(catalog, weights, output, THREE_SHARDS, lease_expire_s=8)
     )
-    command, env = [*DSDIT, "run", str(request)], environment(prefect_home())
+    command, env = [*DSDIT, "run", str(request)], served()
     kill_at(command, env, output, "scratch/receipts/stage/*.json", 3, tmp_path / "log")
     staged = files_below(output / "scratch" / "receipts" / "stage")
     kill_at(command, env, output, "scratch/receipts/sample/*.json", 2, tmp_path / "log")

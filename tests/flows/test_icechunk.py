@@ -7,6 +7,7 @@ import shutil
 import signal
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -36,10 +37,9 @@ from tests.support.commands import (
     call,
     descendants,
     end_all,
-    environment,
     files_below,
-    prefect_home,
     running,
+    served,
     started,
     wait_for,
     write_request,
@@ -81,7 +81,7 @@ def objects_of(plain: Path, row: int) -> int:
 
 
 def run(path: Path) -> str:
-    env = environment(prefect_home(), PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS="120")
+    env = served()
     done = call([sys.executable, "-c", NIGHTLY, str(path)], env, 500)
     assert done.returncode == 0, done.stderr
     return done.stdout + done.stderr
@@ -119,9 +119,7 @@ def test_nights_write_their_shards_alone_and_a_reader_sees_whole_versions(weight
     old, old_plan = scope["state"](str(output)), latest_plan(str(output))
     first = chunks(output)
     log = tmp_path / "reads"
-    with started(
-        [sys.executable, "reader.py", str(output)], environment(prefect_home(), PYTHONPATH=str(ROOT)), log, tmp_path
-    ):
+    with started([sys.executable, "reader.py", str(output)], served(PYTHONPATH=str(ROOT)), log, tmp_path):
         wait_for(lambda: len(log.read_text().splitlines()) > 3, 60, "the reader reads")
         add_scene(catalog, "second", "2024-07-12T10:20:21Z", NORTH, gain=1.2)
         said = run(path)
@@ -151,7 +149,7 @@ def check_nothing_due(path: Path, output: Path) -> None:
 
 
 def check_commands(output: Path, plain: Ran) -> None:
-    env = environment(prefect_home())
+    env = served()
     told = call([*DSDIT, "status", str(output)], env)
     assert told.returncode == 0 and "versions in mosaic.icechunk: 1, 2" in told.stdout, told.stderr
     exported = call([*DSDIT, "export", str(output), str(output / "exported.tif")], env)
@@ -162,14 +160,14 @@ def check_commands(output: Path, plain: Ran) -> None:
     assert (output / "current").readlink() == Path("versions/2")
 
 
-@pytest.mark.short
+@pytest.mark.faults
 def test_a_killed_flow_goes_on_in_its_branch_to_the_same_bytes(catalog: Path, weights: Path, tmp_path: Path) -> None:
     place = box(-400, 160, 900, 100)
     straight = run_here(sample_record(catalog, weights, tmp_path / "straight", place))
     output = tmp_path / "out"
     more: dict[str, Any] = {"store": "icechunk", "commit_every_s": 0.2, "lease_expire_s": 8}
     path = write_request(tmp_path / "request.yaml", sample_record(catalog, weights, output, place, **more))
-    command, env = [*DSDIT, "run", str(path)], environment(prefect_home())
+    command, env = [*DSDIT, "run", str(path)], served()
     with started(command, env, tmp_path / "log") as process:
         receipts = output / "receipts/mosaic"
         wait_for(lambda: list(receipts.glob("*.done.json")) or process.poll() is not None, 400, "a receipt", 0.01)
@@ -212,7 +210,7 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3]:
         yield server
 
 
-@pytest.mark.short
+@pytest.mark.slow
 def test_a_nightly_run_on_s3_has_the_bytes_of_a_local_one(
     s3: S3, weights: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
@@ -259,3 +257,26 @@ def test_a_store_that_spoils_a_tenth_of_all_requests_costs_no_night(s3: S3, monk
     assert dsdit.mosaic_versions(output) == [2, 3]
     for version, seen in ((2, {0, 2}), (3, {0, 3})):
         assert set((dsdit.open_mosaic(output, version)["sr"].values // 10).ravel().tolist()) == seen
+
+
+def test_no_version_is_overlooked_where_answers_break_off(s3: S3, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An overlooked version would have its number given again, and its shards collected as garbage."""
+    output = f"s3://{BUCKET}/cut/out"
+    for value in (1, 2, 3):
+        store = IcechunkStore(output)
+        version = begin(store)
+        store.commit(version, write(store, version, dict.fromkeys(JOBS, value)))
+        store.publish(version, 3)
+    seen: set[tuple[int, ...]] = set()
+    with faulty_proxy(s3.endpoint, 0.1, 8, ("cut",)) as (url, counts):
+        monkeypatch.setenv("AWS_ENDPOINT_URL", url)
+        for _ in range(10):
+            with suppress(StoreError):  # an error is lawful; a version less is not
+                store = IcechunkStore(output)
+                seen |= {tuple(store.versions()) for _ in range(3)}
+                store._forget(3)
+    assert seen == {(1, 2, 3)} and counts["cut"] > 20
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3.endpoint)
+    s3fs.S3FileSystem.clear_instance_cache()
+    for version in (1, 2, 3):
+        assert (dsdit.open_mosaic(output, version)["sr"].values // 10 == version).all()

@@ -41,7 +41,9 @@ def outputs(book: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
     return [output for cell in book.cells for output in cell.get("outputs", [])]
 
 
-@pytest.mark.parametrize("keep_reference", [True, pytest.param(False, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "keep_reference", [pytest.param(True, marks=pytest.mark.short), pytest.param(False, marks=pytest.mark.slow)]
+)
 def test_notebook_draws(
     catalog: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keep_reference: bool
 ) -> None:

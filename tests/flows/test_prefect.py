@@ -20,12 +20,13 @@ from tests.support.commands import (
     descendants,
     environment,
     free_port,
+    healthy,
     running,
     started,
     wait_for,
     write_request,
 )
-from tests.support.installation import WORKER, Installation, healthy, prefect_server
+from tests.support.installation import WORKER, Installation, prefect_server
 from tests.support.running import Ran, run_here, sample_record
 
 ONE_SHARD = box(100, 200, 220, 120)

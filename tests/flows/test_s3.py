@@ -18,7 +18,7 @@ from dsdit.steps.report import due_jobs
 from dsdit.store import check_writable, forget_arrays, list_names, remove, write_bytes
 from tests.support.checks import check_same_answer
 from tests.support.clustered import digest_of
-from tests.support.commands import DSDIT, call, environment, prefect_home, write_request
+from tests.support.commands import DSDIT, call, served, write_request
 from tests.support.equator import equator_record
 from tests.support.faulty_s3 import CLIENT, FAULTS, faulty_proxy
 from tests.support.kept import AROUND_ZERO, SOUTH, equator_catalog, kept_run
@@ -130,11 +130,11 @@ def test_images_are_read_from_a_bucket_that_the_users_source_allows(
     assert f"is on host '{BUCKET}'" in (tmp_path / "refused/search/lr.json").read_text()
 
 
-@pytest.mark.short
+@pytest.mark.slow
 def test_the_commands_run_on_two_workers_and_tell_how_far_they_are(
     s3: S3, local: Ran, record: dict[str, Any], tmp_path: Path
 ) -> None:
-    env = environment(prefect_home())
+    env = served()
     record = {**record, "bounds": list(SOUTH)}
     path = write_request(tmp_path / "request.yaml", record)
     ran = call([*DSDIT, "run", str(path)], env)
@@ -166,7 +166,7 @@ def test_a_store_that_spoils_a_tenth_of_all_requests_gives_the_same_bytes(
     record = {**record, "bounds": list(SOUTH)}
     path = write_request(tmp_path / "request.yaml", record)
     with faulty_proxy(s3.endpoint, 0.1, 7) as (url, counts):
-        ran = call([*DSDIT, "run", str(path)], environment(prefect_home(), AWS_ENDPOINT_URL=url, **CLIENT), 1500)
+        ran = call([*DSDIT, "run", str(path)], served(AWS_ENDPOINT_URL=url, **CLIENT), 1500)
     assert ran.returncode == 0, ran.stderr
     spoilt = {fault: n for fault, n in counts.items() if fault != "none"}
     assert set(spoilt) == set(FAULTS), counts

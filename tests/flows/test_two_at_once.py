@@ -17,8 +17,7 @@ from tests.support.commands import (
     call,
     descendants,
     end_all,
-    environment,
-    prefect_home,
+    served,
     started,
     wait_for,
     write_request,
@@ -35,7 +34,7 @@ def test_a_second_run_is_refused_and_takes_over_from_a_dead_one(
     catalog, output = equator_catalog(tmp_path_factory.getbasetemp()), tmp_path / "out"
     record = equator_record(catalog, weights, output, AROUND_ZERO, lease_expire_s=10)
     command = [*DSDIT, "run", str(write_request(tmp_path / "request.yaml", record))]
-    env = environment(prefect_home())
+    env = served()
     with started([*command, "--set", "sampling.steps=1000"], env, tmp_path / "log") as first:
         wait_for(lambda: list(output.glob("scratch/receipts/stage/*")), 180, "the first run has begun")
         second = call(command, env)
@@ -66,7 +65,7 @@ def test_a_run_whose_lease_is_taken_stops_and_publishes_nothing(
     record = equator_record(catalog, weights, output, AROUND_ZERO, lease_expire_s=5)
     path = write_request(tmp_path / "request.yaml", record)
     log = tmp_path / "log"
-    with started([*DSDIT, "run", str(path)], environment(prefect_home()), log) as first:
+    with started([*DSDIT, "run", str(path)], served(), log) as first:
         wait_for(lambda: list(output.glob("scratch/receipts/sample/*")), 240, "the first run samples", 0.01)
         taken = json.dumps({"holder": "other", "words": "somebody", "renewed": 1, "expire_s": 5.0})
         (output / "lease.json").write_text(taken)

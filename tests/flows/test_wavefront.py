@@ -225,6 +225,7 @@ def test_a_stage_that_raises_fails_with_its_reason_and_the_rest_is_finished(
     assert mended.report.jobs == {"done": 3, "planned": 3, "due": 0}
 
 
+@pytest.mark.short
 @pytest.mark.parametrize("step", ["sample", "mosaic"])
 def test_a_sample_or_mosaic_that_raises_fails_its_own_shard(
     step: str, client: Client, catalog: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

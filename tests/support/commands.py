@@ -11,11 +11,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import httpx
 import yaml
 
 ROOT = Path(__file__).parent.parent.parent
@@ -46,6 +47,37 @@ def environment(home: Path, **more: str) -> dict[str, str]:
         "COLUMNS": "400",
         **more,
     }
+
+
+def served(**more: str) -> dict[str, str]:
+    """The environment of a command that talks to one Prefect server, which all commands of this process share."""
+    return environment(prefect_home(), PREFECT_API_URL=_shared_api(), **more)
+
+
+@lru_cache(maxsize=1)
+def _shared_api() -> str:
+    stack = ExitStack()
+    atexit.register(stack.close)
+    log = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="server-", ignore_cleanup_errors=True)))
+    return stack.enter_context(prefect_api(environment(log / "home"), log / "server.log"))
+
+
+def healthy(api: str) -> bool:
+    """Whether a server answers."""
+    try:
+        return httpx.get(f"{api}/health", timeout=2).status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
+@contextmanager
+def prefect_api(env: dict[str, str], log: Path) -> Iterator[str]:
+    """API of a Prefect server on a free port."""
+    port = free_port()
+    api = f"http://127.0.0.1:{port}/api"
+    with started([*PREFECT, "server", "start", "--host", "127.0.0.1", "--port", str(port)], env, log):
+        wait_for(lambda: healthy(api), 180, "the server is healthy")
+        yield api
 
 
 def write_request(path: Path, record: dict[str, Any]) -> Path:

@@ -25,7 +25,9 @@ _HOP = {"connection", "keep-alive", "transfer-encoding", "te", "upgrade", "proxy
 
 
 @contextmanager
-def faulty_proxy(endpoint: str, share: float, seed: int) -> Iterator[tuple[str, Counter[str]]]:
+def faulty_proxy(
+    endpoint: str, share: float, seed: int, faults: tuple[str, ...] = FAULTS
+) -> Iterator[tuple[str, Counter[str]]]:
     """(URL, requests by fault; "none" for those that went through) of a proxy to `endpoint`."""
     chance, lock, counts = random.Random(seed), threading.Lock(), Counter[str]()
     host = urlsplit(endpoint).netloc
@@ -36,7 +38,7 @@ def faulty_proxy(endpoint: str, share: float, seed: int) -> Iterator[tuple[str, 
 
         def do_GET(self) -> None:
             with lock:
-                fault = chance.choice(FAULTS) if chance.random() < share else "none"
+                fault = chance.choice(faults) if chance.random() < share else "none"
                 counts[fault] += 1
             body = self._body()
             if fault in ("500", "503"):

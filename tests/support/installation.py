@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 
 from flows.serving import LEASES, POOL
-from tests.support.commands import PREFECT, call, environment, free_port, started, wait_for
+from tests.support.commands import PREFECT, call, environment, prefect_api
 
 WORKER = [*PREFECT, "worker", "start", "--pool", POOL, "--limit", "2"]
 
@@ -64,28 +64,17 @@ class Installation:
         )
 
 
-def healthy(api: str) -> bool:
-    """Whether a server answers."""
-    try:
-        return httpx.get(f"{api}/health", timeout=2).status_code == 200
-    except httpx.HTTPError:
-        return False
-
-
 @contextmanager
 def prefect_server(folder: Path) -> Iterator[Installation]:
     """A server with both deployments and no worker; it looks for scheduled runs every few seconds."""
-    port = free_port()
-    api = f"http://127.0.0.1:{port}/api"
     env = environment(
         folder / "home",
-        PREFECT_API_URL=api,
         PREFECT_WORKER_QUERY_SECONDS="2",
         PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS="3",
         PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE=LEASES,
     )
-    with started([*PREFECT, "server", "start", "--host", "127.0.0.1", "--port", str(port)], env, folder / "server.log"):
-        wait_for(lambda: healthy(api), 180, "the server is healthy")
+    with prefect_api(env, folder / "server.log") as api:
+        env |= {"PREFECT_API_URL": api}
         for arguments in (
             ["work-pool", "create", POOL, "--type", "process"],
             ["--no-prompt", "deploy", "--all", "--prefect-file", "infra/prefect.yaml"],

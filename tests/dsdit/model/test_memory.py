@@ -104,6 +104,7 @@ def test_import_of_70_million(tmp_path: Path, tiny: Imported, source: str) -> No
     assert made.peak - tiny.peak <= IMPORT * made.file + SLACK
 
 
+@pytest.mark.short
 def test_loading_of_70_million(tmp_path: Path, tiny: Imported) -> None:
     made = imported(tmp_path, MIDDLE, "published.pt")
     converted = made.loaded("float32") - tiny.loaded("float32")

@@ -78,6 +78,7 @@ def test_a_resumed_run_equals_an_unbroken_one(data, tmp_path):
     assert one.config.tile_px == 128 and one.config.sensor.scales == (8,)
 
 
+@pytest.mark.short
 def test_two_processes_are_one_of_twice_the_batch(data, tmp_path):
     """Each draws its own batch, and both step along the mean of the two gradients."""
     config = TrainingConfig(**{**SETTINGS, "steps": 2})
