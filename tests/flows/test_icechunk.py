@@ -145,7 +145,7 @@ def check_nothing_due(path: Path, output: Path) -> None:
     before = {name: files_below(output / name) for name in (REPOSITORY, "versions")}
     assert "0 of 5 shards are due" in run(path)
     assert {name: files_below(output / name) for name in before} == before
-    assert repository(output).list_branches() == {"main"}
+    assert repository(output).list_branches() == {"main", "version-1", "version-2"}
 
 
 def check_commands(output: Path, plain: Ran) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 
 from flows.serving import LEASES, POOL
-from tests.support.commands import PREFECT, call, environment, prefect_api
+from tests.support.commands import PREFECT, call, environment, prefect_api, wait_for
 
 WORKER = [*PREFECT, "worker", "start", "--pool", POOL, "--limit", "2"]
 
@@ -24,9 +24,13 @@ class Installation:
     env: dict[str, str]
 
     def ask(self, path: str, **body: Any) -> Any:
-        answer = httpx.post(f"{self.api}/{path}", json=body, timeout=30)
-        answer.raise_for_status()
-        return answer.json()
+        """The answer; asked again while the server says that its database is busy, as Prefect's own client does."""
+
+        def answered() -> httpx.Response | None:
+            answer = httpx.post(f"{self.api}/{path}", json=body, timeout=30)
+            return answer if answer.status_code != httpx.codes.SERVICE_UNAVAILABLE else None
+
+        return wait_for(answered, 60, f"{path} is answered", 0.5).raise_for_status().json()
 
     def deployment(self, name: str) -> dict[str, Any]:
         answer = httpx.get(f"{self.api}/deployments/name/sr-region/{name}", timeout=30)
