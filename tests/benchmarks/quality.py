@@ -1,8 +1,8 @@
 """What the shipped weights reach on the validation pairs beside the project, against what they must reach.
 
-At scale 8 every pair, at 4, 10 and 16 each fourth: `python -m tests.benchmarks quality`, about an hour of two cores; every
-second and every eighth: `python -m tests.benchmarks "quality 2 8"`. The bounds are differences between rows, in dB of
-PSNR and in SSIM; a line that misses its bound says so.
+At scale 8 every pair, at 4, 10 and 16 each fourth: `python -m tests.benchmarks quality`, about an hour of two cores;
+every second and every eighth: `python -m tests.benchmarks "quality 2 8"`. The bounds are differences between rows, in
+dB of PSNR and in SSIM; a line that misses its bound says so.
 """
 
 from __future__ import annotations
