@@ -7,6 +7,7 @@ which the command runs.
 from __future__ import annotations
 
 import difflib
+import hashlib
 import json
 from importlib import resources
 from pathlib import Path
@@ -65,7 +66,7 @@ class Request(Frozen):
     """keep asks the catalogs and keeps their answers in `output`; replay takes the kept ones and asks nobody."""
     output: str
     scratch: str | None = None
-    """By default a folder in `output`."""
+    """A folder that may be shared: each output has one of its own in it. By default a folder in `output`."""
     keep_scratch: bool = False
     keep_reference: bool = False
     """Keeps the harmonised reference beside the mosaic, for pictures and notebooks."""
@@ -112,8 +113,16 @@ class Request(Frozen):
 
     @property
     def scratch_url(self) -> str:
-        """Where staged pixels and tiles lie while the run needs them."""
-        return self.scratch or f"{self.output.rstrip('/')}/scratch"
+        """Where staged pixels and tiles lie while the run needs them.
+
+        It is removed after the run, hence a folder of this output's own within `scratch`.
+        """
+        output = self.output.rstrip("/")
+        if self.scratch is None:
+            return f"{output}/scratch"
+        whole = output if "://" in output else str(Path(output).absolute())
+        name = f"{whole.rpartition('/')[2]}-{hashlib.sha256(whole.encode()).hexdigest()[:12]}"
+        return f"{self.scratch.rstrip('/')}/{name}"
 
     def grid(self) -> Grid:
         """Raises RequestError for a CRS or scale that cannot be used."""

@@ -137,6 +137,7 @@ def test_the_commands_run_on_two_workers_and_tell_how_far_they_are(
     env = served()
     record = {**record, "bounds": list(SOUTH)}
     path = write_request(tmp_path / "request.yaml", record)
+    write_bytes(f"{record['scratch']}/mine", b"another's")
     ran = call([*DSDIT, "run", str(path)], env)
     assert ran.returncode == 0, ran.stderr
     assert ran.stdout.splitlines()[-1] == f"{record['output']}/mosaic.zarr"
@@ -144,7 +145,7 @@ def test_the_commands_run_on_two_workers_and_tell_how_far_they_are(
     assert {key.removeprefix(f"{prefix}/") for key in s3.objects(prefix)} >= {"sr.tif", "picture.png", "report.json"}
     assert f"{prefix}/unpublished.json" not in s3.objects(prefix)
     assert json.loads(s3.read(f"{prefix}/lease.json"))["holder"] == ""
-    assert not s3.objects(record["scratch"].removeprefix(f"s3://{BUCKET}/"))
+    assert [key.rpartition("/")[2] for key in s3.objects(record["scratch"].removeprefix(f"s3://{BUCKET}/"))] == ["mine"]
     again = run_here(record)
     assert not again.receipts
     check_same_answer(local, again)

@@ -11,6 +11,7 @@ import pytest
 from dsdit.lease import read
 from dsdit.steps.publish import mosaic_digest
 from dsdit.store import forget_arrays
+from flows.request import make_request
 from tests.support.clustered import digest_of
 from tests.support.commands import (
     DSDIT,
@@ -32,11 +33,14 @@ def test_a_second_run_is_refused_and_takes_over_from_a_dead_one(
 ) -> None:
     straight = kept_run(tmp_path_factory.getbasetemp(), weights)
     catalog, output = equator_catalog(tmp_path_factory.getbasetemp()), tmp_path / "out"
-    record = equator_record(catalog, weights, output, AROUND_ZERO, lease_expire_s=10)
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    (disk / "mine").write_text("of somebody else")
+    record = equator_record(catalog, weights, output, AROUND_ZERO, lease_expire_s=10, scratch=str(disk))
     command = [*DSDIT, "run", str(write_request(tmp_path / "request.yaml", record))]
     env = served()
     with started([*command, "--set", "sampling.steps=1000"], env, tmp_path / "log") as first:
-        wait_for(lambda: list(output.glob("scratch/receipts/stage/*")), 180, "the first run has begun")
+        wait_for(lambda: list(disk.glob("out-*/receipts/stage/*")), 180, "the first run has begun")
         second = call(command, env)
         assert first.poll() is None, (tmp_path / "log").read_text()
         below = descendants(first.pid)
@@ -52,6 +56,7 @@ def test_a_second_run_is_refused_and_takes_over_from_a_dead_one(
     third = call(command, env)
     assert third.returncode == 0, third.stderr
     assert f"{words} is dead: its lease is taken over" in third.stdout + third.stderr
+    assert [path.name for path in disk.iterdir()] == ["mine"]
     forget_arrays()
     assert mosaic_digest(straight.plan, str(output / "mosaic.zarr")) == digest_of(straight)
     assert read(f"{output}/lease.json").holder == ""
@@ -76,3 +81,12 @@ def test_a_run_whose_lease_is_taken_stops_and_publishes_nothing(
     assert not list(output.glob("receipts/mosaic/*.failed.json"))
     assert (output / "versions/1/mosaic.zarr").is_dir()
     assert not (output / "mosaic.zarr").exists() and not (output / "report.json").exists()
+
+
+def test_two_outputs_that_name_one_scratch_have_a_folder_each(weights: Path, tmp_path: Path) -> None:
+    record = equator_record(equator_catalog(tmp_path), weights, tmp_path / "a/out", AROUND_ZERO)
+    record = {**record, "scratch": str(tmp_path / "disk")}
+    outputs = [str(tmp_path / "a/out"), str(tmp_path / "b/out"), "s3://a/out", "s3://b/out"]
+    places = [make_request({**record, "output": output}).scratch_url for output in outputs]
+    assert len(set(places)) == 4 and all(Path(place).parent == tmp_path / "disk" for place in places)
+    assert make_request({**record, "output": outputs[0] + "/"}).scratch_url == places[0]
