@@ -20,6 +20,7 @@ from catalogs.registering import moves_of, registration_measures
 from catalogs.source import Source
 from dsdit.errors import ReadError
 from dsdit.fits import Fit
+from dsdit.lease import Check, unasked
 from dsdit.plan import Plan, cell_window
 from dsdit.receipts import Receipt
 from dsdit.seams import balance, first_scenes
@@ -66,7 +67,7 @@ class Reader:
         return values, valid & (mask == 0), (mask == CLOUD)
 
 
-def stage(plan: Plan, job: Index, scratch: str) -> Receipt:
+def stage(plan: Plan, job: Index, scratch: str, check: Check = unasked) -> Receipt:
     """Reads and writes the LR and reference pixels of `job`; returns its receipt, which the caller keeps."""
     started = time.monotonic()
     reader = Reader(plan)
@@ -79,6 +80,7 @@ def stage(plan: Plan, job: Index, scratch: str) -> Receipt:
     inside = (..., *lr_window.within(margin))
     lr_item = np.ascontiguousarray(lr_item[inside])
     ref, ref_item = read_references(plan, reader, window, lr_item)
+    check()
     for name, values in (
         ("lr", filled[inside]),
         ("lr_state", state[inside]),

@@ -34,7 +34,14 @@ _LONGEST_S = 60.0
 _GONE_BY = ("PreconditionFailed", "ConditionalRequestConflict", "NoSuchKey", "404", "409", "412")
 """S3's answers to a conditional put whose condition does not hold."""
 
+_LOST_WORDS = "the lease {} is lost ({}): this run stops; the same command goes on"
 Say = Callable[[str], None]
+Check = Callable[[], None]
+"""Asked before something is written: raises LeaseError where nothing may be."""
+
+
+def unasked() -> None:
+    """The check of a step that no run holds a lease for."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +102,7 @@ class Lease:
         if not self._lost and _awake() - self._renewed_at > LOST * self.expire_s:
             self._lost = f"it could not be renewed for {LOST * self.expire_s:.0f} s"
         if self._lost:
-            raise LeaseError(f"the lease {self.url} is lost ({self._lost}): this run stops; the same command goes on")
+            raise LeaseError(_LOST_WORDS.format(self.url, self._lost))
 
     def release(self) -> None:
         """Gives the lease back, if it is still ours."""
@@ -111,7 +118,7 @@ class Lease:
             with suppress(Exception):  # a store that does not answer: tried again, until `check` calls the lease lost
                 seen = read(self.url)
                 if seen.holder != self.holder:
-                    self._lost = f"{seen.words} has taken it" if seen.holder else "it was taken away"
+                    self._lost = _taken(seen)
                 else:
                     self._swap(seen.tag)
 
@@ -139,6 +146,21 @@ def held(
     finally:
         with suppress(Exception):  # it expires by itself
             lease.release()
+
+
+def check_holder(url: str, holder: str) -> None:
+    """Raises LeaseError unless `holder` holds the lease at `url`: a step that outlives its run must write nothing.
+
+    A worker asks just before it writes. What is left is the moment between the answer and the write, in which a run
+    that was dead for `expire_s` would have to have a successor.
+    """
+    seen = read(url)
+    if seen.holder != holder:
+        raise LeaseError(_LOST_WORDS.format(url, _taken(seen)))
+
+
+def _taken(seen: Seen) -> str:
+    return f"{seen.words} has taken it" if seen.holder else "it was taken away"
 
 
 def read(url: str) -> Seen:

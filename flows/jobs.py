@@ -5,11 +5,12 @@ The plan and the network are loaded once a process. Data first, then the receipt
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import NamedTuple
 
 import dsdit.plan_files
 from catalogs.staging import stage
+from dsdit.lease import Check, check_holder, unasked
 from dsdit.mosaic_group import level_url, mosaic_window
 from dsdit.plan import Plan
 from dsdit.receipts import Receipt, write_receipt
@@ -35,6 +36,10 @@ class Places(NamedTuple):
     """Receipts of mosaic."""
     fork: bytes = b""
     """Of the mosaic's session; empty where a worker writes in place."""
+    lease: str = ""
+    """The output's lease."""
+    holder: str = ""
+    """Id of the run; a step writes nothing once the lease is another's. Empty: nobody asks."""
 
     @classmethod
     def of(cls, plan: str, scratch: str, output: str) -> Places:
@@ -65,12 +70,13 @@ def run_step(step: str, job: Index, places: Places) -> Receipt | Uncommitted:
     """Runs one step of one job, writes its receipt and returns it; see `Uncommitted` for the shard of a fork."""
     plan = read_plan(places.plan)
     job = Index(*job)
+    check = _check_of(places)
     if step == "stage":
-        receipt = stage(plan, job, places.scratch)
+        receipt = stage(plan, job, places.scratch, check)
     elif step == "sample":
         from dsdit.sampling.sampler import open_sampler
 
-        receipt = sample(plan, job, places.scratch, open_sampler(plan.model, plan.sampler))
+        receipt = sample(plan, job, places.scratch, open_sampler(plan.model, plan.sampler), check)
     elif places.fork:
         from dsdit.icechunk_store import forked
 
@@ -83,8 +89,14 @@ def run_step(step: str, job: Index, places: Places) -> Receipt | Uncommitted:
 
 
 def _run_mosaic(plan: Plan, job: Index, places: Places) -> Receipt:
+    check = _check_of(places)
+    check()
     _take_back(plan, job, places)
-    return mosaic(plan, job, places.scratch, places.mosaic, places.scratch_receipts)
+    return mosaic(plan, job, places.scratch, places.mosaic, places.scratch_receipts, check)
+
+
+def _check_of(places: Places) -> Check:
+    return partial(check_holder, places.lease, places.holder) if places.holder else unasked
 
 
 def try_batch(plan_url: str) -> None:

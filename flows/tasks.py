@@ -112,7 +112,7 @@ def process(request: Request, plan_url: str, lease: Lease) -> None:
     with store.writing(version) as mosaic:
         create_mosaic(plan, mosaic)
     version = store.forked(version)
-    places = places._replace(mosaic=version.mosaic, fork=version.fork)
+    places = places._replace(mosaic=version.mosaic, fork=version.fork, lease=lease.url, holder=lease.holder)
     forget_arrays()
     create_scratch(places.scratch, plan.lattice, plan.layout.jobs_window, plan.lattice.token_px)
     front = Wavefront(plan, places, due, request.keep_scratch)

@@ -15,6 +15,7 @@ from typing import Any
 
 from distributed import Client, KilledWorker, as_completed
 
+from dsdit.errors import LeaseError
 from dsdit.receipts import Receipt, write_receipt
 from dsdit.window import Index
 from flows.commits import Commits
@@ -167,6 +168,8 @@ def run_wavefront(
         for future, result in _gathered(client, running.next_batch() if in_flight else []):
             check()
             work = in_flight.pop(future.key)
+            if isinstance(result, LeaseError):  # a worker saw it first: nothing more may be written, no receipt either
+                raise result
             if isinstance(result, Receipt):
                 done(work, result)
             elif isinstance(result, Uncommitted) and commits is not None:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dsdit.blend import blend, feather
+from dsdit.lease import Check, unasked
 from dsdit.plan import Plan
 from dsdit.radiometry import decode, encode
 from dsdit.receipts import Receipt, read_receipt
@@ -41,7 +42,7 @@ class Blended:
     """(y, x) worst `TileState` of the pixel's tiles."""
 
 
-def mosaic(plan: Plan, job: Index, scratch: str, output: str, receipts: str) -> Receipt:
+def mosaic(plan: Plan, job: Index, scratch: str, output: str, receipts: str, check: Check = unasked) -> Receipt:
     """Blends, restores and writes the shard of `job` into the mosaic at `output`; returns its receipt."""
     started = time.monotonic()
     samples = {n: read_receipt(receipts, "sample", n) for n in plan.layout.samples_of_mosaic(job)}
@@ -60,6 +61,7 @@ def mosaic(plan: Plan, job: Index, scratch: str, output: str, receipts: str) -> 
     window, shard = plan.lattice.mosaic_window(job), plan.lattice.shard_window(job)
     inside = plan.region.mask(shard)
     if own_failed:
+        check()
         pixels = _mark_failed(plan, job, output, inside)
         state, measures = JobState.FAILED, {}
     else:
@@ -70,6 +72,7 @@ def mosaic(plan: Plan, job: Index, scratch: str, output: str, receipts: str) -> 
         scale, mtf = plan.lattice.scale, plan.mtf_nyquist
         before = np.where(valid, lr - decimate(blended.sr, scale, mtf), np.float32(np.nan))
         sr = restore(blended.sr, lr, scale, mtf, valid=valid)
+        check()
         pixels, status = _write(plan, job, output, scratch, blended, sr, lr, lr_state, before, inside)
         measures = _measures(plan, window, shard, sr, lr, before, status)
         state = JobState.DEGRADED if degraded else JobState.DONE

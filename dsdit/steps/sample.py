@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dsdit.errors import DsditError
+from dsdit.lease import Check, unasked
 from dsdit.plan import Plan
 from dsdit.receipts import Receipt
 from dsdit.sampling.sampler import TileBatch, TileSampler
@@ -43,7 +44,8 @@ class Context:
     """(y / scale, x / scale) `LrState`."""
 
 
-def sample(plan: Plan, job: Index, scratch: str, sampler: TileSampler) -> Receipt:
+def sample(plan: Plan, job: Index, scratch: str, sampler: TileSampler, check: Check = unasked) -> Receipt:
+    """Samples and writes the tiles of `job`; returns its receipt."""
     started = time.monotonic()
     lattice, tiles = plan.lattice, plan.layout.sample_tiles(job)
     context = read_context(plan, job, scratch, sampler)
@@ -68,6 +70,7 @@ def sample(plan: Plan, job: Index, scratch: str, sampler: TileSampler) -> Receip
             out[tile.row - first.row0, tile.col - first.col0] = sampler.curve.inverse(pictures[k])
             weighting[tile.row - first.row0, tile.col - first.col0] = shares[k]
     errors += [f"tile {tuple(t)}: LR could not be read" for t in tiles if _unreadable(plan, context, t)]
+    check()
     write_shard(scratch, "tiles", origin(plan), job, out)
     write_shard(scratch, "weighting", origin(plan), job, weighting)
     failed = any(state is TileState.FAILED for state in states.values())

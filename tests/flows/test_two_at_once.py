@@ -8,9 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from dsdit.lease import read
+from dsdit.errors import LeaseError
+from dsdit.lease import NAME, held, read
 from dsdit.steps.publish import mosaic_digest
+from dsdit.steps.report import due_jobs
 from dsdit.store import forget_arrays
+from flows.front import Wavefront
+from flows.jobs import run_step
 from flows.request import make_request
 from tests.support.clustered import digest_of
 from tests.support.commands import (
@@ -18,6 +22,7 @@ from tests.support.commands import (
     call,
     descendants,
     end_all,
+    files_below,
     served,
     started,
     wait_for,
@@ -25,6 +30,7 @@ from tests.support.commands import (
 )
 from tests.support.equator import equator_record
 from tests.support.kept import AROUND_ZERO, equator_catalog, kept_run
+from tests.support.running import prepare, run_steps
 
 
 @pytest.mark.short
@@ -90,3 +96,24 @@ def test_two_outputs_that_name_one_scratch_have_a_folder_each(weights: Path, tmp
     places = [make_request({**record, "output": output}).scratch_url for output in outputs]
     assert len(set(places)) == 4 and all(Path(place).parent == tmp_path / "disk" for place in places)
     assert make_request({**record, "output": outputs[0] + "/"}).scratch_url == places[0]
+
+
+def test_a_step_that_outlived_its_run_writes_nothing(weights: Path, tmp_path: Path) -> None:
+    """As on a cluster whose workers go on when the process that asked them is gone."""
+    record = equator_record(equator_catalog(tmp_path), weights, tmp_path / "out", AROUND_ZERO, keep_scratch=True)
+    request, plan, places = prepare(record)
+    with held(request.output, "the first") as lease:
+        mine = places._replace(lease=lease.url, holder=lease.holder)
+        front = Wavefront(plan, mine, due_jobs(plan, mine.receipts), request.keep_scratch)
+        done = run_steps(front, lambda step, job: run_step(step, job, mine))
+    one_of_each = {receipt.step: receipt.job for receipt in done}
+    assert set(one_of_each) == {"stage", "sample", "mosaic"}
+    with held(request.output, "the second"):
+        before = files_below(tmp_path / "out")
+        for step, job in one_of_each.items():
+            with pytest.raises(LeaseError, match=r"\(the second has taken it\): this run stops"):
+                run_step(step, job, mine)
+        after = files_below(tmp_path / "out")
+    assert {k: v for k, v in before.items() if k != NAME} == {k: v for k, v in after.items() if k != NAME}
+    with pytest.raises(LeaseError, match=r"\(it was taken away\)"):
+        run_step("mosaic", one_of_each["mosaic"], mine)
