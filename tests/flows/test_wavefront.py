@@ -136,6 +136,7 @@ def shards(scratch: Path, name: str) -> int:
     return sum(path.is_file() for path in folder.rglob("*"))
 
 
+@pytest.mark.short
 def test_scratch_goes_as_its_readers_finish(client: Client, catalog: Path, weights: Path, tmp_path: Path) -> None:
     seen: list[dict[str, int]] = []
 
@@ -191,6 +192,7 @@ def test_scratch_that_is_kept_stays_and_is_used_again(
     assert calls == {("mosaic", job): 1}
 
 
+@pytest.mark.short
 def test_a_stage_that_raises_fails_with_its_reason_and_the_rest_is_finished(
     client: Client, catalog: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
