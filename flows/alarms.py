@@ -33,7 +33,7 @@ HEARTBEAT_S = 30
 DEAD_S = 5 * HEARTBEAT_S
 ABSENT = timedelta(hours=26)
 """A nightly run must have been completed within this time."""
-DEAD, WRONG, MISSING = "dsdit: a run is dead", "dsdit: a night went wrong", "dsdit: no night was completed"
+DEAD, WRONG, MISSING = "alarm: a run is dead", "alarm: a night went wrong", "alarm: no night was completed"
 _BLOCK = "dsdit-nights"
 _ENDS = ("Completed", "Failed", "Cancelled", "Crashed", "TimedOut")
 _WRONG = ("Failed", "Crashed", "TimedOut", "Cancelled", "Late")

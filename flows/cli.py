@@ -112,6 +112,8 @@ def plan(region: RegionArgument, set_: SetOption = None) -> None:
             shown = "\n".join(map(str, value)) if isinstance(value, list) else _number(value)
             table.add_row(key.replace("_", " "), escape(shown))
         Console().print(table)
+        if not due:
+            typer.echo("nothing is due: the mosaic is what this plan would make")
         picture = join(request.output, "plan.png")
         write_bytes(picture, picture_of_plan(made, due))
         typer.echo(f"picture: {picture}")

@@ -70,7 +70,7 @@ def print_report(report: Report, console: Console) -> None:
 def report_markdown(report: Report) -> str:
     """A Markdown table; text that came from a catalog cannot leave its cell."""
     lines = [f"## Region {report.region}", "", "| | |", "| --- | --- |"]
-    lines += [f"| {name} | {_cell(value)} |" for name, value in _rows(report)]
+    lines += [f"| {_cell(name)} | {_cell(value)} |" for name, value in _rows(report)]
     return "\n".join(lines)
 
 

@@ -177,7 +177,8 @@ def load_request(region: str, overrides: dict[str, Any] | None = None) -> Reques
             text = Path(region).read_text()
         except (OSError, UnicodeDecodeError) as error:
             raise RequestError(
-                f"region {region!r} is neither a file that can be read nor one of {region_names()}: {error}"
+                f"region {region!r} is neither a name that ships{_like(region, region_names())} "
+                f"nor a file that can be read: {getattr(error, 'strerror', None) or error}"
             ) from error
     try:
         record = yaml.safe_load(text)
@@ -221,6 +222,11 @@ def _meant(place: tuple[Any, ...]) -> str:
     known = list(getattr(model, "model_fields", ()))
     close = difflib.get_close_matches(str(place[-1]), known, 1)
     return f": did you mean {close[0]}?" if close else f": known are {', '.join(known)}" if known else ""
+
+
+def _like(word: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(word, known, 1)
+    return f" (did you mean {close[0]}?)" if close else f" ({', '.join(known)})"
 
 
 def _merged(record: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:

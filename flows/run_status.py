@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from dsdit import lease
@@ -41,7 +41,7 @@ def show_status(output: str, scratch: str, console: Console, picture: Path | Non
     print_report(kept if whole and kept is not None else report, console)
     holder = lease.read(join(output, lease.NAME))
     if holder.holder:
-        console.print(f"held by: {escape(holder.words)}, alive less than {holder.expire_s:.0f} s ago or dead")
+        console.print(f"held by: {escape(holder.words)}; without a sign of life for {holder.expire_s:.0f} s it is dead")
     for name in damaged_receipts(receipts, "mosaic"):
         console.print(f"damaged: {escape(name)}: a run does again what it told of")
     states = shard_states(plan, receipts, running)
@@ -82,10 +82,19 @@ def _style(state: ShardState) -> str:
 
 
 def _history(entries: list[dict[str, Any]]) -> Table:
-    table = Table("published", "version", "shards", "items", "worker seconds", "plan", "model", title="history")
+    table = Table(
+        Column("published", no_wrap=True),
+        "version",
+        "shards",
+        "items",
+        "worker seconds",
+        "plan",
+        "model",
+        title="history",
+    )
     table.title_justify = "left"
     for entry in entries:
         shards = ", ".join(f"{n} {state}" for state, n in entry["shards"].items()) or "none"
-        cells = (entry["when"], entry["version"], shards, entry["items"], entry["seconds"])
-        table.add_row(*(escape(str(cell)) for cell in cells), entry["plan"][:12], entry["model"][:12])
+        cells = (entry["when"][:16].replace("T", " "), entry["version"], shards, entry["items"], entry["seconds"])
+        table.add_row(*(escape(str(cell)) for cell in cells), entry["plan"][:6], entry["model"][:6])
     return table

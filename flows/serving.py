@@ -25,7 +25,7 @@ _READY_S = 60.0
 
 
 def serve(port: int = 4200) -> None:
-    """Starts server, pool, deployments and worker, and waits; ends them all on Ctrl-C or SIGTERM.
+    """Starts server, pool, deployments and worker, and waits; ends them all on Ctrl-C, SIGTERM or SIGHUP.
 
     Raises DsditError where one of them does not start.
     """
@@ -34,7 +34,8 @@ def serve(port: int = 4200) -> None:
     api = f"http://127.0.0.1:{port}/api"
     environment = {**os.environ, "PREFECT_API_URL": api}
     environment.setdefault("PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE", LEASES)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    for ending in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(ending, lambda *_: sys.exit(0))
     running: list[subprocess.Popen[bytes]] = []
     try:
         if not _healthy(api):
@@ -68,7 +69,8 @@ def _command(arguments: list[str], module: str = "prefect") -> list[str]:
 
 
 def _start(arguments: list[str], environment: dict[str, str]) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(_command(arguments), env=environment)  # noqa: S603
+    """In a session of its own: a Ctrl-C at the terminal comes to `serve` alone, which ends them in their order."""
+    return subprocess.Popen(_command(arguments), env=environment, start_new_session=True)  # noqa: S603
 
 
 def _call(arguments: list[str], environment: dict[str, str], module: str = "prefect") -> None:

@@ -14,7 +14,7 @@ from dsdit.errors import DsditError
 if TYPE_CHECKING:
     from catalogs.source import Source
 
-app = typer.Typer(help="Lists and checks the sources that ship, and your own.")
+app = typer.Typer(help="Without a command: lists the sources that ship, and your own, and checks their records.")
 
 
 @app.callback(invoke_without_command=True)

@@ -41,5 +41,5 @@ def sr_region(region: str = "sample", overrides: dict[str, Any] | None = None, n
     with hold_output(request, now) as lease:
         plan_url = plan_region(request, now)
         process(request, plan_url, lease)
-        places = publish_region(request, plan_url, now, lease)
+        places = publish_region(request, plan_url, lease)
     return {**places, "report": join(request.output, "report.json")}

@@ -33,7 +33,7 @@ from dsdit.store import check_writable, create_scratch, forget_arrays, is_remote
 from flows.cluster import open_cluster, quiet
 from flows.commits import Commits
 from flows.jobs import Places, read_plan
-from flows.prepare import keep_plan, make_plan
+from flows.prepare import keep_plan, make_plan, utc_now
 from flows.reporting import read_report, report_markdown, report_record
 from flows.request import Request
 from flows.settings import SampleRegion
@@ -128,7 +128,7 @@ def process(request: Request, plan_url: str, lease: Lease) -> None:
             share = progress.jobs / progress.jobs_total
             if progress.tiles_total:
                 share = 0.9 * progress.tiles / progress.tiles_total + 0.1 * share
-            update_progress_artifact(artifact, 100.0 * share)  # type: ignore[arg-type]
+            update_progress_artifact(artifact, min(100.0, 100.0 * share))  # type: ignore[arg-type]
 
     steps = Tally(plan)
 
@@ -149,7 +149,7 @@ def process(request: Request, plan_url: str, lease: Lease) -> None:
 
 
 @task(name="publish", cache_policy=NO_CACHE)
-def publish_region(request: Request, plan_url: str, now: datetime, lease: Lease) -> dict[str, str]:
+def publish_region(request: Request, plan_url: str, lease: Lease) -> dict[str, str]:
     """Checks the receipts against the plan, makes all that readers see and swaps it in; returns locations.
 
     Where no version waits to be published nothing is written.
@@ -167,6 +167,7 @@ def publish_region(request: Request, plan_url: str, now: datetime, lease: Lease)
     store = mosaic_store(request.output, request.store)
     version = store.unpublished()
     if version is not None:
+        now = utc_now()
         lease.check()
         with store.writing(version) as mosaic:
             publish(plan, version.folder, report, now, mosaic, store.name)

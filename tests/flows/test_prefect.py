@@ -89,7 +89,9 @@ def test_a_deployment_run_makes_the_mosaic_and_its_artifacts(
     assert set(kinds) == {"progress", "markdown", "image"}
     assert kinds["progress"]["key"] == "test-tiles"
     assert kinds["progress"]["data"] == 100
-    assert "| tiles |" in kinds["markdown"]["data"]
+    rows = [line for line in kinds["markdown"]["data"].splitlines() if line.startswith("|")]
+    assert "| tiles |" in kinds["markdown"]["data"] and all(row.count("|") == 3 for row in rows)
+    assert any("A&#40;sr&#41;" in row or "A(sr)" in row for row in rows)
     assert str(kinds["image"]["data"]).startswith("data:image/")
 
 
@@ -123,7 +125,11 @@ def test_a_request_that_cannot_be_used_fails_with_its_sentence(installation: Ins
 
 
 @pytest.mark.short
-def test_serve_brings_up_everything_and_ends_cleanly(tmp_path: Path) -> None:
+def test_serve_brings_up_everything_and_ends_cleanly_in_the_middle_of_a_run(
+    catalog: Path, weights: Path, tmp_path: Path
+) -> None:
+    record = sample_record(catalog, weights, tmp_path / "out", ONE_SHARD, sampling={"steps": 1000})
+    request = write_request(tmp_path / "request.yaml", record)
     port, log = free_port(), tmp_path / "log"
     api = f"http://127.0.0.1:{port}/api"
     with started([*DSDIT, "serve", "--port", str(port)], environment(tmp_path / "home"), log, ROOT) as process:
@@ -140,9 +146,11 @@ def test_serve_brings_up_everything_and_ends_cleanly(tmp_path: Path) -> None:
             90,
             "the worker is online",
         )
+        here.begin_run(request, "sr-region")
+        wait_for(lambda: list((tmp_path / "out").glob("scratch/receipts/stage/*")), 180, "the run stages")
         below = descendants(process.pid)
-        assert len(below) >= 2
-        process.send_signal(signal.SIGTERM)
+        assert len(below) >= 4
+        process.send_signal(signal.SIGINT)
         assert process.wait(60) == 0, log.read_text()
         wait_for(lambda: not running(below), 20, "server and worker are gone")
     assert not healthy(api)
