@@ -29,16 +29,26 @@ def main(names: list[str]) -> None:
     for name in names or SCALE:
         machine = cpu()
         module, *arguments = name.split()
-        command = [sys.executable, "-m", f"tests.benchmarks.{module}", *arguments]
-        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-        figures = "\n".join(f"- {line}" for line in done.stdout.splitlines())
         day = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
         asked = f'"{name}"' if arguments else name
         command_line = f"`python -m tests.benchmarks {asked}` at {commit.stdout.strip()}"
-        head = f"\n## {name}, {day}\n\n{command_line}, on {machine}\n\n"
-        with RESULTS.open("a") as file:
-            file.write(head + figures + "\n")
-        print(head + figures)
+        _say(f"\n## {name}, {day}\n\n{command_line}, on {machine}\n\n")
+        command = [sys.executable, "-u", "-m", f"tests.benchmarks.{module}", *arguments]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            for line in process.stdout:
+                _say(f"- {line.rstrip()}\n")
+        if process.returncode:
+            _say(f"- ended with code {process.returncode} before its end\n")
+            sys.exit(process.returncode)
+
+
+def _say(text: str) -> None:
+    """On the terminal and in RESULTS.md at once: what was measured stays when a long benchmark is cut off."""
+    with RESULTS.open("a") as file:
+        file.write(text)
+    sys.stdout.write(text)
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":
