@@ -54,9 +54,11 @@ def plan_of_jobs(rows: int, cols: int) -> Plan:
 
 @contextmanager
 def threads(workers: int) -> Iterator[Client]:
-    """A cluster of single-threaded workers in this process."""
+    """A cluster of single-threaded workers in this process; each would take its whole size for its own, so no limit."""
     with (
-        LocalCluster(n_workers=workers, threads_per_worker=1, processes=False, dashboard_address=None) as cluster,
+        LocalCluster(
+            n_workers=workers, threads_per_worker=1, processes=False, dashboard_address=None, memory_limit=0
+        ) as cluster,
         Client(cluster, set_as_default=False) as client,
     ):
         yield client
