@@ -113,7 +113,7 @@ def test_a_request_that_cannot_be_used_fails_with_its_sentence(installation: Ins
     done = installation.run(f"region={path}")
     assert done.returncode != 0
     (run,) = installation.ask("flow_runs/filter", flow_runs={"state": {"type": {"any_": ["FAILED"]}}})
-    assert "neither a file that can be read nor one of" in run["state"]["message"]
+    assert "neither a name that ships" in run["state"]["message"]
 
     def logged() -> list[str]:
         logs = installation.ask("logs/filter", logs={"flow_run_id": {"any_": [run["id"]]}})
