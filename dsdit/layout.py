@@ -111,19 +111,23 @@ class Layout:
         return tuple(n for n in job.neighbours() if n in self.sample_jobs)
 
 
-@lru_cache(maxsize=20_000)
+_KEPT_JOBS = 4096
+"""Jobs whose tiles are remembered, some 7 KB each: more than lie in a wavefront across 700 shards."""
+
+
+@lru_cache(maxsize=_KEPT_JOBS)
 def _clip(layout: Layout, job: Index) -> Window:
     if job in layout.map.off_land:
         return _NOTHING
     return layout.region.clip(layout.lattice.shard_window(job))
 
 
-@lru_cache(maxsize=20_000)
+@lru_cache(maxsize=_KEPT_JOBS)
 def _stages_of_sample(layout: Layout, job: Index) -> tuple[Index, ...]:
     return tuple(layout.lattice.jobs_touching(layout.sample_context(job)).indices())
 
 
-@lru_cache(maxsize=20_000)
+@lru_cache(maxsize=_KEPT_JOBS)
 def _sample_tiles(layout: Layout, job: Index) -> tuple[Index, ...]:
     own = layout.lattice.tiles_of(job)
     needed: set[Index] = set()
