@@ -128,14 +128,15 @@ def _number(value: Any) -> str:
 @app.command()
 def status(
     output: Annotated[str, typer.Argument(help="Output location of a run.")],
-    scratch: Annotated[str | None, typer.Option(help="Scratch of the run, where it is not in the output.")] = None,
+    scratch: Annotated[str | None, typer.Option(help="The run's `scratch`, where it names one.")] = None,
     picture: Annotated[Path | None, typer.Option(help="Where to write the map as PNG.")] = None,
 ) -> None:
     """Says how far a run is or was, from its receipts alone: a table, a map of the shards, and the versions before."""
     with command_errors():
+        from flows.request import scratch_of
         from flows.run_status import show_status
 
-        show_status(output, scratch or f"{output.rstrip('/')}/scratch", Console(), picture)
+        show_status(output, scratch_of(output, scratch), Console(), picture)
 
 
 @app.command()

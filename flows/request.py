@@ -113,16 +113,8 @@ class Request(Frozen):
 
     @property
     def scratch_url(self) -> str:
-        """Where staged pixels and tiles lie while the run needs them.
-
-        It is removed after the run, hence a folder of this output's own within `scratch`.
-        """
-        output = self.output.rstrip("/")
-        if self.scratch is None:
-            return f"{output}/scratch"
-        whole = output if "://" in output else str(Path(output).absolute())
-        name = f"{whole.rpartition('/')[2]}-{hashlib.sha256(whole.encode()).hexdigest()[:12]}"
-        return f"{self.scratch.rstrip('/')}/{name}"
+        """See `scratch_of`."""
+        return scratch_of(self.output, self.scratch)
 
     def grid(self) -> Grid:
         """Raises RequestError for a CRS or scale that cannot be used."""
@@ -222,6 +214,19 @@ def _meant(place: tuple[Any, ...]) -> str:
     known = list(getattr(model, "model_fields", ()))
     close = difflib.get_close_matches(str(place[-1]), known, 1)
     return f": did you mean {close[0]}?" if close else f": known are {', '.join(known)}" if known else ""
+
+
+def scratch_of(output: str, scratch: str | None) -> str:
+    """Where staged pixels and tiles lie while a run needs them.
+
+    It is removed after the run, hence a folder of this output's own within `scratch`.
+    """
+    output = output.rstrip("/")
+    if scratch is None:
+        return f"{output}/scratch"
+    whole = output if "://" in output else str(Path(output).absolute())
+    name = f"{whole.rpartition('/')[2]}-{hashlib.sha256(whole.encode()).hexdigest()[:12]}"
+    return f"{scratch.rstrip('/')}/{name}"
 
 
 def _like(word: str, known: list[str]) -> str:

@@ -15,7 +15,7 @@ from dsdit.steps.report import due_jobs
 from dsdit.store import forget_arrays
 from flows.front import Wavefront
 from flows.jobs import run_step
-from flows.request import make_request
+from flows.request import make_request, scratch_of
 from tests.support.clustered import digest_of
 from tests.support.commands import (
     DSDIT,
@@ -96,6 +96,7 @@ def test_two_outputs_that_name_one_scratch_have_a_folder_each(weights: Path, tmp
     places = [make_request({**record, "output": output}).scratch_url for output in outputs]
     assert len(set(places)) == 4 and all(Path(place).parent == tmp_path / "disk" for place in places)
     assert make_request({**record, "output": outputs[0] + "/"}).scratch_url == places[0]
+    assert [scratch_of(output, record["scratch"]) for output in outputs] == places  # as `dsdit status` asks
 
 
 def test_a_step_that_outlived_its_run_writes_nothing(weights: Path, tmp_path: Path) -> None:

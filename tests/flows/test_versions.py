@@ -13,7 +13,7 @@ from dsdit.errors import RequestError
 from dsdit.receipts import read_receipts, write_receipt_table
 from flows.request import make_request
 from flows.tasks import check_nightly
-from tests.support.commands import DSDIT, ROOT, call, files_below, served, started, wait_for
+from tests.support.commands import DSDIT, ROOT, call, environment, files_below, prefect_home, served, started, wait_for
 from tests.support.commands import write_request as write
 from tests.support.equator import equator_record
 from tests.support.kept import AROUND_ZERO, equator_catalog
@@ -49,7 +49,7 @@ def test_a_reader_that_never_stops_sees_whole_states_only(record: dict[str, Any]
     assert run(path).splitlines()
     old = scope["state"](mosaic)
     log = tmp_path / "reads"
-    with started([sys.executable, str(code), str(mosaic)], served(), log, ROOT):
+    with started([sys.executable, str(code), str(mosaic)], environment(prefect_home()), log, ROOT):
         wait_for(lambda: len(log.read_text().splitlines()) > 3, 60, "the reader reads")
         assert "4 of 4 shards are due" in run(path, "sampling.seed=1")
         new = scope["state"](mosaic)
