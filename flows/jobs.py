@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import dsdit.plan_files
 from catalogs.staging import stage
+from dsdit.allocator import keep_freed_memory
 from dsdit.lease import Check, check_holder, unasked
 from dsdit.mosaic_group import level_url, mosaic_window
 from dsdit.plan import Plan
@@ -68,6 +69,7 @@ def read_plan(url: str) -> Plan:
 
 def run_step(step: str, job: Index, places: Places) -> Receipt | Uncommitted:
     """Runs one step of one job, writes its receipt and returns it; see `Uncommitted` for the shard of a fork."""
+    keep_freed_memory()
     plan = read_plan(places.plan)
     job = Index(*job)
     check = _check_of(places)

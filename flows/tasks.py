@@ -25,6 +25,7 @@ from dsdit.history import write_history
 from dsdit.lease import Lease, held
 from dsdit.mosaic_group import create_mosaic
 from dsdit.mosaic_store import mosaic_store
+from dsdit.plan_files import write_due
 from dsdit.receipts import Receipt, compact_receipts, damaged_receipts, new_receipts
 from dsdit.steps.picture import thumbnail_uri
 from dsdit.steps.publish import PUBLISHED, publish
@@ -108,6 +109,7 @@ def process(request: Request, plan_url: str, lease: Lease) -> None:
     if not due:
         return
     lease.check()
+    write_due(plan_url, due.places())
     version = store.begin()
     with store.writing(version) as mosaic:
         create_mosaic(plan, mosaic)

@@ -131,29 +131,33 @@ def run_wavefront(
         if time.monotonic() - counted > _COUNT_WORKERS_S:
             limit = futures_per_worker * max(1, len(client.scheduler_info(n_workers=-1)["workers"]))
             counted = time.monotonic()
-        while len(in_flight) < limit:
+        given: list[Work] = []
+        while len(in_flight) + len(given) < limit:
             while not ready and (opened := front.open_next()) is not None:
                 push(opened)
             if not ready:
-                return
-            _, (step, job) = heapq.heappop(ready)
-            reason = front.blocked((step, job))
+                break
+            _, work = heapq.heappop(ready)
+            reason = front.blocked(work)
             if reason is not None:
-                fail((step, job), reason)
+                fail(work, reason)
                 continue
-            if step == "sample" and sampling is None:
+            if work[0] == "sample" and sampling is None:
                 sampling = time.monotonic()
-            future = client.submit(
-                run or run_step,
-                step,
-                job,
-                front.places,
-                key=f"{step}-{job}-{time.monotonic_ns()}",
-                pure=False,
-                retries=DASK_RETRIES,
-            )
-            in_flight[future.key] = (step, job)
-            running.add(future)
+            given.append(work)
+        if not given:
+            return
+        # One message to the scheduler gives it all that may run now.
+        futures = client.map(
+            run or run_step,
+            *map(list, zip(*given, strict=True)),
+            key=[f"{step}-{job}-{time.monotonic_ns()}" for step, job in given],
+            places=front.places,
+            pure=False,
+            retries=DASK_RETRIES,
+        )
+        in_flight.update(zip((future.key for future in futures), given, strict=True))
+        running.update(futures)
 
     def settle() -> None:
         if commits is not None:

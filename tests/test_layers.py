@@ -27,7 +27,7 @@ OWNERS = {
     "pyarrow": {"dsdit/tables.py"},
 }
 LEVELS = [
-    {"errors", "bands", "window", "status", "mounts"},
+    {"errors", "bands", "window", "status", "mounts", "allocator"},
     {"grid", "region", "tiling", "blend", "radiometry", "sensor", "job_map", "layout"},
     {"choices", "fits", "item_numbers", "sampler_settings", "seams", "plan"},
     {"registration"},

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 
+from dsdit.allocator import keep_freed_memory
 from dsdit.evaluation.case import Case, make_case
 from dsdit.evaluation.influence import Blocks, influence_blocks
 from dsdit.evaluation.metrics import Array, Truth
@@ -56,6 +57,7 @@ class Measured:
 @lru_cache(maxsize=1)
 def _weights(name: str) -> Weights:
     torch.set_num_threads(1)
+    keep_freed_memory()
     return load_weights(name)
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import torch
 
+from dsdit.allocator import keep_freed_memory
 from dsdit.imagery import FREE_LICENCES, Scene, measure_scene, read_pairs, read_singles, registered
 from dsdit.registration import Shift
 from dsdit.training.config import TrainingConfig
@@ -58,6 +59,7 @@ def train(
     Every so often validation pairs are measured, and shown in `out`/validation.png. `show` is told the share that is
     done and a line about it at every step; log lines go to the logger "dsdit.training".
     """
+    keep_freed_memory()
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     scenes = read_pairs(data, "train", FREE_LICENCES) + read_singles(data, "train", FREE_LICENCES)
     processes = join_processes()

@@ -86,11 +86,11 @@ class Submitted:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._client, name)
 
-    def submit(self, *args: Any, **more: Any) -> Future:
-        self.in_flight.append(1 + sum(f.status == "pending" for f in self.futures))
-        future = self._client.submit(*args, **more)
-        self.futures.append(future)
-        return future
+    def map(self, *args: Any, **more: Any) -> list[Future]:
+        self.in_flight.append(len(args[1]) + sum(f.status == "pending" for f in self.futures))
+        futures: list[Future] = self._client.map(*args, **more)
+        self.futures += futures
+        return futures
 
 
 @pytest.mark.parametrize("futures_per_worker", [1, 3])
@@ -121,11 +121,12 @@ def test_what_dask_is_given_holds_no_pixels(
     given: list[tuple[Any, ...]] = []
 
     class Watched(Submitted):
-        def submit(self, *args: Any, **more: Any) -> Future:
-            given.append(args[1:])
-            return super().submit(*args, **more)
+        def map(self, *args: Any, **more: Any) -> list[Future]:
+            given.extend((*work, more["places"]) for work in zip(*args[1:], strict=True))
+            return super().map(*args, **more)
 
     run_on(sample_record(catalog, weights, tmp_path / "out", FOUR_SHARDS), client=Watched(client))  # type: ignore[arg-type]
+    assert given
     for step, job, places in given:
         assert step in ("stage", "sample", "mosaic")
         assert len(repr((step, tuple(job), tuple(places)))) < 2000
