@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from dsdit.errors import StoreError
 from dsdit.status import JobState
-from dsdit.store import join, list_names, read_json, remove, write_json
+from dsdit.store import join, list_names, read_json, remove_object, write_json
 from dsdit.tables import read_table, write_table
 from dsdit.window import Index
 
@@ -68,7 +68,7 @@ def write_receipt(url: str, receipt: Receipt) -> None:
     write_json(join(folder, _name(receipt.job, receipt.state)), {**record, "checksum": _checksum(record)})
     for state in JobState:
         if state != receipt.state:
-            remove(join(folder, _name(receipt.job, state)))
+            remove_object(join(folder, _name(receipt.job, state)))
 
 
 def read_receipt(url: str, step: str, job: Index) -> Receipt | None:
@@ -102,7 +102,7 @@ def _receipt(record: dict[str, Any]) -> Receipt:
 def remove_receipt(url: str, step: str, job: Index) -> None:
     """Removes the job's receipt objects: what they proved is about to go."""
     for state in JobState:
-        remove(join(url, step, _name(job, state)))
+        remove_object(join(url, step, _name(job, state)))
 
 
 def list_receipts(url: str, step: str) -> dict[Index, JobState]:

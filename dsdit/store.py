@@ -116,6 +116,13 @@ def list_names(url: str) -> list[str]:
         return []
 
 
+def remove_object(url: str) -> None:
+    """Removes one object, without asking for it first; silent where it is not there."""
+    fs, path = filesystem(url)
+    with suppress(FileNotFoundError):
+        fs.rm_file(path)
+
+
 def remove(url: str) -> None:
     """Removes one object, or a folder with all that is in it; silent where it is not there."""
     fs, path = filesystem(url)
@@ -274,9 +281,7 @@ def remove_shard(url: str, name: str, origin: Index, job: Index) -> None:
     lead = array.ndim - 2 if name not in ("tiles", "weighting") else 0
     index = [0] * array.ndim
     index[lead], index[lead + 1] = job.row - origin.row, job.col - origin.col
-    fs, path = filesystem(join(url, name, "c", *map(str, index)))
-    if fs.exists(path):
-        fs.rm_file(path)
+    remove_object(join(url, name, "c", *map(str, index)))
 
 
 def read_window(url: str, name: str, first: Window, window: Window) -> NDArray[Any]:

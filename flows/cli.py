@@ -57,6 +57,8 @@ def _environment() -> None:
 def run(region: RegionArgument, set_: SetOption = None) -> None:
     """Runs the flow sr-region in this process; prints the report, the picture and, last, the mosaic."""
     _environment()
+    # Alarms are for the server that stays. Prefect's temporary one shares its database, and would wait for its locks.
+    os.environ.setdefault("PREFECT_SERVER_SERVICES_TRIGGERS_ENABLED", "false")
     with command_errors():
         from flows.request import load_request
 
