@@ -132,6 +132,11 @@ def check_request(request: Request) -> None:
     if request.ref is not None:
         open_source(request.ref)
     load_cluster(request.compute.cluster)
+    check_places(request)
+
+
+def check_places(request: Request) -> None:
+    """Raises RequestError or StoreError where the request's store cannot lie at its output, or nothing be written."""
     check_writable(request.output)
     mosaic_store(request.output, request.store)
     check_writable(request.scratch_url)

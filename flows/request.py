@@ -169,7 +169,7 @@ def load_request(region: str, overrides: dict[str, Any] | None = None) -> Reques
             text = Path(region).read_text()
         except (OSError, UnicodeDecodeError) as error:
             raise RequestError(
-                f"region {region!r} is neither a name that ships{_like(region, region_names())} "
+                f"region {region!r} is neither a name that ships ({_hint(region, region_names())}) "
                 f"nor a file that can be read: {getattr(error, 'strerror', None) or error}"
             ) from error
     try:
@@ -203,7 +203,7 @@ def _sentence(error: Any) -> str:
 
 
 def _meant(place: tuple[Any, ...]) -> str:
-    """The known key that is most like a wrong one, as the rest of a sentence."""
+    """What may have been meant by a wrong key, as the rest of a sentence."""
     model: Any = Request
     for part in place[:-1]:
         field = model.model_fields.get(part) if hasattr(model, "model_fields") else None
@@ -212,8 +212,12 @@ def _meant(place: tuple[Any, ...]) -> str:
         kinds = [field.annotation, *getattr(field.annotation, "__args__", ())]
         model = next((kind for kind in kinds if hasattr(kind, "model_fields")), None)
     known = list(getattr(model, "model_fields", ()))
-    close = difflib.get_close_matches(str(place[-1]), known, 1)
-    return f": did you mean {close[0]}?" if close else f": known are {', '.join(known)}" if known else ""
+    return f": {_hint(str(place[-1]), known)}" if known else ""
+
+
+def _hint(word: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(word, known, 1)
+    return f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}"
 
 
 def scratch_of(output: str, scratch: str | None) -> str:
@@ -227,11 +231,6 @@ def scratch_of(output: str, scratch: str | None) -> str:
     whole = output if "://" in output else str(Path(output).absolute())
     name = f"{whole.rpartition('/')[2]}-{hashlib.sha256(whole.encode()).hexdigest()[:12]}"
     return f"{scratch.rstrip('/')}/{name}"
-
-
-def _like(word: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(word, known, 1)
-    return f" (did you mean {close[0]}?)" if close else f" ({', '.join(known)})"
 
 
 def _merged(record: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:

@@ -73,7 +73,7 @@ class TrainingConfig(_Frozen):
     gradient_clip: float = Field(1.0, gt=0)
     ema: float = Field(0.999, ge=0, lt=1)
     autocast: bool = True
-    """bfloat16 in the network."""
+    """bfloat16 in the network, on a device that computes in it; float32 on others."""
     compile: bool = False
     """torch.compile of the blocks: a minute at the start (needs g++), then a sixth faster on a CPU."""
     checkpoint_minutes: float = Field(3.0, gt=0)

@@ -72,6 +72,8 @@ def train(
     share = max(1, config.batch // processes.count)
     dataset = CropDataset(scenes, config.data, config.seed, share, config.crop_px)
     trainer = Trainer(config, out, processes)
+    if config.autocast and not trainer.autocast and processes.leads:
+        _LOG.info("this device does not compute in bfloat16: training in float32")
     if resume and trainer.load() and processes.leads:
         _LOG.info("resumed at step %d, minute %.1f", trainer.step, trainer.minutes)
     started = time.monotonic() - 60 * trainer.minutes

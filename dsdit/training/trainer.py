@@ -32,7 +32,7 @@ from dsdit.model.weights import (
 from dsdit.sampler_settings import SamplerDefaults
 from dsdit.training.config import TrainingConfig
 from dsdit.training.dataset import Batch
-from dsdit.training.processes import Processes
+from dsdit.training.processes import Processes, has_bfloat16
 
 _SIGMA_FLOOR = 0.05
 """Smallest sigma by which the error of x0 is divided."""
@@ -105,6 +105,7 @@ class Trainer:
         self.config, self.out = config, out
         self.processes = processes or Processes()
         self.network = build_start(config).to(self.processes.device)
+        self.autocast = config.autocast and has_bfloat16(self.processes.device)
         self.model = TinyModel(self.network)
         if config.compile:
             for block in self.network.joint_blocks:
@@ -136,7 +137,7 @@ class Trainer:
         keep = (torch.rand(count, generator=generator) >= self.config.ref_scale_drop).float().to(device)
         s = sigma[:, None, None, None]
         z = s * torch.randn(x0.shape, generator=generator).to(device) + (1 - s) * x0
-        with torch.autocast(device.type, torch.bfloat16, enabled=self.config.autocast):
+        with torch.autocast(device.type, torch.bfloat16, enabled=self.autocast):
             estimate = self.model.denoise(z, sigma, conditions, keep).x0
         error = ((estimate.float() - x0) / s.clamp_min(_SIGMA_FLOOR)).square().mean((1, 2, 3))
         loss = (error / (x0.square().mean((1, 2, 3)) + _ENERGY_FLOOR)).mean()

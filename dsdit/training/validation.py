@@ -61,7 +61,7 @@ class Validation:
         detail = high_band(self.ref, _SCALE, EVALUATION_MTF)
         pictures: dict[str, Array] = {"restored": restored, "injection_half": restored + detail * np.float32(0.5)}
         valid = np.ones((len(self.hr), _SIZE_PX, _SIZE_PX), bool)
-        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        with torch.inference_mode():
             conditions = model.conditions(restored, self.ref, valid, detail, _SCALE)
             z = torch.zeros(len(self.hr), *model.latent_shape(_SIZE_PX, _SIZE_PX))
             for name, given in (("model", conditions), ("no_reference", conditions.without_reference())):

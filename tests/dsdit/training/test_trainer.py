@@ -64,6 +64,13 @@ def test_sigmas_have_their_share_at_one():
     assert 0.65 < float(sigma[sigma < 1].median()) < 0.8
 
 
+@pytest.mark.parametrize(("capability", "used"), [("AVX2", False), ("AVX512", True)])
+def test_bfloat16_is_used_where_the_processor_has_it(tmp_path, monkeypatch, capability, used):
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    assert Trainer(TrainingConfig(**{**SETTINGS, "autocast": True}), tmp_path).autocast is used
+    assert Trainer(TrainingConfig(**SETTINGS), tmp_path).autocast is False
+
+
 def test_a_resumed_run_equals_an_unbroken_one(data, tmp_path):
     config = TrainingConfig(**SETTINGS)
     whole = train(config, data, tmp_path / "whole")
