@@ -34,7 +34,7 @@ from dsdit.store import check_writable, create_scratch, forget_arrays, is_remote
 from flows.cluster import open_cluster, quiet
 from flows.commits import Commits
 from flows.jobs import Places, read_plan
-from flows.prepare import keep_plan, make_plan, utc_now
+from flows.prepare import check_places, keep_plan, make_plan, utc_now
 from flows.reporting import read_report, report_markdown, report_record
 from flows.request import Request
 from flows.settings import SampleRegion
@@ -78,9 +78,7 @@ def make_sample(settings: SampleRegion) -> str:
 def plan_region(request: Request, now: datetime) -> str:
     """Searches, measures and chooses; returns the location of the plan."""
     logger = get_run_logger()
-    check_writable(request.output)
-    check_writable(request.scratch_url)
-    mosaic_store(request.output, request.store)
+    check_places(request)
     plan = make_plan(request, now, logger.info)
     url = keep_plan(plan, request.output)
     logger.info(
