@@ -1,7 +1,7 @@
-"""Measures of pairs of items: each kept under the digests of what is behind it, several made at once.
+"""Measures of items and their pairs: each kept under the digests of what is behind it, several made at once.
 
 Reading waits for the network most of the time, so a few threads measure side by side. Results and what could not be
-read are told in the order of the pairs, whichever was done first.
+read are told in the order they were asked for, whichever was done first.
 """
 
 from __future__ import annotations
@@ -19,13 +19,14 @@ from catalogs.trust import plain
 from dsdit.errors import ReadError, StoreError
 from dsdit.store import join, read_json, write_json
 
-MEASURING_THREADS = 4
-"""Pairs that a process measures at once."""
+MEASURING_THREADS = 8
+"""Items or pairs that a process measures at once."""
 _BATCH = 64
 
 Pair = tuple[int, int]
 OnError = Callable[[ReadError], None]
 T = TypeVar("T")
+K = TypeVar("K")
 
 
 def measure_key(grid: list[str], *digests: str) -> str:
@@ -43,19 +44,19 @@ def parsed(url: str, kind: str, record: Any, parse: Callable[[Any], T]) -> T:
         raise StoreError(f"{url} is no measure of {kind} ({cause}): remove it, and it is measured again") from error
 
 
-def side_by_side(pairs: Iterable[Pair], measure: Callable[[int, int, OnError], T], on_error: OnError) -> dict[Pair, T]:
-    """`measure` of every pair in `MEASURING_THREADS` threads, in the order of `pairs`; so are its errors told."""
+def side_by_side(asked: Iterable[K], measure: Callable[[K, OnError], T], on_error: OnError) -> dict[K, T]:
+    """`measure` of all that is asked, in `MEASURING_THREADS` threads and in its order; so are errors told."""
 
-    def one(pair: Pair) -> tuple[T, list[ReadError]]:
+    def one(key: K) -> tuple[T, list[ReadError]]:
         told: list[ReadError] = []
-        return measure(*pair, told.append), told
+        return measure(key, told.append), told
 
-    found: dict[Pair, T] = {}
-    rest = iter(pairs)
+    found: dict[K, T] = {}
+    rest = iter(asked)
     with ThreadPoolExecutor(MEASURING_THREADS, thread_name_prefix="measure") as pool:
         while batch := list(islice(rest, _BATCH)):
-            for pair, (value, told) in zip(batch, pool.map(one, batch), strict=True):
-                found[pair] = value
+            for key, (value, told) in zip(batch, pool.map(one, batch), strict=True):
+                found[key] = value
                 for error in told:
                     on_error(error)
     return found
@@ -80,8 +81,8 @@ def kept_pairs(
     """
     ref_source, lr_source = (source.digest for source in sources)
 
-    def kept(ref_number: int, lr_number: int, tell: OnError) -> T | None:
-        ref, lr = items[ref_number], items[lr_number]
+    def kept(pair: Pair, tell: OnError) -> T | None:
+        ref, lr = items[pair[0]], items[pair[1]]
         key = measure_key(grid, ref.digest, ref_source, lr.digest, lr_source)
         url = join(folder, kind, key + ".json")
         record = read_json(url)

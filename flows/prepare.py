@@ -5,66 +5,40 @@ Everything that is kept lies below the output: the answers of the catalogs, the 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime, timedelta
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
-import shapely
 from numpy.typing import NDArray
 
 import dsdit.plan_files
-from catalogs.answers import keep_answer, replay_answer
-from catalogs.footprint import within_180
 from catalogs.item import SceneItem
 from catalogs.matching import COMPOSITES
-from catalogs.measure import Cover, item_window, kept_cover, kept_fits
-from catalogs.planning import Dates, MeasuredCovers, choose_cells, sort_items
+from catalogs.measure import kept_fits
+from catalogs.planning import Dates, MeasuredCovers, choose_cells
 from catalogs.scoring import coarseness_us
-from catalogs.search import SearchResult, search
-from catalogs.source import Source, load_source
-from dsdit.errors import CatalogError, ReadError, RequestError
+from dsdit.errors import ReadError, RequestError
 from dsdit.layout import Layout
 from dsdit.model.weights import Weights, WeightsConfig, load_weights, read_config, resolve
 from dsdit.mosaic_group import published_names
 from dsdit.mosaic_store import mosaic_store
-from dsdit.plan import Fits, Items, ModelChoice, Plan, SamplerSettings, cell_window
+from dsdit.plan import Fits, Items, ModelChoice, Plan, SamplerSettings
 from dsdit.plan_files import write_plan
 from dsdit.sampling.sampler import network_passes
 from dsdit.seams import seam_pairs
 from dsdit.sensor import reach_px
 from dsdit.store import check_writable, join
 from dsdit.tiling import Lattice, default_shard, default_tile
-from dsdit.window import Index, Window
 from flows.carried import carried_scenes, drop_needless
 from flows.cluster_file import load_cluster
 from flows.land import read_land
 from flows.pairs import measure_pairs
 from flows.request import Request
-from flows.settings import References, Scenes
+from flows.searching import Say, Searched, measure_items, open_source, search_catalogs, wanted_cells
 
-Say = Callable[[str], None]
 _PIXEL_TOLERANCE = 0.05
 """Projections stretch pixels by less."""
-
-
-@dataclass(frozen=True)
-class Searched:
-    """What the catalogs gave for a request."""
-
-    lr_source: Source
-    ref_source: Source | None
-    lr: tuple[SceneItem, ...]
-    ref: tuple[SceneItem, ...]
-
-
-def open_source(choice: Scenes | References) -> Source:
-    """The source of a request, with its endpoint replaced where the request says so."""
-    source = load_source(choice.source)
-    if source.derivatives == "no":
-        raise RequestError(f"source {source.name} allows no derivatives ({source.licence}): take another one")
-    return source if choice.endpoint is None else source.at(choice.endpoint)
 
 
 def sampler_settings(request: Request, config: WeightsConfig) -> SamplerSettings:
@@ -140,83 +114,6 @@ def check_places(request: Request) -> None:
     check_writable(request.output)
     mosaic_store(request.output, request.store)
     check_writable(request.scratch_url)
-
-
-def search_catalogs(request: Request, layout: Layout, now: datetime, say: Say) -> Searched:
-    """Asks each catalog once for all cells that the run reaches, and keeps the answer. Raises CatalogError."""
-    start, end = request.period.resolve(now)
-    place = layout.lattice
-    cells = wanted_cells(request, layout)
-    first = cell_window(place, Index(cells.row0, cells.col0))
-    last = cell_window(place, Index(cells.row1 - 1, cells.col1 - 1))
-    footprint = within_180(shapely.geometry.shape(layout.region.lonlat(first.union(last))))
-    lr_source = open_source(request.lr)
-    ref_source = None if request.ref is None else open_source(request.ref)
-    found = {"lr": _found(request, "lr", lr_source, footprint, start, end)}
-    asked = f"{lr_source.collection} at {lr_source.endpoint} from {start.date()} to {end.date()}"
-    if request.ref is not None and ref_source is not None:
-        ref_start = start - timedelta(days=request.ref.max_age_days)
-        found["ref"] = _found(request, "ref", ref_source, footprint, ref_start, end)
-    for kind, result in found.items():
-        say(f"search: {len(result.items)} {kind} items, {len(result.dropped)} left out")
-        for note in result.notes:
-            say(f"search: {note}")
-        for item_id, reason in result.dropped:
-            say(f"search: {kind} item {item_id} left out: {reason}")
-    if not found["lr"].items:
-        x0, y0, x1, y1 = layout.region.footprint.bounds
-        raise CatalogError(
-            f"nothing to do: no scene in {asked} over region {request.name!r} "
-            f"({x0:.0f}, {y0:.0f}, {x1:.0f}, {y1:.0f} in {request.crs}): widen the period, or look at the source "
-            "and at the place (bbox is west, south, east, north in degrees)"
-        )
-    return Searched(
-        lr_source, ref_source, tuple(found["lr"].items), tuple(found["ref"].items if "ref" in found else ())
-    )
-
-
-def _found(
-    request: Request, kind: str, source: Source, footprint: shapely.Geometry, start: datetime, end: datetime
-) -> SearchResult:
-    folder = join(request.output, "search")
-    if request.search == "replay":
-        return replay_answer(folder, kind, source, footprint, None if request.period.moves else (start, end))
-    result = search(source, footprint, start, end)
-    keep_answer(folder, kind, source, footprint, (start, end), result)
-    return result
-
-
-def measure_items(
-    request: Request, layout: Layout, searched: Searched, say: Say
-) -> tuple[list[SceneItem], range, dict[int, dict[Index, Cover]]]:
-    """The table of items, which of them are scenes, and the cover of every (item, cell).
-
-    An item that cannot be read is offered to all cells it touches, so that staging tries it, fails and says so: it is
-    not taken for absent.
-    """
-    items, lr, _ = sort_items(searched.lr, searched.ref)
-    folder, wanted = join(request.output, "measures"), wanted_cells(request, layout)
-    covers: dict[int, dict[Index, Cover]] = {}
-    for number, item in enumerate(items):
-        source = searched.lr_source if number in lr else searched.ref_source
-        assert source is not None
-        try:
-            covers[number] = kept_cover(item, source, layout.region.grid, wanted, folder)
-        except ReadError as error:
-            say(f"measure: {error}")
-            covers[number] = _assumed(item, layout, wanted)
-    return items, lr, covers
-
-
-def wanted_cells(request: Request, layout: Layout) -> Window:
-    """Cells whose choices the run needs: with balancing, the neighbours of those that it stages too."""
-    return layout.cells.expand(1) if request.lr.balance else layout.cells
-
-
-def _assumed(item: SceneItem, layout: Layout, wanted: Window) -> dict[Index, Cover]:
-    touched = item_window(item, layout.region.grid).refine(layout.lattice.scale)
-    cells = layout.lattice.cells_touching(touched).intersect(wanted)
-    return {cell: Cover(0.5, 0.5) for cell in cells.indices()}
 
 
 def _coarseness(request: Request, searched: Searched, items: list[SceneItem]) -> NDArray[np.int64]:

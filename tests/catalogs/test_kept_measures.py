@@ -40,7 +40,8 @@ def test_pairs_are_measured_at_once_and_told_in_their_order() -> None:
     turns[MEASURING_THREADS].set()
     told: list[tuple[str, bool]] = []
 
-    def measure(ref: int, lr: int, tell: OnError) -> int:
+    def measure(pair: Pair, tell: OnError) -> int:
+        ref, lr = pair
         together.wait(60)
         place = ref % MEASURING_THREADS
         if ref < MEASURING_THREADS:
@@ -59,8 +60,8 @@ def test_pairs_are_measured_at_once_and_told_in_their_order() -> None:
 def test_an_error_of_another_kind_ends_the_measuring() -> None:
     begun: list[int] = []
 
-    def measure(ref: int, lr: int, tell: OnError) -> int:
-        begun.append(ref)
+    def measure(pair: Pair, tell: OnError) -> int:
+        begun.append(pair[0])
         raise StoreError("no room")
 
     with pytest.raises(StoreError, match="no room"):
