@@ -27,13 +27,17 @@ class Measured:
     source: str
 
 
-TILE_S = Measured(80.4 / 395, "s of the sample step a tile of 128 px, `dsdit-tiny`, one CPU core", "`make run`: README")
-JOB_CPU_MS = Measured(
-    11.5,
-    "ms of CPU a job, client and scheduler",
-    "`run_stub(10, 40, 4)` of tests/benchmarks/wavefront_at_size.py, load 10",
+TILE_S = Measured(
+    197.6 / 395,
+    "s of the sample step a tile of 128 px, `dsdit-tiny`, setting `default`, one CPU core without AVX-512",
+    "`make run`: worker seconds of its report",
 )
-PLAN_S = Measured(70.2, "s of planning 795,355 jobs, on a machine at load 8", "`plan_at_size` in RESULTS.md")
+JOB_CPU_MS = Measured(
+    10.4,
+    "ms of CPU a job, client and scheduler, workers in processes of their own",
+    "`python -m tests.benchmarks.wavefront_at_size 30 100`, load 2",
+)
+PLAN_S = Measured(16.4, "s of planning 795,355 jobs", "`plan_at_size` in RESULTS.md")
 
 
 def rows(area_km2: float) -> list[tuple[str, str]]:
