@@ -124,12 +124,12 @@ def test_a_worker_that_died_before_its_run_began_holds_the_slot_for_a_grace_peri
     with nights(tmp_path, record) as here:
         grace = here.deployment("nightly")["concurrency_options"]["grace_period_seconds"]
         assert 0 < grace <= 600
-        here.change("nightly", concurrency_options={"collision_strategy": "ENQUEUE", "grace_period_seconds": 60})
+        here.change("nightly", concurrency_options={"collision_strategy": "ENQUEUE", "grace_period_seconds": 150})
         taken = wait_for(lambda: here.runs("nightly"), 60, "the schedule has runs")[0]["id"]
         assert here.ask(f"flow_runs/{taken}/set_state", state={"type": "PENDING"})["status"] == "ACCEPT"
         with started(WORKER, here.env, tmp_path / "worker.log"):
             waits = "a night waits for the slot"
             names = lambda: [run["state_name"] for run in here.runs("nightly")]  # noqa: E731
             wait_for(lambda: "AwaitingConcurrencySlot" in names(), 180, waits, 1)
-            wait_for(lambda: "Completed" in names(), 400, "a night gets the slot and completes", 2)
+            wait_for(lambda: "Completed" in names(), 600, "a night gets the slot and completes", 2)
             assert "Cancelled" not in names()
