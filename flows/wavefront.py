@@ -150,7 +150,8 @@ def run_wavefront(
         # One message to the scheduler gives it all that may run now.
         futures = client.map(
             run or run_step,
-            *map(list, zip(*given, strict=True)),
+            [step for step, _ in given],
+            [job for _, job in given],
             key=[f"{step}-{job}-{time.monotonic_ns()}" for step, job in given],
             places=front.places,
             pure=False,

@@ -14,8 +14,9 @@ import random
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import UTC, datetime
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -114,32 +115,24 @@ def window_of(file: rasterio.DatasetReader, geobox: GeoBox, resampling: Resampli
         return warped.read(1)
 
 
-def plain_rasterio(place: Place, geobox: GeoBox) -> tuple[NDArray, NDArray]:
-    """Each file opened for the window."""
+def by_rasterio(
+    opened: Callable[[str], AbstractContextManager[rasterio.DatasetReader]], place: Place, geobox: GeoBox
+) -> tuple[NDArray, NDArray]:
+    """One file after the other, each as `opened` gives it."""
 
     def one(name: str, resampling: Resampling) -> NDArray:
-        with rasterio.open(f"{place.root}/{name}.tif") as file:
+        with opened(f"{place.root}/{name}.tif") as file:
             return window_of(file, geobox, resampling)
 
     return finish(np.stack([one(name, Resampling.cubic) for name in BANDS]), one("scl", Resampling.nearest))
 
 
-class KeptRasterio:
-    """Files that stay open from window to window, until `close`."""
-
-    def __init__(self) -> None:
-        self._stack = ExitStack()
-        self._files: dict[str, rasterio.DatasetReader] = {}
-        self.close = self._stack.close
-
-    def __call__(self, place: Place, geobox: GeoBox) -> tuple[NDArray, NDArray]:
-        def one(name: str, resampling: Resampling) -> NDArray:
-            path = f"{place.root}/{name}.tif"
-            if path not in self._files:
-                self._files[path] = self._stack.enter_context(rasterio.open(path))
-            return window_of(self._files[path], geobox, resampling)
-
-        return finish(np.stack([one(name, Resampling.cubic) for name in BANDS]), one("scl", Resampling.nearest))
+@cache
+def kept_open(path: str) -> AbstractContextManager[rasterio.DatasetReader]:
+    """A file that stays open from window to window, until the cache is cleared; never entered, since that would keep
+    rasterio's settings on this thread, and odc-stac would read under them instead of its own.
+    """
+    return nullcontext(rasterio.open(path))
 
 
 def stac_record(place: Place) -> dict[str, Any]:
@@ -194,11 +187,10 @@ def finish(dn: NDArray, classes: NDArray) -> tuple[NDArray, NDArray]:
     return dn * np.float32(1e-4) + np.float32(-0.1), (dn != 0).all(axis=0) & ~np.isin(classes, CLOUD) & (classes > 1)
 
 
-kept_rasterio = KeptRasterio()
 READERS: dict[str, Read] = {
     "ours": ours,
-    "rasterio": plain_rasterio,
-    "rasterio-kept": kept_rasterio,
+    "rasterio": partial(by_rasterio, rasterio.open),
+    "rasterio-kept": partial(by_rasterio, kept_open),
     "odc-stac": by_odc_stac,
     "stackstac": by_stackstac,
 }
@@ -229,11 +221,11 @@ def agree(folder: Path) -> None:
     for crs, limit in ((OWN, 1.01e-4), (OTHER, 60e-4)):
         geobox = windows(crs, 1)[0]
         values, valid = ours(place, geobox)
-        for read in (plain_rasterio, kept_rasterio, by_odc_stac, by_stackstac):
+        for name, read in READERS.items():
             other, seen = read(place, geobox)
             both = valid & seen
             assert both.mean() > 0.99
-            assert np.abs(values - other)[:, both].max() < limit, (crs, read, np.abs(values - other)[:, both].max())
+            assert np.abs(values - other)[:, both].max() < limit, (crs, name, np.abs(values - other)[:, both].max())
 
 
 def measure() -> Iterator[str]:
@@ -254,7 +246,7 @@ def measure() -> Iterator[str]:
                             for box in boxes:
                                 read(where, box)
                             best[reader] = max(best[reader], count / (time.monotonic() - started))
-                        kept_rasterio.close()
+                        kept_open.cache_clear()
                     counts = asked()
                 kind = f"HTTP, {LATENCY_S * 1000:.0f} ms a request" if web else "disk"
                 grid = "own grid" if crs == OWN else "across zones"
