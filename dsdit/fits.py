@@ -119,6 +119,11 @@ class Fits(Mapping[tuple[int, int], Fit]):
         at = np.minimum(np.searchsorted(self.keys_, keys), len(self.keys_) - 1)
         return np.where(self.keys_[at] == keys, at, -1)
 
+    def measured(self, keys: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Row of each key; -1 where the pair has no fit, or one that nothing could be measured for."""
+        at = self.place(keys)
+        return np.where((at >= 0) & (np.append(self.samples, 0)[at] > 0), at, -1)
+
     def __getitem__(self, pair: tuple[int, int]) -> Fit:
         ref, lr = (np.array([number], np.int32) for number in pair)
         at = int(self.place(pair_keys(ref, lr))[0])

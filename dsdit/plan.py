@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any
@@ -188,18 +189,16 @@ class Plan:
         rows, cols = np.arange(window.row0, window.row1), np.arange(window.col0, window.col1)
         place = np.stack(np.meshgrid(rows, cols, indexing="ij"), -1).astype("<i8")
         at = self.fits.place(pair_keys(ref[..., :, None], lr[..., None, :]))
-        columns = [
-            place.view(np.uint8),
-            self._item_digests[lr],
-            self._item_digests[ref],
-            self.fits.rows[at].view(np.uint8),
-        ]
-        if len(self.seams):
-            near = first_scenes(self.cells, window).reshape(*window.shape, 9)
-            at = self.seams.place(pair_keys(lr[..., :, None], near[..., None, :]))
-            columns += [self._item_digests[near], self.seams.rows[at].view(np.uint8)]
-        parts = [np.ascontiguousarray(c).reshape(window.shape[0] * window.shape[1], -1) for c in columns]
-        return row_digests(np.concatenate(parts, 1)).reshape(*window.shape, 32)
+        found = _rows(place, self._item_digests[lr], self._item_digests[ref], self.fits.rows[at])
+        if not len(self.seams):
+            return found
+        near = first_scenes(self.cells, window).reshape(*window.shape, 9)
+        at = self.seams.measured(pair_keys(lr[..., :, None], near[..., None, :]))
+        # A cell without a measured pair is not touched by its neighbours; see `dsdit.seams.balance`.
+        met = (at >= 0).any((-2, -1))
+        if met.any():
+            found[met] = _rows(found[met], self._item_digests[near[met]], self.seams.rows[at[met]])
+        return found
 
     def to_dict(self) -> dict[str, Any]:
         """Settings as plain JSON: all but the tables."""
@@ -257,6 +256,13 @@ def cell_window(lattice: Lattice, cell: Index) -> Window:
     """HR pixels of a cell."""
     side = lattice.cell_px
     return Window(cell.row * side, cell.col * side, (cell.row + 1) * side, (cell.col + 1) * side)
+
+
+def _rows(first: NDArray[Any], *more: NDArray[Any]) -> NDArray[np.uint8]:
+    """(..., 32) digests of rows; the last axis of the first, and all further axes of the others, belong to a row."""
+    lead = first.shape[:-1]
+    parts = [np.ascontiguousarray(c).view(np.uint8).reshape(math.prod(lead), -1) for c in (first, *more)]
+    return row_digests(np.concatenate(parts, 1)).reshape(*lead, 32).copy()
 
 
 def _digest(record: Any) -> str:

@@ -56,9 +56,10 @@ def balance(
     """Reflectance (band, y, x) of one scene on pixels `place` of `cell`, brought to the target of each pixel.
 
     `near` is (3, 3), the first scenes around; a cell has `cell_px` pixels a side, so that LR and HR pixels of one place
-    have one target. Sums run in a fixed order.
+    have one target. Sums run in a fixed order. Where no pair with a scene around was measured, values stay as they are.
     """
-    if all(int(n) in (scene, -1) for n in near.flat):
+    measured = {n: fit for n in set(near.ravel().tolist()) if (fit := fits.get((scene, n))) and fit.samples}
+    if not measured:
         return values
     down = _shares(np.arange(place.row0, place.row1), cell.row, cell_px)
     right = _shares(np.arange(place.col0, place.col1), cell.col, cell_px)
@@ -70,7 +71,7 @@ def balance(
             if other < 0:
                 continue
             weight = down[r][:, None] * right[c][None, :]
-            fit = Fit() if other == scene else fits.get((scene, other), Fit())
+            fit = measured.get(other, Fit())
             total += weight
             for band in range(len(values)):
                 out[band] += weight * (values[band] * np.float32(fit.gain[band]) + np.float32(fit.offset[band]))

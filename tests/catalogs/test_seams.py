@@ -147,6 +147,28 @@ def test_digests_hear_of_a_neighbours_choice_and_of_a_fit(plan: Plan) -> None:
     assert (replace(plan, cells=type(plan.cells).of(other)).cell_digests(far) != plan.cell_digests(far)).any()
 
 
+def test_a_cell_without_a_measured_pair_is_as_it_was_before_the_first_seam(plan: Plan) -> None:
+    """Scenes 0 | 2 | 2 from left to right: the third column of cells has nothing but scene 2 around."""
+    choices = {c: CellChoice((0,) if c.col == 1 else (2,)) for c in CELLS}
+    apart = replace(plan, cells=type(plan.cells).of(choices), seams=Fits.of({}))
+    pairs = [(key >> 32, key & 0xFFFFFFFF) for key in seam_pairs(apart.cells).tolist()]
+    assert pairs == [(0, 2), (2, 0)]
+    unmeasured = {pair: Fit() for pair in pairs}
+    for seams, columns in (
+        (unmeasured, 0),
+        (unmeasured | {(0, 2): plan.seams[0, 2]}, 1),
+        ({(1, 2): Fit(samples=9)}, 0),
+    ):
+        met = replace(apart, seams=Fits.of(seams))
+        own = Window(-1, 1, 1, 4)
+        same = (met.cell_digests(own) == apart.cell_digests(own)).all(-1)
+        assert same[:, columns:].all()
+        assert not same[:, :columns].any()
+        values = [read_scenes(p, Reader(p), WINDOW)[0] for p in (apart, met)]
+        np.testing.assert_array_equal(*(v[:, :, columns * 256 :] for v in values))
+        assert columns == 0 or not np.array_equal(*values)
+
+
 def test_a_reference_goes_with_its_scene(plan: Plan, tmp_path: Path) -> None:
     """A reference that is the first scene itself, fitted to each scene, shows what balanced LR shows."""
     items = [*plan.items, {**plan.items[0], "id": "reference", "digest": "reference"}]
