@@ -15,9 +15,16 @@ __all__ = ["stack"]
 
 
 def stack(
-    region: Region, source: Source | str, start: datetime, end: datetime, chunk_px: int = 512
+    region: Region,
+    source: Source | str,
+    start: datetime | None = None,
+    end: datetime | None = None,
+    chunk_px: int = 512,
 ) -> xarray.DataArray:
-    """(time, band, y, x) reflectance of a region's scenes or references, lazy; see `catalogs.exploring.stack_items`."""
+    """(time, band, y, x) reflectance of a region's scenes or references, lazy; see `catalogs.exploring.stack_items`.
+
+    Up to now, scenes of the last 45 days and references of the last ten years, where no times are given.
+    """
     from catalogs.exploring import stack_items
 
     return stack_items(region, source, start, end, chunk_px)

@@ -1,7 +1,8 @@
 """From the candidates of a cell to one picture: each pixel takes the first that is valid, or the median of the first.
 
 `first` takes the first candidate that is valid at the pixel. `median` takes, band by band, the median of the first
-three that are valid there; where fewer are, nothing could tell an outlier, and the pixel takes the first. Candidates
+three passes that are valid there; where fewer are, nothing could tell an outlier, and the pixel takes the first. Scenes
+of one pass show the same moment and have one voice. Candidates
 come in the plan's order, clear scenes first, so a cloudy one is asked only where clear ones are too few. The item of a
 median pixel is, of the three, the one whose bands differ least from the median in sum, the earlier candidate where two
 are alike: what belongs to a scene, its date and the fits of references to it, is then that of a scene that looked so.
@@ -9,7 +10,7 @@ are alike: what belongs to a scene, its date and the fits of references to it, i
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,13 +25,17 @@ Picture = tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.bool_]]
 
 
 def compose(
-    composite: str, shape: tuple[int, int], candidates: Iterator[tuple[int, Picture | None]]
+    composite: str,
+    shape: tuple[int, int],
+    candidates: Iterator[tuple[int, Picture | None]],
+    passes: Mapping[int, int] | None = None,
 ) -> tuple[NDArray[np.float32], NDArray[np.uint8], NDArray[np.int32]]:
     """Reflectance (3, y, x) with NaN where invalid, `LrState` (y, x) and item numbers (y, x).
 
     `candidates` gives number and picture, None where it could not be read; it is asked no further than needed.
+    `passes` numbers the pass of each candidate; without it each is its own.
     """
-    depth = DEPTH[composite]
+    depth, passes = DEPTH[composite], passes or {}
     values = np.full((depth, 3, *shape), np.nan, np.float32)
     items = np.full((depth, *shape), -1, np.int32)
     count = np.zeros(shape, np.int64)
@@ -40,7 +45,9 @@ def compose(
             unread = True
         else:
             new, valid, cloud = picture
-            rows, cols = np.nonzero(valid & (count < depth))
+            mates = [other for other, of in passes.items() if of == passes.get(number)]
+            heard = np.isin(items, mates).any(0)
+            rows, cols = np.nonzero(valid & (count < depth) & ~heard)
             at = count[rows, cols]
             values[at, :, rows, cols] = new[:, rows, cols].T
             items[at, rows, cols] = number

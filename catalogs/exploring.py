@@ -6,7 +6,7 @@ checks, since stackstac's own opens whatever an href names, takes one band a fil
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -30,19 +30,28 @@ from dsdit.window import Window
 
 RESAMPLING = {"lr": "cubic", "ref": "bilinear"}
 """As staging reads them."""
+LOOK_BACK = {"lr": timedelta(days=45), "ref": timedelta(days=3650)}
 _MASK = "mask"
 
 
 def stack_items(
-    region: Region, source: Source | str, start: datetime, end: datetime, chunk_px: int = 512
+    region: Region,
+    source: Source | str,
+    start: datetime | None = None,
+    end: datetime | None = None,
+    chunk_px: int = 512,
 ) -> xr.DataArray:
     """(time, band, y, x) float32 reflectance of all items of `source` over `region` between two aware times, lazy.
+
+    `end` is now where it is not given, `start` then lies `LOOK_BACK` before it.
 
     Scenes come on the region's LR grid, references on its HR grid; NaN where the source's mask or the file itself says
     that there is no clear value. x and y are pixel centres. Raises CatalogError where nothing is found, RequestError
     for a CRS without an EPSG code; reading a chunk raises ReadError.
     """
     source = load_source(source) if isinstance(source, str) else source
+    end = end or datetime.now(UTC)
+    start = start or end - LOOK_BACK[source.role]
     grid, lr = region.grid, source.role == "lr"
     if grid.odc_crs.epsg is None:
         raise RequestError(f"crs {grid.crs[:80]!r} has no EPSG code: a stack needs one")

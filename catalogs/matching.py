@@ -13,11 +13,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from catalogs.passes import Passes
 from catalogs.scoring import alike, score_us
 from dsdit.choices import MAX_CANDIDATES
 
 CLEAR_ENOUGH = 0.98
 """A scene that is clear over this share of a cell counts as clear; among those only the date decides."""
+_WHOLE = 0.999
+"""A scene with data over this share of a cell reaches over the whole of it."""
 _THOUSANDTHS = 1000
 _DAY_US = 86_400_000_000
 
@@ -39,12 +42,17 @@ class Seen:
     """Share of the cell with data and without cloud."""
 
     def where(self, take: NDArray[Any]) -> Seen:
-        """The rows of a mask."""
+        """The rows of a mask, or rows by their numbers."""
         return Seen(self.cell[take], self.item[take], self.cover[take], self.clear[take])
 
 
 def choose_scenes(
-    seen: Seen, cells: int, newest_first: NDArray[np.int64], rule: str = "latest_clear"
+    seen: Seen,
+    cells: int,
+    newest_first: NDArray[np.int64],
+    rule: str = "latest_clear",
+    passes: Passes | None = None,
+    carried: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.int32]:
     """(cells, candidate) LR items of each cell, best first, -1 where there is none.
 
@@ -52,20 +60,48 @@ def choose_scenes(
     before a clear one. `median_clear`: the same, of which a pixel takes the median. `least_cloudy`: clear scenes first,
     each kind by clear share, then by date. `newest_first` is each item's place in the order of dates, ties broken by
     digest.
+
+    Scenes of one pass stand together, where the best of them belongs: they fill what it does not reach. Behind one
+    that reaches over the whole cell they add nothing, and come last of all, to be read if it cannot be. Without
+    `passes` each scene is its own. `carried` items are of before the period: they count only in cells where nothing of
+    the period is clear.
     """
     if rule not in COMPOSITES:
         raise ValueError(f"rule {rule!r} is not known: {' or '.join(COMPOSITES)}")
     seen = seen.where(seen.cover > 0)
+    if carried is not None:
+        served = np.zeros(cells, bool)
+        served[seen.cell[~carried[seen.item] & (seen.clear >= CLEAR_ENOUGH)]] = True
+        seen = seen.where(~(carried[seen.item] & served[seen.cell]))
+    if passes is None:
+        passes = Passes.of(np.zeros(len(newest_first), np.int64))
+    count = max(len(newest_first), 1)
+    place = passes.place[seen.item]
+    order = np.argsort(seen.cell * count + place)
+    seen, place = seen.where(order), place[order]
+    starts = passes.starts(seen.cell, place)
+    group, first = np.cumsum(starts) - 1, np.flatnonzero(starts)
     cloudy = seen.clear < CLEAR_ENOUGH
     missing = _THOUSANDTHS - np.rint(seen.clear * _THOUSANDTHS).astype(np.int64)
     if rule != "least_cloudy":
         missing[~cloudy] = 0
-    # One number per row, so that one sort of numbers settles everything: cell, kind, share, date.
-    count = len(newest_first)
-    worth = cloudy * (_THOUSANDTHS + 1) + missing
-    keys = np.sort((seen.cell * (2 * _THOUSANDTHS + 2) + worth) * count + newest_first[seen.item])
-    item = np.argsort(newest_first)[keys % max(count, 1)]
-    return _first(keys // max(count, 1) // (2 * _THOUSANDTHS + 2), item, cells)
+    # One number per row, by share and then by date; the smallest of a pass stands for it.
+    span = (2 * _THOUSANDTHS + 2) * count
+    worth = (cloudy * (_THOUSANDTHS + 1) + missing) * count + newest_first[seen.item]
+    best = np.minimum.reduceat(worth, first) if len(first) else worth
+    leads = worth == best[group]
+    spare = ~leads & (seen.cover[leads] >= _WHOLE)[group]
+    order = np.argsort(_behind(seen.cell[first], best, span)[group, spare.astype(np.int64)] + worth)
+    return _first(seen.cell[order], seen.item[order], cells)
+
+
+def _behind(cell: NDArray[np.int64], best: NDArray[np.int64], span: int) -> NDArray[np.int64]:
+    """(pass, 2) what is added to the worth of a pass's scenes, and of its spare ones, which come last in their cell."""
+    order = np.argsort(cell * span + best)
+    rank = np.empty(len(order), np.int64)
+    rank[order] = np.arange(len(order))
+    last = np.searchsorted(cell, cell, "right") - 1
+    return np.stack([2 * rank, 2 * last + 1], 1) * span
 
 
 def choose_references(

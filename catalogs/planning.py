@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from catalogs.item import SceneItem
 from catalogs.matching import Seen, choose_references, choose_scenes
 from catalogs.measure import Cover
+from catalogs.passes import Passes
 from dsdit.choices import MAX_CANDIDATES, Cells
 from dsdit.window import Index, Window
 
@@ -67,20 +68,28 @@ class Dates:
     """Microseconds since 1970."""
     newest_first: NDArray[np.int64]
     """Place of each item in the order of dates, newest first, ties by digest."""
+    passes: Passes
+    """Which items are of one pass of a satellite."""
 
     @classmethod
-    def of(cls, when_us: NDArray[np.int64], digests: Sequence[str] | NDArray[np.str_]) -> Dates:
+    def of(
+        cls,
+        when_us: NDArray[np.int64],
+        digests: Sequence[str] | NDArray[np.str_],
+        platforms: Sequence[str | None] | None = None,
+    ) -> Dates:
         """From columns of a table of items."""
         order = np.lexsort((np.asarray(digests), -when_us))
         place = np.empty(len(order), np.int64)
         place[order] = np.arange(len(order))
-        return cls(when_us, place)
+        return cls(when_us, place, Passes.of(when_us, platforms))
 
     @classmethod
     def of_items(cls, items: Sequence[SceneItem]) -> Dates:
         """From items."""
         when = [(i.when - _EPOCH) // timedelta(microseconds=1) for i in items]
-        return cls.of(np.array(when, np.int64), np.array([i.digest for i in items], str))
+        digests = np.array([i.digest for i in items], str)
+        return cls.of(np.array(when, np.int64), digests, [i.platform for i in items])
 
 
 def sort_items(lr: Sequence[SceneItem], ref: Sequence[SceneItem]) -> tuple[list[SceneItem], range, range]:
@@ -97,10 +106,12 @@ def choose_cells(
     rule: str,
     max_ref_age_days: float | None,
     coarse_us: NDArray[np.int64] | None = None,
+    carried: NDArray[np.bool_] | None = None,
 ) -> Cells:
     """Candidates of every cell. Items below `lr_count` are scenes, the others references.
 
-    `coarse_us` is what each item's pixel adds to its scores as a reference.
+    `coarse_us` is what each item's pixel adds to its scores as a reference; `carried` says which items are scenes of
+    before the period, that count where the period has no clear one.
     """
     lr = np.full((*cells.shape, MAX_CANDIDATES), -1, np.int32)
     ref = lr.copy()
@@ -108,7 +119,7 @@ def choose_cells(
         band = Window(row, cells.col0, min(row + _BAND, cells.row1), cells.col1)
         seen, count = covers.seen(band), band.shape[0] * band.shape[1]
         scene = seen.item < lr_count
-        scenes = choose_scenes(seen.where(scene), count, dates.newest_first, rule)
+        scenes = choose_scenes(seen.where(scene), count, dates.newest_first, rule, dates.passes, carried)
         references = choose_references(
             seen.where(~scene), count, dates.when_us, dates.newest_first, scenes[:, 0], max_ref_age_days, coarse_us
         )

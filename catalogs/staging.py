@@ -13,9 +13,10 @@ import time
 import numpy as np
 from numpy.typing import NDArray
 
-from catalogs.composite import Picture, compose
+from catalogs.composite import DEPTH, Picture, compose
 from catalogs.item import SceneItem
 from catalogs.load import CLOUD, STILL, Move, read_scene
+from catalogs.passes import group_passes
 from catalogs.registering import moves_of, registration_measures
 from catalogs.source import Source
 from dsdit.errors import ReadError
@@ -114,7 +115,9 @@ def read_scenes(plan: Plan, reader: Reader, window: Window) -> tuple[NDArray, ND
         pictures = (
             (number, _balanced(plan, reader.bands(number, part, lr=True), number, cell, part)) for number in numbers
         )
-        values[(slice(None), *place)], state[place], item[place] = compose(plan.composite, part.shape, pictures)
+        alone = DEPTH[plan.composite] == 1
+        passes = {} if alone else dict(zip(numbers, group_passes([plan.items[n] for n in numbers]), strict=True))
+        values[(slice(None), *place)], state[place], item[place] = compose(plan.composite, part.shape, pictures, passes)
     return values, state, item
 
 

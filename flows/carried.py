@@ -1,20 +1,18 @@
 """Scenes that a rolling period has left behind and that still are the best there is.
 
-What a night took for clear stays until a scene of the period is at least as clear there: a cell whose period holds
-clouds alone keeps the scene that the last plan gave it. A cell whose first scene is of the period forgets the others.
+What a night took for clear stays until a scene of the period is clear there: a cell whose period holds none keeps those
+that the last plan gave it, in the order of all (catalogs/matching.py). A cell with a clear one of the period forgets
+the others.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from datetime import datetime
-
-import numpy as np
 
 import dsdit.plan_files
 from catalogs.item import SceneItem
 from catalogs.source import Source
-from dsdit.choices import Cells
 from dsdit.store import join
 
 
@@ -36,15 +34,3 @@ def carried_scenes(output: str, source: Source, start: datetime, found: Collecti
 
 _SAME = ("endpoint", "collection", "where", "bands", "rule", "mask", "nodata", "alpha", "mtf_nyquist")
 """Parts of a source that say which scenes it has and what their pixels are."""
-
-
-def drop_needless(cells: Cells, items: Sequence[SceneItem], carried: Collection[SceneItem]) -> Cells:
-    """The same choices without those of `carried` that stand behind a scene of the period."""
-    if not carried:
-        return cells
-    digests = {scene.digest for scene in carried}
-    old = np.array([*(item.digest in digests for item in items), False])
-    drop = old[cells.lr] & ~old[cells.lr[..., :1]]
-    lr = np.where(drop, np.int32(-1), cells.lr)
-    order = np.argsort(lr < 0, axis=-1, kind="stable")
-    return Cells(cells.window, np.take_along_axis(lr, order, -1), cells.ref)

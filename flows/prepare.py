@@ -30,7 +30,7 @@ from dsdit.seams import seam_pairs
 from dsdit.sensor import reach_px
 from dsdit.store import check_writable, join
 from dsdit.tiling import Lattice, default_shard, default_tile
-from flows.carried import carried_scenes, drop_needless
+from flows.carried import carried_scenes
 from flows.cluster_file import load_cluster
 from flows.land import read_land
 from flows.pairs import measure_pairs
@@ -145,8 +145,10 @@ def make_plan(request: Request, now: datetime, say: Say) -> Plan:
     age = request.ref.max_age_days if request.ref else None
     measured, wanted = MeasuredCovers.of(covers), wanted_cells(request, layout)
     coarse = _coarseness(request, searched, items)
-    cells = choose_cells(Dates.of_items(items), len(lr), measured, wanted, request.lr.rule, age, coarse)
-    used, cells = drop_needless(cells, items, carried).only_used(len(items))
+    digests = {scene.digest for scene in carried}
+    old = np.array([item.digest in digests for item in items], bool)
+    cells = choose_cells(Dates.of_items(items), len(lr), measured, wanted, request.lr.rule, age, coarse, old)
+    used, cells = cells.only_used(len(items))
     items = [items[n] for n in used.tolist()]
     lr_source, ref_source = searched.lr_source, searched.ref_source
     grid, folder = layout.region.grid, join(request.output, "measures")

@@ -149,10 +149,11 @@ def finish_report(tally: Tally, receipts: str) -> Report:
 
 
 def registration_notes(plan: Plan) -> tuple[str, ...]:
-    """A line that counts the plan's pairs by what becomes of their shift, then one for each of the flagged."""
-    counted = plan.fits.count_places()
+    """Lines on the plan's pairs: how many have no radiometry, what becomes of their shifts, each of the flagged."""
+    unmatched, counted = int((plan.fits.samples == 0).sum()), plan.fits.count_places()
+    told = [f"{unmatched} of {len(plan.fits)} pairs share too little clear ground: {_KEPT}"] if unmatched else []
     if not counted.keys() - {Place.NOT_MEASURED}:
-        return ()
+        return tuple(told)
     moved = [r for _, r in plan.fits.at_place(Place.MOVED, 1)]
     lines = ["pairs: " + ", ".join(f"{n} {_PLACES[place]}" for place, n in counted.items())]
     if moved:
@@ -162,10 +163,11 @@ def registration_notes(plan: Plan) -> tuple[str, ...]:
             pair = f"{plan.items[ref]['id']} on {plan.items[lr]['id']}"
             far = f"lies {found.length_m:.2f} m beside, above the limit" if place is Place.TOO_FAR else "shift not sure"
             lines.append(f"{pair}: {far} (agreement {found.agreement:.2f}), not moved")
-    return tuple(lines)
+    return (*told, *lines)
 
 
 _MOST_FLAGGED = 5
+_KEPT = "their references keep their own radiometry"
 _PLACES = {
     Place.NOT_MEASURED: "not measured",
     Place.MOVED: "moved",

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -35,6 +36,7 @@ class Candidate:
     when: datetime
     cover: float
     clear: float
+    platform: str | None = None
 
 
 def microseconds(when: datetime) -> int:
@@ -51,15 +53,17 @@ def columns(found: list[Candidate], *more: tuple[datetime, str]) -> tuple[Seen, 
     )
     table = [(c.when, c.digest) for c in found] + list(more)
     when = np.array([microseconds(w) for w, _ in table], np.int64)
-    return seen, Dates.of(when, np.array([d for _, d in table], str))
+    platforms = [c.platform for c in found] + [None] * len(more)
+    return seen, Dates.of(when, np.array([d for _, d in table], str), platforms)
 
 
-def choose_scenes(found: list[Candidate], rule: str) -> tuple[int, ...]:
+def choose_scenes(found: list[Candidate], rule: str, carried: Collection[int] = ()) -> tuple[int, ...]:
     """Items of `found`, best first."""
     if not found:
         return ()
     seen, dates = columns(found)
-    chosen = matching.choose_scenes(seen, 1, dates.newest_first, rule)[0]
+    old = np.isin([c.item for c in found], list(carried))
+    chosen = matching.choose_scenes(seen, 1, dates.newest_first, rule, dates.passes, old)[0]
     return tuple(found[n].item for n in chosen.tolist() if n >= 0)
 
 
@@ -124,6 +128,65 @@ def test_a_choice_is_bounded_and_holds_no_scene_without_data(found: list[Candida
     usable = {c.item for c in found if c.cover > 0}
     assert set(chosen) <= usable
     assert len(chosen) == len(set(chosen)) == min(len(usable), MAX_CANDIDATES)
+
+
+@st.composite
+def passes(draw: st.DrawFn) -> list[Candidate]:
+    """Scenes of two satellites, some of them tiles of one pass within minutes."""
+    found = draw(candidates(1))
+    minutes = st.integers(0, 9)
+    satellites = st.sampled_from(["a", "b", None])
+    return [replace(c, platform=draw(satellites), when=c.when + timedelta(minutes=draw(minutes))) for c in found]
+
+
+def pass_of(candidate: Candidate) -> tuple[object, ...]:
+    """Days of `passes` lie apart, minutes do not."""
+    return (candidate.platform, candidate.when.date()) if candidate.platform else (candidate.item,)
+
+
+@given(passes(), RULES, st.randoms(use_true_random=False))
+def test_scenes_of_one_pass_stand_together_where_the_best_of_them_belongs(
+    found: list[Candidate], rule: str, mixer: random.Random
+) -> None:
+    chosen = [found[n] for n in choose_scenes(found, rule)]
+    mixed = list(found)
+    mixer.shuffle(mixed)
+    assert [c.item for c in chosen] == list(choose_scenes(mixed, rule))
+    whole = {
+        pass_of(c) for c in chosen if c.cover >= 0.999 and c is next(d for d in chosen if pass_of(d) == pass_of(c))
+    }
+    kinds = [pass_of(c) for c in chosen]
+    needed = [k for n, k in enumerate(kinds) if not (k in whole and k in kinds[:n])]
+    assert kinds[: len(needed)] == needed, "a scene behind one that reaches over the whole cell comes last of all"
+    runs = [k for n, k in enumerate(needed) if n == 0 or needed[n - 1] != k]
+    assert len(runs) == len(set(runs)), "a pass is torn apart"
+    leads = [next(c for c in chosen if pass_of(c) == k) for k in runs]
+    alone = [replace(c, platform=None) for c in leads]
+    order = [alone[n] for n in matching_order(alone, rule)]
+    assert order == alone, "passes stand as the best of each would alone"
+
+
+def matching_order(found: list[Candidate], rule: str) -> list[int]:
+    numbered = [replace(c, item=n) for n, c in enumerate(found)]
+    return list(choose_scenes(numbered, rule))
+
+
+def test_tiles_of_one_pass_do_not_push_other_days_out() -> None:
+    pass_ = [Candidate(n, f"{n}", EPOCH + timedelta(days=9, seconds=7 * n), 1.0, 0.6, "a") for n in range(4)]
+    others = [Candidate(4 + n, f"{4 + n}", EPOCH + timedelta(days=n), 1.0, 0.55, "a") for n in range(6)]
+    assert choose_scenes(pass_ + others, "latest_clear") == (3, 9, 8, 7)
+    parts = [replace(c, cover=0.7) for c in pass_]
+    assert choose_scenes(parts + others, "latest_clear") == (3, 2, 1, 0)
+
+
+def test_what_is_carried_counts_where_the_period_has_nothing_clear() -> None:
+    """Last night's was clear in the west; tonight's is in the east, and leads by a little."""
+    west = Candidate(0, "w", EPOCH, 1.0, 0.55)
+    east = Candidate(1, "e", EPOCH + timedelta(days=20), 1.0, 0.6)
+    assert choose_scenes([west, east], "latest_clear", {0}) == (1, 0)
+    clear = replace(east, clear=1.0)
+    assert choose_scenes([west, clear], "latest_clear", {0}) == (1,)
+    assert choose_scenes([replace(west, clear=1.0), east], "latest_clear", {0}) == (0, 1)
 
 
 YEAR = 365.2425

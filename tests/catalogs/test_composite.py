@@ -12,6 +12,7 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
 from catalogs.composite import Picture, compose
+from catalogs.passes import group_passes
 from catalogs.staging import Reader, read_scenes
 from dsdit.choices import CellChoice
 from dsdit.grid import Grid
@@ -61,6 +62,53 @@ def test_no_more_is_read_than_the_composite_looks_at() -> None:
         numbers = iter(range(4))
         compose(composite, SHAPE, ((n, picture(0.1 * n)) for n in numbers))
         assert 4 - len(list(numbers)) == asked
+
+
+def test_scenes_of_one_pass_have_one_voice() -> None:
+    """Two tiles of one pass with the same cloud that no mask saw, and two other days."""
+    pictures = [picture(0.9, (0,)), picture(0.9), picture(0.2), picture(0.21)]
+    moments = ["2024-07-06T10:20:21+00:00", "2024-07-06T10:20:28+00:00", "2024-07-01T10:20:21+00:00"]
+    records = [{"platform": "a", "when": when} for when in (*moments, "2024-06-26T10:20:21+00:00")]
+    passes = group_passes(records)
+    assert passes == (0, 0, 2, 3)
+    assert group_passes([{**r, "platform": None} for r in records]) == (0, 1, 2, 3)
+    values, _, items = compose("median", SHAPE, iter(enumerate(pictures)), dict(enumerate(passes)))
+    assert (values[0] == np.float32(0.21)).all() and (items == 3).all()
+    apart, _, _ = compose("median", SHAPE, iter(enumerate(pictures)))
+    assert (apart[0, :, 1:] == np.float32(0.9)).all()
+
+
+PARTS = st.lists(
+    st.tuples(hnp.arrays(bool, SHAPE), hnp.arrays(bool, SHAPE), st.booleans(), st.integers(0, 2)),
+    min_size=1,
+    max_size=4,
+)
+
+
+@given(PARTS, st.sampled_from(["first", "median"]))
+def test_every_pixel_has_a_scene_or_a_reason_and_a_scene_behind_changes_no_pixel_of_first(
+    parts: list[tuple[NDArray[np.bool_], NDArray[np.bool_], bool, int]], composite: str
+) -> None:
+    pictures: list[Picture | None] = []
+    for k, (valid, cloud, read, _) in enumerate(parts):
+        values = np.where(valid, np.float32(k + 1), np.float32(np.nan)) * np.ones((3, 1, 1), np.float32)
+        pictures.append((values, valid, cloud & ~valid) if read else None)
+    passes = {k: part[3] for k, part in enumerate(parts)}
+    values, state, items = compose(composite, SHAPE, iter(enumerate(pictures)), passes)
+    seen = np.array([p[1] if p else np.zeros(SHAPE, bool) for p in pictures])
+    assert ((state == LrState.VALID) == seen.any(0)).all()
+    assert ((items >= 0) == seen.any(0)).all() and (np.isfinite(values).all(0) == seen.any(0)).all()
+    assert np.take_along_axis(seen, np.maximum(items, 0)[None].astype(np.int64), 0)[0][items >= 0].all()
+    without = ~seen.any(0)
+    if any(p is None for p in pictures):
+        assert (state[without] == LrState.UNREADABLE).all()
+    else:
+        cloudy = np.array([p[2] for p in pictures if p]).any(0)
+        assert (state[without] == np.where(cloudy, LrState.CLOUDY, LrState.NO_DATA)[without]).all()
+    first, _, _ = compose("first", SHAPE, iter(enumerate(pictures[:-1])), passes)
+    more, _, _ = compose("first", SHAPE, iter(enumerate(pictures)), passes)
+    had = np.isfinite(first).all(0)
+    np.testing.assert_array_equal(more[:, had], first[:, had])
 
 
 VALUES = hnp.arrays(np.float32, (3, 3, 4, 5), elements=st.floats(0, 1, width=32))

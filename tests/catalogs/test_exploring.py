@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -97,3 +97,11 @@ def test_what_cannot_be_stacked_is_refused(catalog: Path) -> None:
     own = Region.from_bounds("own", Grid(wkt, 1.25, 8), (500_000, 5_300_000, 500_300, 5_300_300))
     with pytest.raises(RequestError, match="no EPSG code"):
         catalogs.stack(own, sample(catalog, "lr"), START, END)
+
+
+def test_times_need_not_be_given(catalog: Path) -> None:
+    references = catalogs.stack(ANY, sample(catalog, "ref"))
+    assert references.sizes["time"] == catalogs.stack(ANY, sample(catalog, "ref"), START, END).sizes["time"] >= 1
+    now = datetime.now(UTC)
+    with pytest.raises(CatalogError, match=f"from {(now - timedelta(days=45)).date()} to {now.date()}"):
+        catalogs.stack(ANY, sample(catalog, "lr"))

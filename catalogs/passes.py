@@ -1,0 +1,67 @@
+"""One pass of one satellite: scenes of neighbouring tiles, or of parts of one downlink, that show the same moment.
+
+Over one place two scenes of a satellite lie either minutes or an orbit apart, so that the limit needs no care. A scene
+whose platform is not stated is a pass of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+SAME_PASS = timedelta(minutes=10)
+SAME_PASS_US = SAME_PASS // timedelta(microseconds=1)
+
+
+@dataclass(frozen=True)
+class Passes:
+    """The items of a table by satellite and time."""
+
+    place: NDArray[np.int64]
+    """Place of each item in the order of satellites and, of each, of times."""
+    satellite: NDArray[np.int64]
+    """A number for each item's satellite, in that order; an item without one has a number of its own."""
+    when_us: NDArray[np.int64]
+    """Microseconds since 1970, in that order."""
+
+    @classmethod
+    def of(cls, when_us: NDArray[np.int64], platforms: Sequence[str | None] | None = None) -> Passes:
+        """From columns of a table of items; without platforms each item is a pass of its own."""
+        count = len(when_us)
+        names = sorted({name for name in platforms or () if name is not None})
+        number = {name: k for k, name in enumerate(names)}
+        own = range(len(names), len(names) + count)
+        codes = np.array([number.get(p, k) for p, k in zip(platforms or [None] * count, own, strict=True)], np.int64)
+        order = np.lexsort((np.arange(count), when_us, codes))
+        place = np.empty(count, np.int64)
+        place[order] = np.arange(count)
+        return cls(place, codes[order], when_us[order])
+
+    def starts(self, cell: NDArray[np.int64], place: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Which rows begin a pass, of rows sorted by cell and, in each, by place."""
+        first = np.ones(len(cell), bool)
+        first[1:] = (
+            (cell[1:] != cell[:-1])
+            | (self.satellite[place[1:]] != self.satellite[place[:-1]])
+            | (self.when_us[place[1:]] - self.when_us[place[:-1]] > SAME_PASS_US)
+        )
+        return first
+
+
+def group_passes(items: Sequence[Mapping[str, Any]]) -> tuple[int, ...]:
+    """For each of a few items (`platform`, `when`) the number of the first among them that is of the same pass."""
+    found: list[int] = []
+    for k, item in enumerate(items):
+        found.append(next((n for n in range(k) if found[n] == n and _same(items[n], item)), k))
+    return tuple(found)
+
+
+def _same(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
+    if a.get("platform") is None or a["platform"] != b.get("platform"):
+        return False
+    return abs(datetime.fromisoformat(a["when"]) - datetime.fromisoformat(b["when"])) <= SAME_PASS
