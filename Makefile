@@ -56,8 +56,8 @@ quality: $(STAMP)  ## the shipped weights on the validation pairs beside the pro
 readers: $(STAMP)  ## windows a second of our reader and others; appends to tests/benchmarks/RESULTS.md
 	$(BIN)/python -m tests.benchmarks readers
 
-versions: $(STAMP)  ## a mosaic and its nights in both stores, on a disk and on S3; appends to tests/benchmarks/RESULTS.md
-	$(BIN)/python -m tests.benchmarks versions
+versions: $(STAMP)  ## both stores, on a disk and on S3, and two clients of S3; appends to tests/benchmarks/RESULTS.md
+	$(BIN)/python -m tests.benchmarks versions s3_clients
 
 nights: $(STAMP)  ## what a night with nothing new costs, against a full run; appends to tests/benchmarks/RESULTS.md
 	$(BIN)/python -m tests.benchmarks nothing_new

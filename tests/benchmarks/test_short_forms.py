@@ -14,6 +14,7 @@ from dsdit.steps.report import due_jobs
 from dsdit.tables import read_table
 from tests.benchmarks.continent import SQUARE, make_catalogs
 from tests.benchmarks.plan_at_size import check_jobs, keep, keep_receipts, plan_of
+from tests.benchmarks.s3_clients import measure as measure_clients
 from tests.benchmarks.wavefront_at_size import FUTURES_PER_WORKER, run_stub
 
 pytestmark = pytest.mark.short
@@ -75,3 +76,9 @@ def test_the_front_is_as_long_as_the_shorter_side() -> None:
         peaks.append(watch.scratch_most)
     assert max(peaks) <= 5 * (12 + 2) + 6 * FUTURES_PER_WORKER
     assert np.ptp(peaks) <= 2 * FUTURES_PER_WORKER
+
+
+def test_both_clients_of_s3_give_back_what_was_written() -> None:
+    found = measure_clients(2, 64, 32, 1)
+    assert set(found) == {"s3fs", "obstore"}
+    assert all(value > 0 for figures in found.values() for value in figures.values())
