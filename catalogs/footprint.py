@@ -8,6 +8,7 @@ what does not cross stays as it was. The split runs along straight lines in degr
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
@@ -18,6 +19,7 @@ import shapely
 from pyproj.exceptions import CRSError
 from shapely.geometry import box, shape
 
+from catalogs.fields import Fields
 from catalogs.trust import plain
 from dsdit.errors import CatalogError
 
@@ -25,6 +27,8 @@ MAX_CROSSING_DEG = 90.0
 """Widest bbox across the antimeridian; a wider one is taken for two swapped numbers."""
 MAX_VERTICES = 100_000
 """More in one footprint is taken for a mistake."""
+MAX_EPSG = 2**31 - 1
+"""Largest code of a CRS."""
 
 
 def item_footprint(item: pystac.Item) -> shapely.Geometry:
@@ -35,8 +39,8 @@ def item_footprint(item: pystac.Item) -> shapely.Geometry:
 def record_footprint(geometry: Any, bbox: Any) -> shapely.Geometry:
     """`item_footprint` of what a record holds. Raises CatalogError."""
     try:
-        footprint = shape(geometry) if geometry else bbox_shape(bbox or [])
-    except (TypeError, ValueError, KeyError, IndexError, AttributeError, shapely.errors.ShapelyError) as error:
+        footprint = bbox_shape(bbox or []) if geometry is None else shape(geometry)
+    except Exception as error:  # a foreign geometry may break shapely in any way
         raise CatalogError(f"its geometry cannot be read: {plain(error, 100)}") from error
     if footprint.is_empty or not all(map(math.isfinite, footprint.bounds)):
         raise CatalogError("its geometry is empty or not finite")
@@ -47,8 +51,11 @@ def record_footprint(geometry: Any, bbox: Any) -> shapely.Geometry:
     west, south, east, north = footprint.bounds
     if west < -360 or east > 360 or south < -90 or north > 90:
         raise CatalogError("its geometry is not in longitude and latitude")
-    footprint = within_180(footprint)
-    return footprint if footprint.is_valid else shapely.make_valid(footprint)
+    try:
+        footprint = within_180(footprint)
+        return footprint if footprint.is_valid else shapely.make_valid(footprint)
+    except Exception as error:
+        raise CatalogError(f"its geometry cannot be brought within -180..180: {plain(error, 100)}") from error
 
 
 def bbox_shape(bbox: list[float]) -> shapely.Geometry:
@@ -93,26 +100,28 @@ def _all_finite(footprint: shapely.Geometry) -> bool:
     return bool(all(map(math.isfinite, shapely.get_coordinates(footprint).ravel())))
 
 
-def stated_crs(item: pystac.Item, asset: str) -> str | None:
-    """The CRS of an asset, as the item says it in any spelling of the projection extension; None where it does not.
+def stated_crs(*places: Fields) -> str | None:
+    """The CRS that the first of these places states, in any spelling of the projection extension; None without one.
 
     It serves to tell scenes of one grid from others. Pixels are placed by the file's own CRS.
     """
-    for fields in (item.properties, item.assets[asset].extra_fields):
-        if isinstance(code := fields.get("proj:code"), str):
+    for fields in places:
+        if code := fields.text("proj:code"):
             return code
-        if isinstance(epsg := fields.get("proj:epsg"), int | float) and not isinstance(epsg, bool):
-            return f"EPSG:{int(epsg)}"
-        for key in ("proj:projjson", "proj:wkt2"):
-            if (text := fields.get(key)) and (code := _authority(text)) is not None:
+        if epsg := fields.whole("proj:epsg", 1, MAX_EPSG):
+            return f"EPSG:{epsg}"
+        for key, kind, read in (
+            ("proj:projjson", dict, pyproj.CRS.from_json_dict),
+            ("proj:wkt2", str, pyproj.CRS.from_wkt),
+        ):
+            if (definition := fields.get(key, kind)) and (code := _authority(read, definition)) is not None:
                 return code
     return None
 
 
-def _authority(definition: Any) -> str | None:
+def _authority(read: Callable[[Any], pyproj.CRS], definition: Any) -> str | None:
     try:
-        crs = pyproj.CRS.from_user_input(definition)
-        code = crs.to_authority(min_confidence=70)
-    except (CRSError, TypeError, ValueError, KeyError):
+        code = read(definition).to_authority(min_confidence=70)
+    except (CRSError, TypeError, ValueError, LookupError, AttributeError, OverflowError):
         return None
     return None if code is None else ":".join(code)

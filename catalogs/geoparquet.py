@@ -11,6 +11,7 @@ import json
 import tempfile
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import pystac
 import rustac
 from shapely.geometry import box, mapping
 
+from catalogs.fields import number_of
 from catalogs.footprint import record_footprint
 from catalogs.trust import plain, without_query
 from dsdit.errors import CatalogError
@@ -28,7 +30,8 @@ MAX_FILE_BYTES = 512 * 2**20
 """Largest stac-geoparquet file that is read."""
 MAX_ROWS = 200_000
 """Most items that one file may hold."""
-_TEXTS = ("start_datetime", "end_datetime", "platform", "grid:code", "proj:code", "s2:processing_baseline")
+_TEXTS = ("platform", "grid:code", "proj:code", "s2:processing_baseline")
+_TIMES = ("start_datetime", "end_datetime")
 _ANYWHERE = (-180.0, -90.0, 180.0, 90.0)
 _NUMBERS = ("gsd", "eo:cloud_cover")
 
@@ -41,7 +44,7 @@ def is_geoparquet(path: Path) -> bool:
 def item_record(item: pystac.Item, assets: Iterable[str]) -> dict[str, Any]:
     """An item as it is kept: without links, with these assets alone, hrefs without query, and null for NaN."""
     record = item.to_dict(include_self_link=False, transform_hrefs=False)
-    record["links"] = []
+    record |= {"links": [], "bbox": item.bbox}
     kept = {key: record["assets"][key] for key in assets if key in record["assets"]}
     record["assets"] = {key: _clean(asset) for key, asset in kept.items()}
     return dict(json.loads(json.dumps(record), parse_constant=lambda _: None))
@@ -63,7 +66,8 @@ def _row(record: Mapping[str, Any]) -> dict[str, Any]:
     """What every tool expects of an item, in columns of one type each whatever the record holds."""
     properties = record["properties"]
     known: dict[str, Any] = {k: str(properties[k]) for k in _TEXTS if isinstance(properties.get(k), str)}
-    known |= {k: float(properties[k]) for k in _NUMBERS if isinstance(properties.get(k), int | float)}
+    known |= {k: time for k in _TIMES if (time := _time(properties.get(k))) is not None}
+    known |= {k: number for k in _NUMBERS if (number := number_of(properties, k)) is not None}
     assets = {}
     for key, asset in record["assets"].items():
         assets[key] = {"href": str(asset["href"]), "roles": ["data"]}
@@ -85,6 +89,15 @@ def _row(record: Mapping[str, Any]) -> dict[str, Any]:
         footprint = record_footprint(record.get("geometry"), record.get("bbox"))
         row |= {"geometry": mapping(footprint), "bbox": list(footprint.bounds)}
     return row
+
+
+def _time(value: object) -> str | None:
+    """A time as every tool reads it; None for anything else."""
+    try:
+        when = datetime.fromisoformat(value) if isinstance(value, str) else None
+    except ValueError:
+        return None
+    return None if when is None else (when if when.tzinfo else when.replace(tzinfo=UTC)).isoformat()
 
 
 def unpack(content: bytes) -> list[dict[str, Any]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,15 +18,21 @@ from typing import Any
 import pystac
 from shapely.geometry import mapping
 
+from catalogs.fields import Fields
 from catalogs.footprint import item_footprint, stated_crs
-from catalogs.rules import number_of, scale_and_offset
+from catalogs.rules import scale_and_offset
 from catalogs.source import Source
-from catalogs.trust import accepted_href, local_path
+from catalogs.trust import accepted_href, local_path, plain
 from dsdit.bands import BANDS
 from dsdit.errors import CatalogError
 
 _UPDATED = ("s2:generation_time", "processing:datetime", "updated", "created")
 _HEAD_BYTES = 65536
+GSD_M = 1e-3, 1e6
+"""Smallest and largest pixel that a catalog is believed, metres."""
+
+Tell = Callable[[str, str], None]
+"""Told the name of a field, and what was found in it."""
 
 
 @dataclass(frozen=True)
@@ -85,21 +91,22 @@ class SceneItem:
         return cls(**fields)
 
 
-def scene_item(item: pystac.Item, source: Source) -> SceneItem:
-    """The scene that a STAC item describes. Raises CatalogError with the reason why it cannot be used."""
-    properties = item.properties
+def scene_item(item: pystac.Item, source: Source, tell: Tell = lambda field, found: None) -> SceneItem:
+    """The scene that a STAC item describes. Raises CatalogError with the reason why it cannot be used.
+
+    `tell` hears of fields that are left out since something else than expected stands there.
+    """
     missing = [key for key in source.assets if key not in item.assets]
     if missing:
         raise CatalogError(f"asset {', '.join(missing)} is missing")
+    properties = Fields(item.properties)
+    assets = {key: Fields(item.assets[key].extra_fields) for key in source.assets}
     hrefs = {key: accepted_href(_href(item, key, source), source) for key in source.assets}
     footprint = item_footprint(item)
     rules = (scale_and_offset(source.rule, item, source.bands[band].asset) for band in BANDS)
     scale, offset = zip(*rules, strict=True)
-    when = item.datetime or _time(properties.get("start_datetime"))
-    if when is None:
-        raise CatalogError("it has no time of acquisition")
-    when = when.replace(tzinfo=UTC) if when.tzinfo is None else when.astimezone(UTC)
-    updated = next((str(properties[key]) for key in _UPDATED if properties.get(key)), None)
+    when = _acquired(item, properties)
+    updated = next((text for key in _UPDATED if (text := properties.text(key))), None)
     content = {
         "id": item.id,
         "collection": item.collection_id,
@@ -109,9 +116,9 @@ def scene_item(item: pystac.Item, source: Source) -> SceneItem:
         "rule": [scale, offset],
         "source": source.digest,
         "files": {k: _fingerprint(local_path(h, source.root)) for k, h in hrefs.items() if "://" not in h},
-        "checksums": {k: item.assets[k].extra_fields.get("file:checksum") for k in source.assets},
+        "checksums": {key: fields.text("file:checksum") for key, fields in assets.items()},
     }
-    return SceneItem(
+    scene = SceneItem(
         source=source.name,
         id=item.id,
         collection=item.collection_id,
@@ -121,14 +128,18 @@ def scene_item(item: pystac.Item, source: Source) -> SceneItem:
         hrefs=hrefs,
         scale=scale,
         offset=offset,
-        crs=stated_crs(item, source.assets[0]),
-        cloud_cover=number_of(properties, "eo:cloud_cover"),
-        gsd_m=number_of(properties, "gsd"),
+        crs=stated_crs(properties, assets[source.assets[0]]),
+        cloud_cover=properties.number("eo:cloud_cover"),
+        gsd_m=properties.number("gsd", *GSD_M),
         updated=updated,
-        platform=properties.get("platform"),
+        platform=properties.text("platform"),
         tile=_tile(properties),
         digest=hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest(),
     )
+    for fields in (properties, *assets.values()):
+        for field, (value, expected) in fields.left.items():
+            tell(field, f"{field} is {plain(ascii(value), 80)}, not {expected}: left out")
+    return scene
 
 
 def _href(item: pystac.Item, key: str, source: Source) -> str:
@@ -144,23 +155,26 @@ def _href(item: pystac.Item, key: str, source: Source) -> str:
     return asset.get_absolute_href() or href
 
 
-def _tile(properties: Mapping[str, Any]) -> str | None:
-    if code := properties.get("grid:code"):
-        return str(code)
-    if code := properties.get("s2:mgrs_tile"):
-        return f"MGRS-{code}"
-    parts = [properties.get(f"mgrs:{key}") for key in ("utm_zone", "latitude_band", "grid_square")]
-    if all(parts):
-        return "MGRS-{:02d}{}{}".format(int(str(parts[0])), *parts[1:])
-    path, row = (properties.get(f"landsat:wrs_{key}") for key in ("path", "row"))
-    return f"WRS-{path}{row}" if path and row else None
-
-
-def _time(value: object) -> datetime | None:
+def _acquired(item: pystac.Item, properties: Fields) -> datetime:
+    """Time of acquisition, UTC. Raises CatalogError."""
     try:
-        return datetime.fromisoformat(str(value))
-    except ValueError:
-        return None
+        when = item.datetime or datetime.fromisoformat(properties.text("start_datetime") or "")
+        return when.replace(tzinfo=UTC) if when.tzinfo is None else when.astimezone(UTC)
+    except (ValueError, OverflowError) as error:
+        raise CatalogError("it has no time of acquisition") from error
+
+
+def _tile(properties: Fields) -> str | None:
+    if code := properties.text("grid:code"):
+        return code
+    if code := properties.text("s2:mgrs_tile"):
+        return f"MGRS-{code}"
+    zone = properties.whole("mgrs:utm_zone", 1, 60)
+    band, square = (properties.text(f"mgrs:{key}") for key in ("latitude_band", "grid_square"))
+    if zone and band and square:
+        return f"MGRS-{zone:02d}{band}{square}"
+    path, row = (properties.whole(f"landsat:wrs_{key}", 1, 999) for key in ("path", "row"))
+    return f"WRS-{path:03d}{row:03d}" if path and row else None
 
 
 def _fingerprint(path: Path) -> str | None:

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal
 import pystac
 from pydantic import BaseModel, ConfigDict, Field
 
+from catalogs.fields import number_of
 from dsdit.errors import CatalogError
 from dsdit.radiometry import DEFAULT_CURVE, Curve
 
@@ -105,11 +106,11 @@ def scale_and_offset(rule: Rule, item: pystac.Item, asset: str) -> tuple[float, 
             raise CatalogError(f"asset {asset} states no scale and offset (raster:scale and raster:offset)")
         return stated
     properties = item.properties
-    if next((properties[key] for key in _APPLIED if properties.get(key) is not None), None) is True:
+    if next((v for key in _APPLIED if (v := _given(properties.get(key))) is not None), None) is True:
         return SENTINEL2_SCALE, 0.0
     if stated is not None:
         return stated
-    baseline = next((properties[key] for key in _BASELINES if properties.get(key)), None)
+    baseline = next((v for key in _BASELINES if (v := _given(properties.get(key)))), None)
     try:
         number = tuple(int(part) for part in str(baseline).split("."))
     except ValueError as error:
@@ -120,7 +121,7 @@ def scale_and_offset(rule: Rule, item: pystac.Item, asset: str) -> tuple[float, 
 def _stated(asset: pystac.Asset) -> tuple[float, float] | None:
     """Scale and offset in the raster extension, version 1 (`raster:bands`) or 2 (`bands` or the asset itself)."""
     fields = asset.extra_fields
-    for band in [*(fields.get("raster:bands") or ()), *(fields.get("bands") or ()), fields]:
+    for band in [*_bands(fields, "raster:bands"), *_bands(fields, "bands"), fields]:
         for prefix in ("", "raster:") if band is not fields else ("raster:",):
             scale, offset = number_of(band, prefix + "scale"), number_of(band, prefix + "offset")
             if scale is not None and offset is not None and scale > 0:
@@ -128,8 +129,14 @@ def _stated(asset: pystac.Asset) -> tuple[float, float] | None:
     return None
 
 
-def number_of(fields: Mapping[str, Any], key: str) -> float | None:
-    """A finite number of a foreign record; None where there is none."""
-    value = fields.get(key) if isinstance(fields, Mapping) else None
-    known = isinstance(value, int | float) and not isinstance(value, bool)
-    return float(value) if known and math.isfinite(value) else None  # type: ignore[arg-type]
+def _bands(fields: Mapping[str, Any], key: str) -> list[Any]:
+    """The list below `key`. Raises CatalogError where something else stands there: it could have held the rule."""
+    bands = _given(fields.get(key))
+    if bands is not None and not isinstance(bands, list):
+        raise CatalogError(f"its {key} is {ascii(bands)[:80]}: a list of bands is expected")
+    return bands or []
+
+
+def _given(value: Any) -> Any:
+    """The value; None for a number that is not finite, which is kept as null in an answer."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value

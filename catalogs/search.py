@@ -8,7 +8,7 @@ them gives the same result when the catalog has moved on.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
@@ -64,7 +64,7 @@ def search(
     notes: list[str] = []
     answer = stac_items(source, footprint_lonlat, start, end, notes.append, retry)
     found = clean(answer, source, footprint_lonlat, start, end, max_items)
-    return replace(found, notes=tuple(notes))
+    return replace(found, notes=(*notes, *found.notes))
 
 
 def clean(
@@ -79,6 +79,7 @@ def clean(
     items: dict[str, SceneItem] = {}
     behind: list[pystac.Item] = []
     dropped: set[tuple[str, str]] = set()
+    left: dict[str, dict[str, str]] = {}
     shapely.prepare(footprint_lonlat)
     for record in answer:
         if isinstance(record, BadItem):
@@ -88,8 +89,9 @@ def clean(
             continue
         if record.datetime is not None and not _within(record.datetime, start, end):
             continue
+        odd: dict[str, str] = {}
         try:
-            item = scene_item(record, source)
+            item = scene_item(record, source, odd.__setitem__)
         except CatalogError as error:
             if not _elsewhere(record, footprint_lonlat):
                 dropped.add((plain(record.id, 120), str(error)))
@@ -97,13 +99,25 @@ def clean(
             continue
         if _within(item.when, start, end) and footprint_lonlat.intersects(shape(item.footprint)):
             behind.append(record)
+            for name, said in odd.items():
+                left.setdefault(name, {})[item.id] = said
             twin = items.get(item.id)
             if twin is None or _age(twin) < _age(item):
                 items[item.id] = item
     kept, replaced = newest_processing(items.values())
     dropped.update(replaced)
     ordered = sorted(sorted(kept, key=lambda i: i.id), key=lambda i: i.when, reverse=True)
-    return SearchResult(tuple(ordered[:max_items]), tuple(sorted(dropped)), answer=tuple(behind))
+    return SearchResult(tuple(ordered[:max_items]), tuple(sorted(dropped)), _told(left), answer=tuple(behind))
+
+
+def _told(left: Mapping[str, Mapping[str, str]]) -> tuple[str, ...]:
+    """A line for each field that was left out: the first item by its id, and how many more there are."""
+    lines = []
+    for _, said in sorted(left.items()):
+        first = min(said)
+        more = f" (so in {len(said) - 1} more items)" if len(said) > 1 else ""
+        lines.append(f"item {plain(first, 120)}: {said[first]}{more}")
+    return tuple(lines)
 
 
 def newest_processing(items: Iterable[SceneItem]) -> tuple[list[SceneItem], list[tuple[str, str]]]:

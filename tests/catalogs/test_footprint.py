@@ -10,6 +10,7 @@ import pystac
 import pytest
 from shapely.geometry import Point, box, mapping, shape
 
+from catalogs.fields import Fields
 from catalogs.footprint import item_footprint, stated_crs, within_180
 from catalogs.measure import item_window
 from catalogs.search import clean
@@ -112,7 +113,10 @@ def test_every_spelling_of_a_crs() -> None:
             record = make_item("a")
             del record["properties"]["proj:epsg"]
             (record["properties"] if where == "item" else record["assets"]["red"]).update(spelling)
-            assert stated_crs(pystac.Item.from_dict(record), "red") == "EPSG:32633", (where, spelling)
+            assert stated_crs(Fields(record["properties"]), Fields(record["assets"]["red"])) == "EPSG:32633", (
+                where,
+                spelling,
+            )
 
 
 @pytest.mark.parametrize("stated", [{}, {"proj:wkt2": "no CRS"}, {"proj:projjson": {"type": "x"}}, {"proj:code": 7}])
