@@ -58,12 +58,12 @@ def _rows(report: Report) -> list[tuple[str, str]]:
 
 
 def print_report(report: Report, console: Console) -> None:
-    """A table; text that came from a catalog is escaped."""
+    """A table; text that came from a catalog is escaped, and what cannot be printed is shown as a question mark."""
     table = Table(title=f"region {report.region}", show_header=False, title_justify="left")
     table.add_column(style="bold")
     table.add_column(overflow="fold")
     for name, value in _rows(report):
-        table.add_row(name, escape(value))
+        table.add_row(name, escape("".join(c if c.isprintable() else "?" for c in value)))
     console.print(table)
 
 

@@ -160,7 +160,8 @@ def registration_notes(plan: Plan) -> tuple[str, ...]:
         lines[0] += f"; longest shift taken out {moved[0].length_m:.2f} m"
     for place in FLAGGED:
         for (ref, lr), found in plan.fits.at_place(place, _MOST_FLAGGED):
-            pair = f"{plan.items[ref]['id']} on {plan.items[lr]['id']}"
+            ids = (str(plan.items[number]["id"]) for number in (ref, lr))
+            pair = " on ".join("".join(c if c.isprintable() else "?" for c in name) for name in ids)
             far = f"lies {found.length_m:.2f} m beside, above the limit" if place is Place.TOO_FAR else "shift not sure"
             lines.append(f"{pair}: {far} (agreement {found.agreement:.2f}), not moved")
     return (*told, *lines)

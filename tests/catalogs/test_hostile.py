@@ -159,7 +159,22 @@ def test_a_record_without_end_of_nesting_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["../../../tmp/x", "..", "a/../../b", "a\\..\\b", "a\0b", "a\nb", "\x1b[31mred", "x" * 300]
+    "name",
+    [
+        "../../../tmp/x",
+        "..",
+        "a/../../b",
+        "a\\..\\b",
+        "a\0b",
+        "a\nb",
+        "\x1b[31mred",
+        "x" * 300,
+        "a\u202e\x9b31m",
+        "a\u202eb",
+        "a\x9bb",
+        "a\u2028b",
+        "a\u200bb",
+    ],
 )
 def test_a_name_that_leads_elsewhere_is_refused(name: str, tmp_path: Path) -> None:
     said = reason(tmp_path / "catalog", make_item(name, host="https://data.example"))
@@ -303,7 +318,10 @@ def test_an_id_with_a_script_is_escaped_wherever_it_is_shown(tmp_path: Path) -> 
     assert "&#60;script&#62;" in line
     console = Console(record=True, width=300, force_terminal=False)
     print_report(report, console)
-    assert '<script>alert("x")</script>[click]' in console.export_text()
+    printed = console.export_text()
+    assert '<script>alert("x")</script>[click]' in printed
+    assert "next ?[31mline" in printed
+    assert "\x1b" not in printed
 
 
 def test_a_record_that_is_no_object_is_told() -> None:
