@@ -13,7 +13,7 @@ from typing import Any
 import pystac
 
 from catalogs.geoparquet import is_geoparquet, read_geoparquet
-from catalogs.records import BadItem, read_item
+from catalogs.records import BadItem, features_of, links_of, read_item
 from catalogs.session import MAX_JSON_BYTES
 from catalogs.source import Source
 from catalogs.trust import local_path, plain
@@ -29,15 +29,15 @@ def local_items(source: Source) -> Iterator[pystac.Item | BadItem]:
     path = Path(source.endpoint or "")
     if not path.exists():
         raise CatalogError(f"catalog {path} is not there")
+    found: Iterator[tuple[Path, Any]]
     if path.is_dir():
-        records = [(p, _read(p)) for p in sorted(path.glob("**/*.json")) if p.resolve().is_relative_to(root.resolve())]
-        found: Iterator[tuple[Path, dict[str, Any]]] = ((p, r) for p, r in records if r.get("type") == "Feature")
+        found = _features(path)
     elif is_geoparquet(path):
         found = ((path, record) for record in read_geoparquet(path))
     else:
         found = _walk(path, root, set())
     for place, record in found:
-        item = read_item(record)
+        item = record if isinstance(record, BadItem) else read_item(record)
         if isinstance(item, BadItem):
             yield item
         elif source.collection is None or item.collection_id == source.collection:
@@ -45,8 +45,21 @@ def local_items(source: Source) -> Iterator[pystac.Item | BadItem]:
             folder = place.parent.resolve().relative_to(root.resolve())
             for asset in item.assets.values():
                 if "://" not in asset.href and not asset.href.startswith("/"):
-                    asset.href = (folder / asset.href).as_posix()
+                    asset.href = Path(*_joined(folder, asset.href)).as_posix()
             yield item
+
+
+def _features(folder: Path) -> Iterator[tuple[Path, dict[str, Any] | BadItem]]:
+    """Items of all files below a folder; a file that holds no STAC object is left out as a bad item is."""
+    for path in sorted(folder.glob("**/*.json")):
+        if path.resolve().is_relative_to(folder.resolve()):
+            try:
+                record = _read(path)
+            except CatalogError as error:
+                yield path, BadItem(plain(path.relative_to(folder), 120), plain(error))
+                continue
+            if record.get("type") == "Feature":
+                yield path, record
 
 
 def _walk(path: Path, root: Path, seen: set[Path], depth: int = 0) -> Iterator[tuple[Path, dict[str, Any]]]:
@@ -60,19 +73,19 @@ def _walk(path: Path, root: Path, seen: set[Path], depth: int = 0) -> Iterator[t
     if record.get("type") == "Feature":
         yield path, record
     elif record.get("type") == "FeatureCollection":
-        yield from ((path, feature) for feature in record.get("features", ()))
+        yield from ((path, feature) for feature in features_of(record))
     elif record.get("type") in ("Catalog", "Collection"):
-        for link in record.get("links", ()):
-            if link.get("rel") in ("child", "item", "items") and "://" not in str(link.get("href")):
+        for href in links_of(record, "child", "item", "items"):
+            if "://" not in href:
                 here = path.parent.resolve().relative_to(root.resolve())
-                target = Path(*_joined(here, str(link["href"])))
+                target = Path(*_joined(here, href))
                 yield from _walk(local_path(target.as_posix(), root), root, seen, depth + 1)
     else:
         raise CatalogError(f"{path} is neither a STAC catalog, an item nor a collection of items")
 
 
 def _joined(folder: Path, href: str) -> list[str]:
-    """Parts of folder/href with `..` taken up, so that a link to a sibling folder stays a path below the root."""
+    """Parts of folder/href with `..` taken up, so that what lies in a sibling folder stays a path below the root."""
     parts: list[str] = []
     for part in (folder / href).parts:
         if part == ".." and parts and parts[-1] != "..":

@@ -288,6 +288,42 @@ def test_local_files_stay_below_the_catalog(tmp_path: Path) -> None:
     assert [name for name, _ in result.dropped] == ["bad-0", "bad-1", "bad-2", "bad-3"]
 
 
+def test_files_of_a_sibling_folder_are_the_catalogs_own(tmp_path: Path) -> None:
+    catalog = tmp_path / "catalog"
+    (catalog / "items").mkdir(parents=True)
+    inside, outside = make_item("inside", host="../images"), make_item("outside", host="../images")
+    outside["assets"]["red"]["href"] = "../../red.tif"
+    links = []
+    for item in (inside, outside):
+        (catalog / "items" / f"{item['id']}.json").write_text(json.dumps(item))
+        links.append({"rel": "item", "href": f"./items/{item['id']}.json"})
+    (catalog / "catalog.json").write_text(json.dumps({"type": "Catalog", "id": "c", "links": links}))
+    for place in (catalog, catalog / "catalog.json"):
+        result = search(make_source(place), AREA, START, END)
+        assert [item.id for item in result.items] == ["inside"]
+        assert result.items[0].hrefs["red"] == "images/inside/red.tif"
+        assert result.dropped == (("outside", "href '../red.tif' leaves the catalog's folder"),)
+
+
+def test_a_file_of_a_folder_that_is_no_item_is_left_out_and_told(tmp_path: Path) -> None:
+    (tmp_path / "item.json").write_text(json.dumps(make_item("good")))
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes/list.json").write_text("[1, 2]")
+    (tmp_path / "notes/torn.json").write_text('{"type": "Feat')
+    (tmp_path / "notes/settings.json").write_text('{"type": "other"}')
+    result = search(make_source(tmp_path), AREA, START, END)
+    assert [item.id for item in result.items] == ["good"]
+    assert [name for name, _ in result.dropped] == ["notes/list.json", "notes/torn.json"]
+    assert "holds no STAC object" in result.dropped[0][1]
+    assert "cannot be read" in result.dropped[1][1]
+
+
+@pytest.mark.parametrize("links", [7, [7], [{"rel": "item", "href": 7}], [{"rel": "item"}], None])
+def test_links_of_nonsense_lead_nowhere(links: Any, tmp_path: Path) -> None:
+    (tmp_path / "catalog.json").write_text(json.dumps({"type": "Catalog", "id": "c", "links": links}))
+    assert search(make_source(tmp_path / "catalog.json"), AREA, START, END).items == ()
+
+
 def test_catalog_json_folder_and_item_collection_agree(catalog: Path) -> None:
     whole = box(-180, -90, 180, 90)
     period = datetime(2000, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
