@@ -1,4 +1,4 @@
-"""Where STAC items come from: an API over HTTP, or files on disk. Both are one iterator of pystac Items.
+"""Where STAC items come from: an API or a static catalog over HTTP, or files on disk: one iterator of pystac Items.
 
 Owner of pystac-client. An API's conformance is looked at before a filter is sent: servers that do not know filters
 answer empty, or all. Where it says nothing of filters, and where a filtered question finds nothing, the question goes
@@ -7,9 +7,12 @@ out without one and the filter is tried here; the caller is told.
 
 from __future__ import annotations
 
+import json
 import warnings
 from collections.abc import Callable, Iterator
 from datetime import datetime
+from functools import partial
+from itertools import islice
 from typing import Any
 
 import pystac
@@ -18,26 +21,25 @@ from pystac_client import Client
 from pystac_client.conformance import ConformanceClasses
 from pystac_client.exceptions import APIError
 from pystac_client.stac_api_io import StacApiIO
-from pystac_client.warnings import NoConformsTo
+from pystac_client.warnings import NoConformsTo, PystacClientWarning
 from shapely import Geometry
-from shapely.geometry import mapping
+from shapely.geometry import MultiPolygon, box, mapping
 from urllib3 import Retry
 
+from catalogs.asking import PAGE, Period, records_of
 from catalogs.filtering import as_json, matches
 from catalogs.local import local_items
-from catalogs.records import BadItem, read_item
+from catalogs.records import BadItem, links_of, read_item
 from catalogs.session import RETRY, TIMEOUT_S, OwnHostSession
 from catalogs.source import Source
+from catalogs.static import static_items
 from catalogs.trust import plain
 from dsdit.errors import CatalogError
 
-PAGE = 100
-"""Items a page."""
-MAX_ITEMS = 20_000
-"""More in one answer is taken for a mistake."""
-MAX_PAGES = 2_000
-"""More pages in one answer are taken for a mistake."""
-_SAMPLE = 10
+SAMPLE = 1_000
+"""Most items that are looked at where a source is asked for any."""
+_MAX_QUERY = 2_000
+"""Characters of the longest footprint that goes into a URL."""
 
 Note = Callable[[str], None]
 
@@ -52,64 +54,107 @@ def stac_items(
 ) -> Iterator[pystac.Item | BadItem]:
     """Items of the source's collection and filter; of an API those it says touch footprint and period.
 
-    Without a footprint an API is asked for a few items of anywhere. `note` is told, in a sentence, where the answer
-    was not taken as it came. Raises CatalogError.
+    Without a footprint an API is asked for up to `SAMPLE` items of anywhere, page by page. `note` is told, in a
+    sentence, where the answer was not taken as it came. Raises CatalogError.
     """
-    found = local_items(source) if source.is_local else _api_items(source, footprint, start, end, note, retry)
+    found = local_items(source) if source.is_local else _web_items(source, footprint, start, end, note, retry)
     for item in found:
         if isinstance(item, BadItem) or source.where is None or matches(source.where, item.to_dict(False, False)):
             yield item
 
 
-def _api_items(
+def _web_items(
     source: Source, footprint: Geometry | None, start: datetime | None, end: datetime | None, note: Note, retry: Retry
 ) -> Iterator[pystac.Item | BadItem]:
     endpoint = source.endpoint or ""
-    question: dict[str, Any] = {"collections": [source.collection or ""], "limit": PAGE, "max_items": MAX_ITEMS + 1}
-    if footprint is None:
-        question |= {"limit": _SAMPLE, "max_items": _SAMPLE}
-    else:
-        question |= {"intersects": mapping(footprint), "datetime": (start, end)}
+    period = None if start is None or end is None else (start, end)
     with _told(endpoint):
-        client = _open(endpoint, retry)
-        if source.where is not None and not client.conforms_to(ConformanceClasses.FILTER):
-            note(f"{endpoint} does not say that it knows filters: {source.where!r} is applied here")
-        elif source.where is not None:
-            empty = True
-            for record in _records(client, {**question, "filter": as_json(source.where)}, endpoint):
+        io = StacApiIO(timeout=TIMEOUT_S)
+        io.session = OwnHostSession(endpoint, retry)
+        root = io.read_json(endpoint)
+        if not isinstance(root, dict):
+            raise CatalogError(f"catalog {endpoint} answers no STAC: an object is expected")
+        if "conformsTo" not in root and not links_of(root, "search"):
+            yield from static_items(root, io.read_json, source, footprint, period, note)
+            return
+        api = _Api(_open(endpoint, io), note)
+        found = _answers(api, source, footprint, period, note)
+        yield from map(read_item, found if footprint is not None else islice(found, SAMPLE))
+
+
+def _answers(api: _Api, source: Source, footprint: Geometry | None, period: Period | None, note: Note) -> Iterator[Any]:
+    """Records that the API gives, with its filter where it knows filters and finds something with it."""
+    endpoint, where = source.endpoint or "", source.where
+    question: dict[str, Any] = {"collections": [source.collection or ""], "limit": PAGE}
+    if where is not None and not api.client.conforms_to(ConformanceClasses.FILTER):
+        note(f"{endpoint} does not say that it knows filters: {where!r} is applied here")
+    elif where is not None:
+        empty = True
+        try:
+            filtered = partial(api.pages, {**question, "filter": as_json(where)}, footprint)
+            for record in records_of(filtered, period, endpoint):
                 empty = False
-                yield read_item(record)
-            if not empty:
-                return
-            note(f"{endpoint} finds nothing with filter {source.where!r}: asked again without it")
-        for record in _records(client, question, endpoint):
-            yield read_item(record)
+                yield record
+            said = "finds nothing with"
+        except APIError as error:
+            if api.method == "POST" or _status(error) not in _NOT_THIS:
+                raise
+            said = "does not take by GET the"
+        if not empty:
+            return
+        note(f"{endpoint} {said} filter {where!r}: asked again without it")
+    yield from records_of(partial(api.pages, question, footprint), period, endpoint)
 
 
-def _open(endpoint: str, retry: Retry) -> Client:
-    io = StacApiIO()
-    io.session = OwnHostSession(endpoint, retry)
+_NO_POST = (405, 501)
+_NOT_THIS = (400, 404, 414, 422, 501)
+
+
+class _Api:
+    """A catalog that can be searched, and the HTTP method that it takes: POST, unless it says or shows otherwise."""
+
+    def __init__(self, client: Client, note: Note) -> None:
+        self.client, self._note = client, note
+        stated = [str(link.extra_fields.get("method", "")).upper() for link in client.get_links("search")]
+        self.method = "GET" if stated and all(method == "GET" for method in stated) else "POST"
+
+    def pages(
+        self, question: dict[str, Any], footprint: Geometry | None, period: Period | None
+    ) -> Iterator[dict[str, Any]]:
+        """Pages of the answer. Raises APIError."""
+        try:
+            yield from self._search(question, footprint, period)
+        except APIError as error:
+            if self.method == "GET" or _status(error) not in _NO_POST:
+                raise
+            self.method = "GET"
+            yield from self._search(question, footprint, period)
+
+    def _search(
+        self, question: dict[str, Any], footprint: Geometry | None, period: Period | None
+    ) -> Iterator[dict[str, Any]]:
+        asked = dict(question)
+        if footprint is not None:
+            asked["intersects"] = mapping(footprint if self.method == "POST" else _short(footprint))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", PystacClientWarning)
+            return self.client.search(**asked, datetime=period, method=self.method).pages_as_dicts()
+
+
+def _short(footprint: Geometry) -> Geometry:
+    """The footprint, or what covers it in fewer words: the boxes of its parts, or one box."""
+    boxes = MultiPolygon([box(*part.bounds) for part in getattr(footprint, "geoms", [footprint])])
+    ways = (footprint, boxes)
+    return next((way for way in ways if len(json.dumps(mapping(way))) <= _MAX_QUERY), box(*footprint.bounds))
+
+
+def _open(endpoint: str, io: StacApiIO) -> Client:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NoConformsTo)
         client = Client.open(endpoint, stac_io=io, timeout=TIMEOUT_S)
     if not client.conforms_to(ConformanceClasses.ITEM_SEARCH):
         raise CatalogError(f"catalog {endpoint} does not say that it can be searched (conformance item-search)")
     return client
-
-
-def _records(client: Client, question: dict[str, Any], endpoint: str) -> Iterator[Any]:
-    """Features of all pages. Raises CatalogError where there are too many, or a page comes twice."""
-    count, seen = 0, set()
-    for number, page in enumerate(client.search(**question, method="POST").pages_as_dicts()):
-        features = page.get("features", ())
-        names = tuple(str(f.get("id")) if isinstance(f, dict) else "" for f in features)
-        if names in seen or number >= MAX_PAGES:
-            raise CatalogError(f"{endpoint} answers the same page again, or more than {MAX_PAGES} pages: given up")
-        seen.add(names)
-        count += len(features)
-        if count > MAX_ITEMS:
-            raise CatalogError(f"{endpoint} offers more than {MAX_ITEMS} items: narrow the period")
-        yield from features
 
 
 _NO_STAC = (
@@ -144,6 +189,7 @@ _CAUSES = (
     ("NameResolutionError", "its name is not known here: is there a network?"),
     ("Connection refused", "nothing listens there"),
     ("Network is unreachable", "there is no network"),
+    ("Connection broken", "its answers break off, though asked again"),
     ("timed out", "it does not answer in time"),
     ("Read timed out", "it does not answer in time"),
     ("ProxyError", "the proxy does not let us through"),
@@ -152,10 +198,14 @@ _CAUSES = (
 )
 
 
+def _status(error: Exception) -> int | None:
+    """HTTP status of a refusal; None where there was no answer."""
+    return getattr(error, "status_code", None)
+
+
 def _cause(error: Exception) -> str:
     """What went wrong, without the layers of libraries around it."""
-    status = getattr(error, "status_code", None)
-    if status:
+    if status := _status(error):
         return f"HTTP status {status}"
     text = str(error)
     if "too many " in text:

@@ -3,6 +3,7 @@
 Every request, redirects and `next` links included, goes to the endpoint's own host or nowhere, so that neither tokens
 nor questions reach another one. Repeats and their back-off are urllib3's; a server may ask for a longer pause with
 Retry-After, up to `MAX_PAUSE_S`. A body is counted while it comes in, decompressed, and cut off at `MAX_JSON_BYTES`.
+urllib3 repeats up to the headers, unless it reads bodies itself, uncounted: so one that breaks off is repeated here.
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ from urllib.parse import urlsplit
 import requests
 from requests.adapters import HTTPAdapter
 from urllib3 import HTTPResponse, Retry
+from urllib3.exceptions import HTTPError
 
-from catalogs.trust import plain
+from catalogs.trust import plain, same_host
 from dsdit.errors import CatalogError
 
 MAX_JSON_BYTES = 64 * 2**20
@@ -44,19 +46,31 @@ class OwnHostSession(requests.Session):
 
     def __init__(self, endpoint: str, retry: Retry) -> None:
         super().__init__()
-        self._own = urlsplit(endpoint)
+        self._own, self._retry = urlsplit(endpoint), retry
         for scheme in ("https://", "http://"):
             self.mount(scheme, _BoundedAdapter(max_retries=retry))
 
     def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:
-        """As requests does. Raises CatalogError where it would leave the endpoint's host, or the answer is too long."""
+        """As requests does; an answer whose body breaks off or stalls is asked for again, as `retry` says.
+
+        Raises CatalogError where it would leave the endpoint's host, or the answer is too long.
+        """
         parts = urlsplit(request.url or "")
-        secure = parts.scheme == "https" or parts.scheme == self._own.scheme
-        if not secure or (parts.hostname, parts.port) != (self._own.hostname, self._own.port):
+        if not same_host(parts, self._own):
             raise CatalogError(
                 f"the catalog on {self._own.netloc} sends us to {plain(parts.netloc, 80)!r}: not followed"
             )
-        return super().send(request, **kwargs)
+        retry = self._retry
+        while True:
+            answer = super().send(request, **{**kwargs, "stream": True})
+            try:
+                _ = answer.content
+                return answer
+            except requests.RequestException as error:
+                answer.close()
+                cause = error.args[0] if error.args and isinstance(error.args[0], HTTPError) else error
+                retry = retry.increment(request.method, request.url, error=cause)
+                retry.sleep()
 
 
 class _BoundedAdapter(HTTPAdapter):

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import re
 from pathlib import Path, PurePosixPath
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urljoin, urlsplit
 
 from catalogs.source import LOOPBACK, Source
 from dsdit.errors import CatalogError
 
 MAX_HREF = 2048
 """Characters of the longest href that is followed."""
+_PORTS = {"https": 443, "http": 80}
 _CONTROL = re.compile(r"[\x00-\x20\x7f\\]")
 _QUERY = re.compile(r"\?[^\s'\"]*")
 
@@ -83,7 +84,29 @@ def host_allowed(host: str, hosts: tuple[str, ...]) -> bool:
     return any(host == h.lower() or (h.startswith("*.") and host.endswith(h[1:].lower())) for h in hosts)
 
 
-def _split(href: str):
+def same_host(url: SplitResult, own: SplitResult) -> bool:
+    """Whether a URL is on the host and port of `own`, under its scheme or under https."""
+    secure = url.scheme in ("https", own.scheme)
+    return secure and (url.hostname, _port(url)) == (own.hostname, _port(own))
+
+
+def followed_href(href: str, base: str, own: str) -> str:
+    """The URL that a link of the file at `base` leads to. Raises CatalogError unless it is on the host of `own`."""
+    if len(href) > MAX_HREF or _CONTROL.search(href):
+        raise CatalogError(f"link {plain(href, 80)!r} is too long or holds odd characters: not followed")
+    _split(href)
+    parts = _split(urljoin(base, href))
+    if parts.scheme not in _PORTS or parts.username or parts.password or not same_host(parts, _split(own)):
+        raise CatalogError(f"link {plain(href, 80)!r} leads to another host or scheme: not followed")
+    return parts._replace(fragment="").geturl()
+
+
+def _port(parts: SplitResult) -> int | None:
+    """The port of a URL; None for its scheme's own, written or not."""
+    return None if parts.port == _PORTS.get(parts.scheme) else parts.port
+
+
+def _split(href: str) -> SplitResult:
     try:
         parts = urlsplit(href)
         _ = parts.port

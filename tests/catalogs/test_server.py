@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
-from shapely.geometry import box
+import requests
+from shapely.geometry import MultiPolygon, Polygon, box, shape
 
-from catalogs import session
+from catalogs import asking, session
 from catalogs.endpoints import stac_items
 from catalogs.search import SearchResult, search
 from dsdit.errors import CatalogError
 from tests.catalogs.test_search import AREA, END, START
 from tests.support.stac import make_item, make_source
-from tests.support.web import Faults, fault_proxy, stac_server
+from tests.support.web import Faults, Quiet, fault_proxy, serving, stac_server
 
 NUMBER = 230
 """Items of the catalog: more than two pages hold."""
@@ -96,6 +98,59 @@ def test_a_slow_answer_is_asked_for_again_and_then_given_up(faults: Faults) -> N
         found(faults, total=2)
 
 
+@pytest.mark.parametrize("seconds", [0.0, 3.0])
+def test_a_body_that_breaks_off_or_stalls_is_asked_for_again_and_then_given_up(
+    faults: Faults, monkeypatch: pytest.MonkeyPatch, seconds: float
+) -> None:
+    monkeypatch.setattr("catalogs.endpoints.TIMEOUT_S", (10.0, 1.5 if seconds else 30.0))
+    faults.broken = [seconds]
+    assert len(found(faults).items) == NUMBER
+    assert len(faults.searches) == 4
+    faults.broken, faults.searches = [seconds] * 9, []
+    said = "it does not answer in time" if seconds else "its answers break off, though asked again"
+    with pytest.raises(CatalogError, match=rf"^catalog {faults.own} cannot be asked: {said}"):
+        found(faults, total=2)
+    assert len(faults.searches) == 3
+
+
+class _Relay(Quiet):
+    """A proxy that answers by itself."""
+
+    def do_GET(self) -> None:
+        self.reply(200, self.path.encode())
+
+    def do_CONNECT(self) -> None:
+        self.reply(418)
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "link", "followed"),
+    [
+        ("http://catalog.example", "http://catalog.example:80/search", True),
+        ("http://catalog.example:80", "http://catalog.example/search", True),
+        ("https://catalog.example", "https://catalog.example:443/search", True),
+        ("https://catalog.example:443", "https://catalog.example/search", True),
+        ("http://catalog.example", "https://catalog.example:443/search", True),
+        ("http://catalog.example", "http://catalog.example:443/search", False),
+        ("https://catalog.example", "https://catalog.example:80/search", False),
+        ("https://catalog.example", "http://catalog.example:443/search", False),
+        ("https://catalog.example", "https://catalog.example:8443/search", False),
+    ],
+)
+def test_a_port_that_is_the_schemes_own_may_be_written_or_not(endpoint: str, link: str, followed: bool) -> None:
+    asked = session.OwnHostSession(endpoint, session.RETRY.new(total=0))
+    request = asked.prepare_request(requests.Request("GET", link))
+    with serving(_Relay) as relay:
+        if not followed:
+            with pytest.raises(CatalogError, match=r"sends us to 'catalog\.example.*not followed"):
+                asked.send(request, proxies={"http": relay, "https": relay})
+        elif link.startswith("http:"):
+            assert asked.send(request, proxies={"http": relay}).text == link
+        else:
+            with pytest.raises(requests.exceptions.ProxyError, match="418"):
+                asked.send(request, proxies={"https": relay})
+
+
 def test_without_conformance_no_filter_is_sent_and_it_is_applied_here(faults: Faults) -> None:
     expected = {item["id"] for item in served() if item["properties"]["platform"] == "sentinel-2b"}
     result = found(faults, WHERE)
@@ -150,6 +205,104 @@ def test_a_page_that_comes_for_ever_is_given_up(faults: Faults) -> None:
     assert len(faults.searches) == 2
 
 
+@pytest.fixture
+def patient(faults: Faults, monkeypatch: pytest.MonkeyPatch) -> Faults:
+    """The proxy, whose answers may take their time: requests are counted."""
+    monkeypatch.setattr("catalogs.endpoints.TIMEOUT_S", (10.0, 30.0))
+    return faults
+
+
+def posts(landing: dict[str, Any], method: str | None) -> dict[str, Any]:
+    """The landing page with one search link, of this method."""
+    links = [link for link in landing["links"] if link["rel"] != "search"]
+    search = {**next(link for link in landing["links"] if link["rel"] == "search")}
+    search.pop("method", None)
+    return {**landing, "links": [*links, search | ({} if method is None else {"method": method})]}
+
+
+@pytest.mark.parametrize(("method", "tried"), [("GET", 0), ("POST", 1), (None, 1)])
+def test_an_api_that_takes_get_alone_is_asked_by_get(patient: Faults, method: str | None, tried: int) -> None:
+    expected = found(patient)
+    patient.searches, patient.get_only = [], True
+    patient.landing = lambda landing: posts(landing, method)
+    assert found(patient) == expected
+    assert len(patient.searches) == tried
+    assert len(patient.gets) == 3
+    assert json.loads(patient.gets[0]["intersects"])["type"] == "Polygon"
+    assert patient.gets[0]["datetime"] == "2024-05-01T00:00:00Z/2024-07-01T00:00:00Z"
+
+
+def test_a_filter_is_said_by_get_as_text_and_applied_here_where_it_is_refused(patient: Faults) -> None:
+    patient.get_only, patient.conforms = True, lambda known: [*known, FILTER]
+    patient.page = lambda page: (
+        page if "filter" not in patient.gets[-1] else {**page, "features": served(), "links": []}
+    )
+    asked = found(patient, WHERE)
+    assert {item.platform for item in asked.items} == {"sentinel-2b"}
+    assert {query["filter-lang"] for query in patient.gets} == {"cql2-text"}
+    assert {query["filter"] for query in patient.gets} == {WHERE}
+    patient.refused = lambda query: 400 if "filter" in query else 200
+    again = found(patient, WHERE)
+    assert again.items == asked.items
+    assert again.notes == (f"{patient.own} does not take by GET the filter {WHERE!r}: asked again without it",)
+
+
+def test_a_footprint_of_many_words_is_asked_for_by_its_boxes_in_a_url(patient: Faults) -> None:
+    patient.get_only = True
+    west, east = (box(*b).boundary.segmentize(0.001) for b in ((10.1, 48.1, 10.2, 48.2), (-60, -10, -59, -9)))
+    footprint = MultiPolygon([Polygon(west), Polygon(east)])
+    source = make_source(patient.own)
+    assert len(search(source, footprint, START, END).items) == NUMBER
+    asked = shape(json.loads(patient.gets[0]["intersects"]))
+    assert asked.equals(MultiPolygon([box(10.1, 48.1, 10.2, 48.2), box(-60, -10, -59, -9)]))
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_a_large_answer_is_asked_for_in_periods_and_each_item_comes_once(
+    patient: Faults, monkeypatch: pytest.MonkeyPatch, told: bool
+) -> None:
+    expected = found(patient)
+    monkeypatch.setattr(asking, "PART_ITEMS", 40)
+    monkeypatch.setattr(asking, "PAGE", 30)
+    monkeypatch.setattr("catalogs.endpoints.PAGE", 30)
+    items, patient.searches = {item["id"]: item for item in served()}, []
+
+    def page(record: dict[str, Any]) -> dict[str, Any]:
+        start, end = map(datetime.fromisoformat, patient.searches[-1]["datetime"].split("/"))
+        times = [datetime.fromisoformat(item["properties"]["datetime"]) for item in items.values()]
+        record.pop("numberMatched", None)
+        return record | ({"numberMatched": sum(start <= when <= end for when in times)} if told else {})
+
+    patient.page = page
+    result = found(patient)
+    assert result == expected
+    assert len(result.answer) == NUMBER
+    assert len({asked["datetime"] for asked in patient.searches}) > NUMBER / 40
+    assert len(patient.searches) < 40
+
+
+def test_a_server_that_always_claims_more_is_read_all_the_same(
+    patient: Faults, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = found(patient)
+    monkeypatch.setattr(asking, "MAX_PARTS", 12)
+    patient.page = lambda page: {**page, "numberMatched": 10**9}
+    assert found(patient) == expected
+
+
+def test_more_than_is_believed_of_one_answer_is_refused_with_the_way_out(
+    patient: Faults, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(asking, "MAX_ITEMS", 120)
+    with pytest.raises(CatalogError, match="offers more than 120 items: shorten the period, or take a smaller region"):
+        found(patient)
+    monkeypatch.setattr(asking, "MAX_ITEMS", 600_000)
+    monkeypatch.setattr(asking, "PART_ITEMS", 120)
+    monkeypatch.setattr(asking, "MAX_PARTS", 1)
+    with pytest.raises(CatalogError, match=r"more than 120 items for 2024-05-01.*: take a smaller region"):
+        found(patient)
+
+
 def test_an_answer_without_end_is_cut_off(faults: Faults, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(session, "MAX_JSON_BYTES", 200_000)
     faults.page = lambda page: {**page, "filler": "x" * 300_000}
@@ -157,10 +310,16 @@ def test_an_answer_without_end_is_cut_off(faults: Faults, monkeypatch: pytest.Mo
         found(faults)
 
 
-def test_a_source_is_asked_for_a_few_items_of_anywhere(faults: Faults) -> None:
-    items = list(stac_items(make_source(faults.own), None, None, None))
-    assert len(items) == 10
+def test_a_source_is_asked_for_items_of_anywhere_a_page_at_a_time(
+    faults: Faults, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    items = stac_items(make_source(faults.own), None, None, None)
+    assert next(items)
+    assert len(faults.searches) == 1
     assert "intersects" not in faults.searches[0]
+    monkeypatch.setattr("catalogs.endpoints.SAMPLE", 120)
+    assert len(list(stac_items(make_source(faults.own), None, None, None))) == 120
+    assert len(faults.searches) == 3
 
 
 def test_nothing_there_is_an_empty_answer(faults: Faults) -> None:

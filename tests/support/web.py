@@ -14,6 +14,7 @@ from functools import partial
 from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import requests
 
@@ -118,12 +119,22 @@ class Faults:
         """Headers of such an answer."""
         self.slow: list[float] = []
         """Seconds that the next searches take before they are answered."""
+        self.broken: list[float] = []
+        """Of the next answers: half of each comes, and after so many seconds the connection is closed."""
         self.conforms: Callable[[list[str]], list[str]] = lambda known: known
         """Changes the conformance."""
         self.page: Callable[[dict[str, Any]], dict[str, Any]] = lambda page: page
         """Changes a page of an answer."""
         self.searches: list[dict[str, Any]] = []
         """Bodies of the searches."""
+        self.gets: list[dict[str, str]] = []
+        """Queries of the searches by GET."""
+        self.refused: Callable[[dict[str, str]], int] = lambda query: 200
+        """Status of a search by GET."""
+        self.get_only = False
+        """Whether searches by POST are answered with 405."""
+        self.landing: Callable[[dict[str, Any]], dict[str, Any]] = lambda record: record
+        """Changes the landing page."""
 
 
 class _Proxy(Quiet):
@@ -132,16 +143,44 @@ class _Proxy(Quiet):
         super().__init__(*args, **more)
 
     def do_GET(self) -> None:
+        query = dict(parse_qsl(urlsplit(self.path).query))
+        if (status := self.faults.refused(query)) != 200:
+            self.reply(status)
+            return
+        if self.path.startswith("/search"):
+            self.faults.gets.append(query)
+            self.reply(200, json.dumps(self.search(query)).encode(), content_type="application/json")
+            return
         answer = requests.get(self.faults.behind + self.path, timeout=30).text
         record = json.loads(answer.replace(self.faults.behind, self.faults.own))
         if "conformsTo" in record:
             record["conformsTo"] = self.faults.conforms(record["conformsTo"])
+        if self.path in ("", "/"):
+            record = self.faults.landing(record)
         self.reply(200, json.dumps(record).encode(), content_type="application/json")
+
+    def search(self, query: dict[str, str]) -> dict[str, Any]:
+        """A page for a search by GET, asked for by POST behind; filters are not passed on."""
+        readers: dict[str, Callable[[str], Any]] = {
+            "collections": lambda text: text.split(","), "intersects": json.loads, "limit": int,
+            "skip": int, "datetime": str,
+        }  # fmt: skip
+        asked = {key: read(query[key]) for key, read in readers.items() if key in query}
+        answer = requests.post(f"{self.faults.behind}/search", json=asked, timeout=30).text
+        page = json.loads(answer.replace(self.faults.behind, self.faults.own))
+        for link in page["links"]:
+            if link["rel"] == "next":
+                more = {"skip": link.pop("body")["skip"]}
+                link |= {"method": "GET", "href": f"{self.faults.own}/search?{urlencode(query | more)}"}
+        return self.faults.page(page)
 
     def do_POST(self) -> None:
         faults = self.faults
         asked = json.loads(self.rfile.read(int(self.headers.get("content-length", 0))))
         faults.searches.append(asked)
+        if faults.get_only:
+            self.reply(405)
+            return
         if faults.failing:
             self.reply(faults.failing.pop(0), b"", **faults.headers)
             return
@@ -151,6 +190,13 @@ class _Proxy(Quiet):
         page = faults.page(json.loads(answer.replace(faults.behind, faults.own)))
         with_body = json.dumps(page).encode()
         try:
+            if faults.broken:
+                half = with_body[: len(with_body) // 2]
+                self.reply(200, half, **{"content-type": "application/json", "content-length": str(len(with_body))})
+                self.wfile.flush()
+                time.sleep(faults.broken.pop(0))
+                self.close_connection = True
+                return
             self.reply(200, with_body, content_type="application/json")
         except (BrokenPipeError, ConnectionResetError):
             return
