@@ -13,7 +13,7 @@ from typing import Any
 import shapely
 from shapely.geometry import mapping, shape
 
-from catalogs.geoparquet import item_record, pack, unpack
+from catalogs.geoparquet import pack, unpack, unpacked
 from catalogs.records import read_item
 from catalogs.search import SearchResult, clean
 from catalogs.source import Source
@@ -34,7 +34,7 @@ def keep_answer(
     """Writes the answer below `folder`. Raises CatalogError, StoreError."""
     place = join(folder, f"{kind}.parquet")
     if found.answer:
-        write_bytes(place, pack(item_record(item, source.assets) for item in found.answer))
+        write_bytes(place, pack(map(unpacked, found.answer)))
     else:
         remove(place)
     start, end = (when.isoformat() for when in period)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+import zlib
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -28,7 +29,7 @@ WHOLE = "dsdit:item"
 """Property that holds the whole item as JSON."""
 MAX_FILE_BYTES = 512 * 2**20
 """Largest stac-geoparquet file that is read."""
-MAX_ROWS = 200_000
+MAX_ROWS = 1_000_000
 """Most items that one file may hold."""
 _TEXTS = ("platform", "grid:code", "proj:code", "s2:processing_baseline")
 _TIMES = ("start_datetime", "end_datetime")
@@ -48,6 +49,16 @@ def item_record(item: pystac.Item, assets: Iterable[str]) -> dict[str, Any]:
     kept = {key: record["assets"][key] for key in assets if key in record["assets"]}
     record["assets"] = {key: _clean(asset) for key, asset in kept.items()}
     return dict(json.loads(json.dumps(record), parse_constant=lambda _: None))
+
+
+def packed(item: pystac.Item, assets: Iterable[str]) -> bytes:
+    """`item_record` of an item in few bytes."""
+    return zlib.compress(json.dumps(item_record(item, assets)).encode(), 1)
+
+
+def unpacked(content: bytes) -> dict[str, Any]:
+    """The record that `packed` made small."""
+    return dict(json.loads(zlib.decompress(content)))
 
 
 def pack(records: Iterable[Mapping[str, Any]]) -> bytes:
@@ -137,11 +148,19 @@ def _whole(feature: dict[str, Any]) -> dict[str, Any]:
 
 
 def _clean(asset: dict[str, Any]) -> dict[str, Any]:
-    cleaned = {**asset, "href": without_query(asset["href"])}
+    cleaned = {**asset, "href": _bare(asset["href"])}
     if isinstance(alternates := asset.get("alternate"), dict):
         cleaned["alternate"] = {
-            name: {**other, "href": without_query(other["href"])}
+            name: {**other, "href": _bare(other["href"])}
             for name, other in alternates.items()
             if isinstance(other, dict) and isinstance(other.get("href"), str)
         }
     return cleaned
+
+
+def _bare(href: str) -> str:
+    """An href without query, though it may be no URL."""
+    try:
+        return without_query(href)
+    except CatalogError:
+        return href.partition("?")[0].partition("#")[0]

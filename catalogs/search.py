@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import pystac
 import shapely
@@ -19,18 +19,14 @@ from urllib3 import Retry
 
 from catalogs.endpoints import stac_items
 from catalogs.footprint import item_footprint
+from catalogs.geoparquet import packed
 from catalogs.item import SceneItem, scene_item
+from catalogs.newest import newest_processing, processed
 from catalogs.records import BadItem
 from catalogs.session import RETRY
 from catalogs.source import Source
 from catalogs.trust import plain
 from dsdit.errors import CatalogError
-
-SAME_PASS = timedelta(minutes=10)
-"""Scenes of one tile and satellite closer than this come from one pass."""
-SAME_AREA = 0.8
-"""Shared part of the union of two footprints above which they are the same scene, processed twice."""
-_SAME_AREA_UNTILED = 0.99
 
 
 @dataclass(frozen=True)
@@ -43,8 +39,8 @@ class SearchResult:
     """(id, reason) of each scene that touches footprint and period and is not used, by id."""
     notes: tuple[str, ...] = ()
     """Where the catalog's answer was not taken as it came."""
-    answer: tuple[pystac.Item, ...] = field(default=(), compare=False, repr=False)
-    """The catalog's items behind `items` and `dropped`."""
+    answer: tuple[bytes, ...] = field(default=(), compare=False, repr=False)
+    """The catalog's items behind `items` and `dropped`, each as `packed` makes it: a continent's fit in memory."""
 
 
 def search(
@@ -77,7 +73,7 @@ def clean(
 ) -> SearchResult:
     """`search` on an answer that is already here."""
     items: dict[str, SceneItem] = {}
-    behind: list[pystac.Item] = []
+    behind: list[bytes] = []
     dropped: set[tuple[str, str]] = set()
     left: dict[str, dict[str, str]] = {}
     shapely.prepare(footprint_lonlat)
@@ -95,14 +91,14 @@ def clean(
         except CatalogError as error:
             if not _elsewhere(record, footprint_lonlat):
                 dropped.add((plain(record.id, 120), str(error)))
-                behind.append(record)
+                behind.append(packed(record, source.assets))
             continue
         if _within(item.when, start, end) and footprint_lonlat.intersects(shape(item.footprint)):
-            behind.append(record)
+            behind.append(packed(record, source.assets))
             for name, said in odd.items():
                 left.setdefault(name, {})[item.id] = said
             twin = items.get(item.id)
-            if twin is None or _age(twin) < _age(item):
+            if twin is None or processed(twin) < processed(item):
                 items[item.id] = item
     kept, replaced = newest_processing(items.values())
     dropped.update(replaced)
@@ -118,38 +114,6 @@ def _told(left: Mapping[str, Mapping[str, str]]) -> tuple[str, ...]:
         more = f" (so in {len(said) - 1} more items)" if len(said) > 1 else ""
         lines.append(f"item {plain(first, 120)}: {said[first]}{more}")
     return tuple(lines)
-
-
-def newest_processing(items: Iterable[SceneItem]) -> tuple[list[SceneItem], list[tuple[str, str]]]:
-    """Of scenes that show the same pass over the same ground, the one processed last; (id, reason) of the others."""
-    kept: list[SceneItem] = []
-    replaced: list[tuple[str, str]] = []
-    for item in sorted(items, key=_age, reverse=True):
-        newer = next((other for other in kept if _same_scene(item, other)), None)
-        if newer is None:
-            kept.append(item)
-        else:
-            replaced.append((plain(item.id, 120), f"an older processing of {plain(newer.id, 120)}"))
-    return kept, replaced
-
-
-def _same_scene(a: SceneItem, b: SceneItem) -> bool:
-    """Same satellite, tile, grid and pass, and mostly the same area; without a tile code equal in time and area."""
-    if (a.collection, a.platform, a.tile, a.crs) != (b.collection, b.platform, b.tile, b.crs):
-        return False
-    if a.tile is None:
-        if a.when != b.when or a.updated is None or a.updated == b.updated:
-            return False
-    elif abs(a.when - b.when) > SAME_PASS:
-        return False
-    ground_a, ground_b = shape(a.footprint), shape(b.footprint)
-    union = ground_a.union(ground_b).area
-    shared = ground_a.intersection(ground_b).area / union if union else 0.0
-    return shared >= (SAME_AREA if a.tile else _SAME_AREA_UNTILED)
-
-
-def _age(item: SceneItem) -> tuple[str, str, str]:
-    return item.updated or "", item.id, item.digest
 
 
 def _within(when: datetime, start: datetime, end: datetime) -> bool:

@@ -12,7 +12,7 @@ import rustac
 from shapely.geometry import box
 
 from catalogs.answers import keep_answer, replay_answer
-from catalogs.geoparquet import item_record, pack, unpack
+from catalogs.geoparquet import item_record, pack, unpack, unpacked
 from catalogs.search import search
 from catalogs.source import load_source
 from dsdit.errors import CatalogError
@@ -158,5 +158,5 @@ def test_a_kept_answer_is_an_endpoint(tmp_path: Path) -> None:
     (tmp_path / "items.json").write_text(collection(many()))
     asked = make_source(tmp_path / "items.json")
     found = search(asked, AREA, START, END)
-    (tmp_path / "kept.parquet").write_bytes(pack(item_record(item, asked.assets) for item in found.answer))
+    (tmp_path / "kept.parquet").write_bytes(pack(map(unpacked, found.answer)))
     assert search(make_source(tmp_path / "kept.parquet"), AREA, START, END) == found
