@@ -1,4 +1,4 @@
-"""Asking a source whether it lives: one item of its catalog, and one small window of its pixels."""
+"""Asking a source whether it lives: its first usable item, and one small window of its pixels."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import numpy as np
-import pystac
 from urllib3 import Retry
 
 from catalogs.endpoints import stac_items
@@ -21,6 +20,8 @@ from dsdit.errors import CatalogError, RequestError
 WINDOW_PX = 64
 """Side of the window that is read."""
 _RETRY = RETRY.new(total=1)
+_SHOWN = 5
+"""Items left out that are named."""
 
 
 @dataclass(frozen=True)
@@ -74,13 +75,26 @@ def check_source(source: Source, retry: Retry = _RETRY) -> SourceCheck:
 
 
 def _first(source: Source, notes: list[str], retry: Retry) -> SceneItem:
-    for record in stac_items(source, None, None, None, notes.append, retry):
-        if isinstance(record, BadItem):
-            notes.append(f"item {record.id} left out: {record.reason}")
-        elif isinstance(record, pystac.Item):
+    left: list[str] = []
+    try:
+        for record in stac_items(source, None, None, None, notes.append, retry):
+            if isinstance(record, BadItem):
+                left.append(f"item {record.id} left out: {record.reason}")
+                continue
+            shown = plain(record.id, 120)
+            odd: dict[str, str] = {}
             try:
-                return scene_item(record, source)
+                item = scene_item(record, source, odd.__setitem__)
             except CatalogError as error:
-                notes.append(f"item {plain(record.id, 120)} left out: {error}")
-    reason = f"; {notes[-1]}" if notes else ""
-    raise CatalogError(f"{source.endpoint} gives no usable item of collection {source.collection}{reason}")
+                left.append(f"item {shown} left out: {error}")
+                continue
+            left += [f"item {shown}: {said}" for said in odd.values()]
+            return item
+    finally:
+        notes += left[-_SHOWN:]
+        if len(left) > _SHOWN:
+            notes.append(f"{len(left) - _SHOWN} items before them left out")
+    reason = f"; {left[-1]}" if left else ""
+    raise CatalogError(
+        f"{source.endpoint} gives no usable item of collection {source.collection} among {len(left)}{reason}"
+    )

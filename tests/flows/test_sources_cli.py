@@ -65,6 +65,23 @@ def test_a_live_catalog_is_asked_and_a_window_of_its_pixels_read(tmp_path: Path)
     assert "cannot be asked: nothing listens there" in gone.stderr
 
 
+def test_the_first_usable_item_may_stand_behind_many_that_are_of_no_use(tmp_path: Path) -> None:
+    with file_server(tmp_path / "files") as (web, _):
+        for key in ("red", "green", "blue", "scl"):
+            cog(tmp_path / "files" / "usable" / f"{key}.tif", 9, "uint8" if key == "scl" else "uint16")
+        older = [make_item(f"old-{k:03}", host=web, platform="landsat-7") for k in range(130)]
+        bare = [make_item(f"pan-{k}", host=web, without="scl") for k in range(9)]
+        with stac_server([*older, *bare, make_item("usable", "2024-05-02T00:00:00Z", host=web)], tmp_path) as api:
+            own = tmp_path / "own.yaml"
+            source = make_source(api, hosts=["127.0.0.1"], where="platform <> 'landsat-7'")
+            own.write_text(yaml.safe_dump(source.model_dump(mode="json")))
+            found = CliRunner().invoke(app, ["sources", "check", str(own)])
+    assert found.exit_code == 0, found.output
+    assert "usable" in found.output
+    assert found.output.count("asset scl is missing") == 5
+    assert "4 items before them left out" in found.output
+
+
 def test_pixels_that_are_not_there_are_a_sentence(tmp_path: Path) -> None:
     with file_server(tmp_path) as (web, _), stac_server([make_item("scene", host=web)], tmp_path) as api:
         found = CliRunner().invoke(app, ["sources", "check", str(own_source(tmp_path, api))])
