@@ -49,7 +49,10 @@ def open_source(choice: Scenes | References) -> Source:
 
 
 def search_catalogs(request: Request, layout: Layout, now: datetime, say: Say) -> Searched:
-    """Asks each catalog once for all cells that the run reaches, and keeps the answer. Raises CatalogError."""
+    """Asks each catalog once for all cells that the run reaches, and keeps the answer. Raises CatalogError.
+
+    References may be older or younger than the scenes by `ref.max_age_days`.
+    """
     start, end = request.period.resolve(now)
     place = layout.lattice
     cells = wanted_cells(request, layout)
@@ -58,11 +61,12 @@ def search_catalogs(request: Request, layout: Layout, now: datetime, say: Say) -
     footprint = within_180(shapely.geometry.shape(layout.region.lonlat(first.union(last))))
     lr_source = open_source(request.lr)
     ref_source = None if request.ref is None else open_source(request.ref)
-    found = {"lr": _found(request, "lr", lr_source, footprint, start, end)}
+    found = {"lr": _found(request, "lr", lr_source, footprint, start, end, end)}
     asked = f"{lr_source.collection} at {lr_source.endpoint} from {start.date()} to {end.date()}"
     if request.ref is not None and ref_source is not None:
-        ref_start = start - timedelta(days=request.ref.max_age_days)
-        found["ref"] = _found(request, "ref", ref_source, footprint, ref_start, end)
+        reach = timedelta(days=request.ref.max_age_days)
+        until = max(end, min(end + reach, now))
+        found["ref"] = _found(request, "ref", ref_source, footprint, start - reach, end + reach, until)
     for kind, result in found.items():
         say(f"search: {len(result.items)} {kind} items, {len(result.dropped)} left out")
         for note in result.notes:
@@ -82,12 +86,22 @@ def search_catalogs(request: Request, layout: Layout, now: datetime, say: Say) -
 
 
 def _found(
-    request: Request, kind: str, source: Source, footprint: shapely.Geometry, start: datetime, end: datetime
+    request: Request,
+    kind: str,
+    source: Source,
+    footprint: shapely.Geometry,
+    start: datetime,
+    end: datetime,
+    until: datetime,
 ) -> SearchResult:
+    """What there is between `start` and `end`; a catalog is asked up to `until`, after which there is nothing yet.
+
+    The question is kept with its `end`, which is the same on the day when the answer is replayed.
+    """
     folder = join(request.output, "search")
     if request.search == "replay":
         return replay_answer(folder, kind, source, footprint, None if request.period.moves else (start, end))
-    result = search(source, footprint, start, end)
+    result = search(source, footprint, start, until)
     keep_answer(folder, kind, source, footprint, (start, end), result)
     return result
 

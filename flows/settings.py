@@ -55,9 +55,10 @@ class SourceChoice(Frozen):
 
 
 class References(SourceChoice):
-    """Where references come from and how old they may be."""
+    """Where references come from and how far from the scenes they may be in time."""
 
-    max_age_days: Annotated[float, Field(gt=0)] = 3650.0
+    max_age_days: Annotated[float, Field(gt=0, le=36_525)] = 3650.0
+    """Most days between a reference and a scene, whichever is the older."""
     registration: Literal["apply", "measure", "off"] = "apply"
     """What is done about the shift between a reference and a scene: taken out, only told, or not looked for."""
     max_shift_px: Annotated[float, Field(gt=0)] | None = None
