@@ -13,7 +13,9 @@ from collections.abc import Callable, Iterator
 from datetime import datetime
 from functools import partial
 from itertools import islice
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pystac
 import requests
@@ -28,11 +30,12 @@ from urllib3 import Retry
 
 from catalogs.asking import PAGE, Period, records_of
 from catalogs.filtering import as_json, matches
+from catalogs.geoparquet import is_geoparquet, unpack
 from catalogs.local import local_items
 from catalogs.records import BadItem, links_of, read_item
 from catalogs.session import RETRY, TIMEOUT_S, OwnHostSession
 from catalogs.source import Source
-from catalogs.static import static_items
+from catalogs.static import placed_items, static_items
 from catalogs.trust import plain
 from dsdit.errors import CatalogError
 
@@ -71,6 +74,11 @@ def _web_items(
     with _told(endpoint):
         io = StacApiIO(timeout=TIMEOUT_S)
         io.session = OwnHostSession(endpoint, retry)
+        if is_geoparquet(Path(urlsplit(endpoint).path)):
+            answer = io.session.get(endpoint, timeout=TIMEOUT_S)
+            answer.raise_for_status()
+            yield from placed_items(((endpoint, record) for record in unpack(answer.content, endpoint)), source)
+            return
         root = io.read_json(endpoint)
         if not isinstance(root, dict):
             raise CatalogError(f"catalog {endpoint} answers no STAC: an object is expected")
@@ -200,7 +208,7 @@ _CAUSES = (
 
 def _status(error: Exception) -> int | None:
     """HTTP status of a refusal; None where there was no answer."""
-    return getattr(error, "status_code", None)
+    return getattr(error, "status_code", None) or getattr(getattr(error, "response", None), "status_code", None)
 
 
 def _cause(error: Exception) -> str:

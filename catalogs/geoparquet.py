@@ -111,24 +111,25 @@ def _time(value: object) -> str | None:
     return None if when is None else (when if when.tzinfo else when.replace(tzinfo=UTC)).isoformat()
 
 
-def unpack(content: bytes) -> list[dict[str, Any]]:
-    """Records of a file made by `pack`. Raises CatalogError."""
+def unpack(content: bytes, name: str | None = None) -> list[dict[str, Any]]:
+    """Records of a file's content; errors call it `name`. Raises CatalogError."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "items.parquet"
         path.write_bytes(content)
-        return read_geoparquet(path)
+        return read_geoparquet(path, name)
 
 
-def read_geoparquet(path: Path) -> list[dict[str, Any]]:
+def read_geoparquet(path: Path, name: str | None = None) -> list[dict[str, Any]]:
     """Item records of a stac-geoparquet file; empty columns are left out. Raises CatalogError."""
+    name = name or str(path)
     try:
         if path.stat().st_size > MAX_FILE_BYTES:
-            raise CatalogError(f"{path} is larger than {MAX_FILE_BYTES} bytes")
+            raise CatalogError(f"{name} is larger than {MAX_FILE_BYTES} bytes")
         features = rustac.read_sync(str(path))["features"]
     except (rustac.RustacError, OSError, KeyError, TypeError) as error:
-        raise CatalogError(f"{path} cannot be read as stac-geoparquet: {plain(error)}") from error
+        raise CatalogError(f"{name} cannot be read as stac-geoparquet: {plain(error)}") from error
     if len(features) > MAX_ROWS:
-        raise CatalogError(f"{path} holds {len(features)} items: more than {MAX_ROWS} are not read")
+        raise CatalogError(f"{name} holds {len(features)} items: more than {MAX_ROWS} are not read")
     return [_whole(feature) for feature in features]
 
 

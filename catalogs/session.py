@@ -69,7 +69,10 @@ class OwnHostSession(requests.Session):
             except requests.RequestException as error:
                 answer.close()
                 cause = error.args[0] if error.args and isinstance(error.args[0], HTTPError) else error
-                retry = retry.increment(request.method, request.url, error=cause)
+                try:
+                    retry = retry.increment(request.method, request.url, error=cause)
+                except HTTPError as last:
+                    raise requests.ConnectionError(last, request=request) from error
                 retry.sleep()
 
 

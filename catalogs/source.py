@@ -41,7 +41,7 @@ class Source(Record):
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")
     role: Literal["lr", "ref"]
     endpoint: str | None = None
-    """STAC API (https), or a path to items.json, items.parquet, catalog.json or a folder; None: see the request."""
+    """STAC API (https); items.json, items.parquet or catalog.json (https or a path); a folder; None: the request's."""
     collection: str | None = None
     """Id of the collection; None takes every item of a local catalog."""
     bands: dict[BandName, Band]

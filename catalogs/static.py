@@ -7,7 +7,7 @@ URLs, which are judged like those of any remote item.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from typing import Any
 from urllib.parse import urljoin
@@ -41,11 +41,16 @@ def static_items(
     note: Callable[[str], None],
 ) -> Iterator[pystac.Item | BadItem]:
     """Items of the source's collection below `root`, the record at its endpoint. Raises CatalogError."""
-    count = 0
-    for url, record in _features(root, read, source.endpoint or "", footprint, period, note):
-        count += 1
-        if count > MAX_ITEMS:
+    found = _features(root, read, source.endpoint or "", footprint, period, note)
+    for number, item in enumerate(placed_items(found, source)):
+        if number >= MAX_ITEMS:
             raise CatalogError(f"{source.endpoint} holds more than {MAX_ITEMS} items: name a catalog below it")
+        yield item
+
+
+def placed_items(found: Iterable[tuple[str, Any]], source: Source) -> Iterator[pystac.Item | BadItem]:
+    """Items of the source's collection among (URL of its file, record), their hrefs counted from that URL."""
+    for url, record in found:
         item = read_item(record)
         if isinstance(item, pystac.Item):
             if item.collection_id != source.collection:

@@ -6,15 +6,17 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pystac
 import pytest
 
 from catalogs import static
+from catalogs.geoparquet import item_record, pack
 from catalogs.search import SearchResult, search
 from catalogs.session import RETRY
 from catalogs.source import Source
 from dsdit.errors import CatalogError
 from tests.catalogs.test_search import AREA, END, START, collection
-from tests.support.stac import make_item, make_source
+from tests.support.stac import ASSETS, make_item, make_source
 from tests.support.web import file_server
 
 
@@ -136,3 +138,17 @@ def test_a_file_that_is_missing_or_no_stac_is_named(tmp_path: Path) -> None:
         for name, said in (("other", "is neither a STAC catalog, an item"), ("list", "answers no STAC: an object")):
             with pytest.raises(CatalogError, match=rf"{name}\.json {said}"):
                 found(f"{web}/{name}.json")
+
+
+def test_a_parquet_file_on_the_web_is_a_catalog(tmp_path: Path) -> None:
+    items = [make_item("a", host="images"), make_item("b", "2024-08-01T00:00:00Z"), make_item("c", collection="other")]
+    records = [item_record(pystac.Item.from_dict(item), ASSETS) for item in items]
+    (tmp_path / "items.parquet").write_bytes(pack(records))
+    (tmp_path / "torn.parquet").write_bytes(b"PAR1")
+    with file_server(tmp_path) as (web, _):
+        result = found(f"{web}/items.parquet")
+        assert [item.hrefs["red"] for item in result.items] == [f"{web}/images/a/red.tif"]
+        with pytest.raises(CatalogError, match=rf"{web}/torn\.parquet cannot be read as stac-geoparquet"):
+            found(f"{web}/torn.parquet")
+        with pytest.raises(CatalogError, match="cannot be asked: HTTP status 404"):
+            found(f"{web}/gone.parquet")
