@@ -10,16 +10,15 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import shapely
 from shapely.geometry import shape
 
 from catalogs.item import SceneItem
+from catalogs.passes import SAME_PASS
 from catalogs.trust import plain
 
-SAME_PASS = timedelta(minutes=10)
-"""Scenes of one tile and satellite closer than this come from one pass."""
 SAME_AREA = 0.8
 """Shared part of the union of two footprints above which they are the same scene, processed twice."""
 _SAME_AREA_UNTILED = 0.99
