@@ -40,6 +40,8 @@ class _Planes(NamedTuple):
     asset: str
     indexes: tuple[int, ...]
     resampling: Resampling
+    nodata: float | None
+    """dn without data; None: as the file says."""
 
 
 def read_scene(
@@ -66,7 +68,8 @@ def read_bands(
 def read_band(item: SceneItem, source: Source, name: BandName, geobox: GeoBox, resampling: str) -> NDArray[np.float32]:
     """(y, x) reflectance of one band, as in `read_bands` but for pixels that only other bands take away."""
     band, k = source.bands[name], BANDS.index(name)
-    ((plane,),) = _read(item, source, [_Planes(band.asset, (band.index,), Resampling[resampling])], geobox)
+    asked = _Planes(band.asset, (band.index,), Resampling[resampling], source.nodata)
+    ((plane,),) = _read(item, source, [asked], geobox)
     return plane * np.float32(item.scale[k]) + np.float32(item.offset[k])
 
 
@@ -94,15 +97,18 @@ def _files(source: Source, resampling: Resampling) -> list[_Planes]:
     """The files that hold the bands, each once."""
     bands = [source.bands[name] for name in BANDS]
     assets = dict.fromkeys(band.asset for band in bands)
-    return [_Planes(a, tuple(band.index for band in bands if band.asset == a), resampling) for a in assets]
+    return [
+        _Planes(asset, tuple(band.index for band in bands if band.asset == asset), resampling, source.nodata)
+        for asset in assets
+    ]
 
 
 def _mask_file(source: Source) -> _Planes:
-    """Where the mask is, or without one the band whose nodata stands for it."""
+    """Where the mask is, or without one the band whose nodata stands for it. A mask's own nodata is its file's."""
     if isinstance(source.mask, SclMask | BitMask):
-        return _Planes(source.mask.asset, (1,), Resampling.nearest)
+        return _Planes(source.mask.asset, (1,), Resampling.nearest, None)
     band = source.bands[BANDS[0]]
-    return _Planes(band.asset, (band.index,), Resampling.nearest)
+    return _Planes(band.asset, (band.index,), Resampling.nearest, source.nodata)
 
 
 def _reflectance(
@@ -152,7 +158,7 @@ def _read(
             indexes = list(asked.indexes)
             if max(indexes) > file.count:
                 raise ValueError(f"band {max(indexes)} is asked for, the file has {file.count}")
-            return gather(file, indexes, geobox, asked.resampling, source.nodata, source.alpha, move_m)
+            return gather(file, indexes, geobox, asked.resampling, asked.nodata, source.alpha, move_m)
 
         return with_file(item, source, asked.asset, use)
 

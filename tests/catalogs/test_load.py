@@ -266,6 +266,27 @@ def test_masks_by_bits_as_in_qa_pixel(tmp_path: Path) -> None:
     assert (mask == np.array(expected)[:, None]).all()
 
 
+@pytest.mark.parametrize("nodata", [0, -9999])
+def test_the_nodata_of_bands_is_not_that_of_the_mask(tmp_path: Path, nodata: int) -> None:
+    """As in HLS: 0 is a clear pixel of Fmask, whose own nodata is 255."""
+    flags = np.zeros((1, 30, 40), np.uint8)
+    flags[0, 0], flags[0, 1], flags[0, 2] = 255, 2, 64
+    write(tmp_path / "scl.tif", flags, nodata=255)
+    for kind in ({"kind": "bits", "cloud": [1, 3], "nodata": []}, {"kind": "scl", "cloud": [2], "nodata": []}):
+        item, source = scene(tmp_path, "a.tif", mask={**kind, "asset": "scl"}, nodata=nodata)
+        mask = read_mask(item, source, GeoBox((30, 40), ORIGIN, UTM))
+        assert (mask == np.array([NO_DATA, CLOUD] + [VALID] * 28)[:, None]).all()
+
+
+def test_without_a_mask_the_nodata_of_bands_holds(tmp_path: Path) -> None:
+    stored = picture(60, 80)
+    stored[:, :, :7] = 0
+    write(tmp_path / "a.tif", stored)
+    item, source = scene(tmp_path, "a.tif", nodata=0)
+    mask = read_mask(item, source, GeoBox((60, 80), ORIGIN, UTM))
+    assert (mask == np.where(np.arange(80) >= 7, VALID, NO_DATA)).all()
+
+
 def test_without_a_mask_the_file_itself_says_where_data_is(tmp_path: Path) -> None:
     stored = picture(60, 80)
     stored[:, :, :7] = 0
