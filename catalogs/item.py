@@ -103,7 +103,7 @@ def scene_item(item: pystac.Item, source: Source, tell: Tell = lambda field, fou
     assets = {key: Fields(item.assets[key].extra_fields) for key in source.assets}
     hrefs = {key: accepted_href(_href(item, key, source), source) for key in source.assets}
     footprint = item_footprint(item)
-    rules = (scale_and_offset(source.rule, item, source.bands[band].asset) for band in BANDS)
+    rules = (scale_and_offset(source.rule, item, source.bands[b].asset, source.bands[b].index) for b in BANDS)
     scale, offset = zip(*rules, strict=True)
     when = _acquired(item, properties)
     updated = next((text for key in _UPDATED if (text := properties.text(key))), None)

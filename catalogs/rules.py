@@ -40,7 +40,10 @@ class FixedRule(Record):
 
 
 class StatedRule(Record):
-    """reflectance = dn * scale + offset as each item states them in the raster extension; one that does not is left."""
+    """reflectance = dn * scale + offset as each item states them in the raster extension, whose defaults are 1 and 0.
+
+    An item that states neither is left.
+    """
 
     kind: Literal["stated"]
 
@@ -94,22 +97,26 @@ Rule = Annotated[FixedRule | StatedRule | Sentinel2Rule | DisplayRule, Field(dis
 Mask = Annotated[SclMask | BitMask | NoMask, Field(discriminator="kind")]
 
 
-def scale_and_offset(rule: Rule, item: pystac.Item, asset: str) -> tuple[float, float]:
-    """(scale, offset) of one asset of an item. Raises CatalogError where the item does not tell."""
+def scale_and_offset(rule: Rule, item: pystac.Item, asset: str, index: int = 1) -> tuple[float, float]:
+    """(scale, offset) of band `index` (from 1) of an asset. Raises CatalogError where the item does not tell."""
     if isinstance(rule, FixedRule):
         return rule.scale, rule.offset
     if isinstance(rule, DisplayRule):
         return Curve(rule.maximum).maximum / 255.0, 0.0
-    stated = _stated(item.assets[asset])
+    scale, offset = _stated(item.assets[asset], index)
     if isinstance(rule, StatedRule):
-        if stated is None:
-            raise CatalogError(f"asset {asset} states no scale and offset (raster:scale and raster:offset)")
-        return stated
+        if scale is None and offset is None:
+            raise CatalogError(
+                f"asset {asset} states no scale and offset of band {index} (raster:scale, raster:offset)"
+            )
+        if scale is not None and scale <= 0:
+            raise CatalogError(f"asset {asset} states scale {scale:g} of band {index}: it must be above 0")
+        return 1.0 if scale is None else scale, offset or 0.0
     properties = item.properties
     if next((v for key in _APPLIED if (v := _given(properties.get(key))) is not None), None) is True:
         return SENTINEL2_SCALE, 0.0
-    if stated is not None:
-        return stated
+    if scale is not None and offset is not None and scale > 0:
+        return scale, offset
     baseline = next((v for key in _BASELINES if (v := _given(properties.get(key)))), None)
     try:
         number = tuple(int(part) for part in str(baseline).split("."))
@@ -118,15 +125,27 @@ def scale_and_offset(rule: Rule, item: pystac.Item, asset: str) -> tuple[float, 
     return SENTINEL2_SCALE, SENTINEL2_OFFSET if number >= _BASELINE_WITH_OFFSET else 0.0
 
 
-def _stated(asset: pystac.Asset) -> tuple[float, float] | None:
-    """Scale and offset in the raster extension, version 1 (`raster:bands`) or 2 (`bands` or the asset itself)."""
+def _stated(asset: pystac.Asset, index: int) -> tuple[float | None, float | None]:
+    """Scale and offset of band `index` in the raster extension, each None where it is not stated.
+
+    Version 1 has an entry of `raster:bands` for each band; in version 2 an entry of `bands` comes before the asset.
+    """
     fields = asset.extra_fields
-    for band in [*_bands(fields, "raster:bands"), *_bands(fields, "bands"), fields]:
-        for prefix in ("", "raster:") if band is not fields else ("raster:",):
-            scale, offset = number_of(band, prefix + "scale"), number_of(band, prefix + "offset")
-            if scale is not None and offset is not None and scale > 0:
-                return scale, offset
-    return None
+    own, later = (_entry(_bands(fields, key), index) for key in ("raster:bands", "bands"))
+    for places in ([own], [later, {k: v for k, v in fields.items() if k.startswith("raster:")}]):
+        scale, offset = (
+            next((n for place in places for p in ("", "raster:") if (n := number_of(place, p + key)) is not None), None)
+            for key in ("scale", "offset")
+        )
+        if scale is not None or offset is not None:
+            return scale, offset
+    return None, None
+
+
+def _entry(bands: list[Any], index: int) -> Mapping[str, Any]:
+    """What a list of bands says of band `index`: nothing where it is shorter."""
+    found = bands[index - 1] if len(bands) >= index else None
+    return found if isinstance(found, Mapping) else {}
 
 
 def _bands(fields: Mapping[str, Any], key: str) -> list[Any]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pystac
 import pytest
 import rasterio
 from affine import Affine
@@ -16,10 +17,12 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from shapely.geometry import box
 
+from catalogs.item import scene_item
 from catalogs.load import VALID, read_bands, read_mask
 from catalogs.measure import measure_fit
 from catalogs.search import search
 from catalogs.source import Source, load_source
+from dsdit.errors import CatalogError
 from dsdit.grid import Grid
 from tests.catalogs.test_recorded import stored
 from tests.catalogs.test_search import collection
@@ -138,6 +141,59 @@ def test_before_and_after_need_no_fit_between_them(tmp_path: Path) -> None:
     assert fit.samples == 240
     np.testing.assert_allclose(fit.gain, 1.0, atol=1e-3)
     np.testing.assert_allclose(fit.offset, 0.0, atol=1e-4)
+
+
+def bands_of(**fields: Any) -> list[tuple[float, float]]:
+    """(scale, offset) of red, green and blue in one asset of these fields, under the rule `stated`."""
+    record = make_item("own")
+    record["assets"]["red"] |= fields
+    bands = {band: {"asset": "red", "index": k} for k, band in enumerate(("red", "green", "blue"), 1)}
+    source = make_source("https://catalog.example", bands=bands, rule={"kind": "stated"}, mask={"kind": "none"})
+    item = scene_item(pystac.Item.from_dict(record), source)
+    return list(zip(item.scale, item.offset, strict=True))
+
+
+EACH = [{"scale": 0.1, "offset": 1.0}, {"scale": 0.2, "offset": 2.0}, {"scale": 0.3, "offset": 3.0}]
+V2 = [{f"raster:{key}": value for key, value in entry.items()} for entry in EACH]
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"raster:bands": EACH}, [(0.1, 1.0), (0.2, 2.0), (0.3, 3.0)]),
+        ({"bands": V2}, [(0.1, 1.0), (0.2, 2.0), (0.3, 3.0)]),
+        ({"raster:bands": [{"scale": 0.1}] * 3}, [(0.1, 0.0)] * 3),
+        ({"raster:bands": [{"offset": -0.5}] * 3}, [(1.0, -0.5)] * 3),
+        ({"raster:scale": 0.1}, [(0.1, 0.0)] * 3),
+        ({"bands": [{}, {"raster:offset": 7}, {}], "raster:scale": 0.1}, [(0.1, 0.0), (0.1, 7.0), (0.1, 0.0)]),
+        ({"bands": [{"name": "a"}] * 3, "raster:scale": 0.1, "raster:offset": 4}, [(0.1, 4.0)] * 3),
+    ],
+)
+def test_each_band_of_a_file_has_its_own_scale_and_offset(
+    fields: dict[str, Any], expected: list[tuple[float, float]]
+) -> None:
+    assert bands_of(**fields) == expected
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"raster:bands": EACH[:1]}, "states no scale and offset of band 2"),
+        ({"raster:bands": [{"nodata": 0}] * 3}, "states no scale and offset of band 1"),
+        ({"raster:bands": [EACH[0], EACH[1], {"scale": -0.5, "offset": 0}]}, "states scale -0.5 of band 3"),
+        ({"raster:bands": {"scale": 0.1}, "bands": "all"}, "states no scale and offset of band 1"),
+    ],
+)
+def test_a_band_that_states_nothing_is_refused(fields: dict[str, Any], said: str) -> None:
+    with pytest.raises(CatalogError, match=said):
+        bands_of(**fields)
+
+
+def test_a_scale_alone_says_nothing_of_the_offset_of_a_baseline() -> None:
+    record = make_item("own", s2__processing_baseline="05.10")
+    for key in ("red", "green", "blue"):
+        record["assets"][key]["raster:bands"] = [{"scale": 1e-4}]
+    assert scene_item(pystac.Item.from_dict(record), make_source("https://catalog.example")).offset == (-0.1,) * 3
 
 
 def test_landsat_has_one_rule_for_all(tmp_path: Path) -> None:
