@@ -15,7 +15,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+import numpy as np
 import rasterio
+from rasterio.enums import Interleaving
 from rasterio.errors import CRSError, RasterioError, RasterioIOError, WindowError
 
 from catalogs.item import SceneItem
@@ -31,8 +33,10 @@ KEPT_S = 600.0
 """Longest time that a file is kept open: what lies at its URL may change."""
 MAX_SIDE_PX = 400_000
 """Side of the largest file that is believed."""
-MAX_BLOCK_PX = 2**26
-"""Pixels of the largest block of a file that is believed: GDAL must hold one."""
+MAX_BLOCK_BYTES = 2**28
+"""Bytes of the largest block of a file that is believed, all bands where they lie in one: GDAL must hold it."""
+MAX_BANDS = 1000
+"""Bands of a file that are believed."""
 GDAL_SETTINGS: dict[str, Any] = {
     "GDAL_CACHEMAX": 256 * 2**20,
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
@@ -147,8 +151,18 @@ def _open(href: str, url: str, source: Source) -> rasterio.DatasetReader:
 def _check(file: rasterio.DatasetReader) -> None:
     if max(file.width, file.height) > MAX_SIDE_PX:
         raise ValueError(f"{file.width} x {file.height} px is more than is believed of one file ({MAX_SIDE_PX})")
-    if max(height * width for height, width in file.block_shapes) > MAX_BLOCK_PX:
-        raise ValueError(f"blocks of {file.block_shapes[0]} px are more than is believed of one file")
+    if file.count > MAX_BANDS:
+        raise ValueError(f"{file.count} bands are more than are believed of one file ({MAX_BANDS})")
+    if odd := [dtype for dtype in file.dtypes if dtype.startswith("complex")]:
+        raise ValueError(f"its pixels are {odd[0]}: only integers and floats are read")
+    sizes = [h * w * np.dtype(t).itemsize for (h, w), t in zip(file.block_shapes, file.dtypes, strict=True)]
+    held = max(sizes) if file.interleaving == Interleaving.band else sum(sizes)
+    if held > MAX_BLOCK_BYTES:
+        shape = " x ".join(map(str, file.block_shapes[0]))
+        raise ValueError(
+            f"blocks of {shape} px are more than is believed of one file: {held} bytes at once, "
+            f"{MAX_BLOCK_BYTES} at most: write it in tiles, such as those of a COG"
+        )
     if file.crs is None:
         raise ValueError("the file states no CRS")
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pystac
 import pytest
+import rasterio
 from odc.geo.geobox import GeoBox
 from rich.console import Console
 
@@ -112,7 +113,7 @@ def tiff(width: int, height: int, block: int) -> bytes:
 
 BOMBS = {
     "a million a side": (10**6, 256, r"1000000 x 1000000 px is more than is believed of one file \(400000\)"),
-    "one huge block": (60_000, 60_000, r"blocks of \(60000, 60000\) px are more than is believed"),
+    "one huge block": (60_000, 60_000, "blocks of 60000 x 60000 px are more than is believed"),
     "beyond counting": (2**31 - 1, 512, r".*Cannot handle zero number of tiles"),
 }
 
@@ -121,6 +122,38 @@ BOMBS = {
 def test_a_bomb_of_dimensions_is_refused_before_it_is_read(name: str, tmp_path: Path) -> None:
     side, block, said = BOMBS[name]
     (tmp_path / "a.tif").write_bytes(tiff(side, side, block))
+    item, source = scene(tmp_path, "a.tif")
+    with pytest.raises(ReadError, match=ITEM + said):
+        read_bands(item, source, GEOBOX, "nearest")
+
+
+BLOCKS: dict[str, tuple[dict[str, Any], str]] = {
+    "wide pixels": (
+        {"count": 3, "dtype": "float64", "blocks": 8192},
+        "blocks of 8192 x 8192 px .*: 536870912 bytes at once",
+    ),
+    "many bands in one block": (
+        {"count": 300, "dtype": "uint16", "blocks": 1024, "interleave": "pixel"},
+        "blocks of 1024 x 1024 px .*: 629145600 bytes at once",
+    ),
+    "bands without end": ({"count": 4000, "dtype": "uint8", "blocks": 256}, "4000 bands are more than are believed"),
+    "complex integers": ({"count": 3, "dtype": "complex_int16", "blocks": 256}, "its pixels are complex_int16"),
+    "complex": (
+        {"count": 3, "dtype": "complex128", "blocks": 256},
+        "its pixels are complex128: only integers and floats",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BLOCKS)
+def test_blocks_that_fill_the_memory_are_refused_before_one_is_read(name: str, tmp_path: Path) -> None:
+    made, said = BLOCKS[name]
+    side = made["blocks"]
+    options = {"driver": "GTiff", "tiled": True, "sparse_ok": True, "interleave": made.get("interleave", "band")}
+    place = {"height": side, "width": side, "crs": UTM, "transform": ORIGIN, "blockxsize": side, "blockysize": side}
+    with rasterio.open(tmp_path / "a.tif", "w", count=made["count"], dtype=made["dtype"], **options, **place):
+        pass
+    assert (tmp_path / "a.tif").stat().st_size < 1_000_000
     item, source = scene(tmp_path, "a.tif")
     with pytest.raises(ReadError, match=ITEM + said):
         read_bands(item, source, GEOBOX, "nearest")
