@@ -163,13 +163,21 @@ def moves_of(
 
 
 def registration_measures(fits: Fits, pairs: set[tuple[int, int]]) -> dict[str, float]:
-    """Of the pairs of a job: the longest shift that was taken out, what it leaves, and how many cannot be believed."""
+    """What a receipt tells of the pairs of a job, in metres; empty where no pair has a fit.
+
+    `shift_m` is the longest shift that was taken out, `shift_spread_m` the widest spread of a pair's windows around
+    its shift, `shift_residual_m` how far a reference may still lie beside its scene: the spread where the shift was
+    taken out, shift and spread where it stays. These two are left out where no pair's shift is known; `pairs_flagged`
+    counts the pairs that cannot be believed, whose residual is unknown, and those above the limit.
+    """
     found = [fits[pair].registration for pair in sorted(pairs) if pair in fits]
-    moved = [r for r in found if r.place is Place.MOVED]
     if not found:
         return {}
-    return {
-        "shift_m": max((r.length_m for r in moved), default=0.0),
-        "shift_residual_m": max((r.residual_m for r in moved), default=0.0),
+    measures = {
+        "shift_m": max((r.length_m for r in found if r.place is Place.MOVED), default=0.0),
         "pairs_flagged": float(sum(r.place in FLAGGED for r in found)),
     }
+    if known := [r for r in found if r.windows]:
+        measures["shift_spread_m"] = max(r.residual_m for r in known)
+        measures["shift_residual_m"] = max(r.left_m for r in known)
+    return measures

@@ -50,7 +50,7 @@ class Registration:
     agreement: float = 0.0
     """Correlation, after the shift, of what the LR sensor sees of both."""
     residual_m: float = 0.0
-    """Median distance of single windows from the pair's shift."""
+    """Median distance of single windows from the pair's shift: its spread, whether or not the shift is taken out."""
     windows: int = 0
     """Windows that tell of the shift; 0 where none is believed."""
     place: Place = Place.NOT_MEASURED
@@ -59,6 +59,14 @@ class Registration:
     def length_m(self) -> float:
         """Length of the shift."""
         return float(np.hypot(self.dy_m, self.dx_m))
+
+    @property
+    def left_m(self) -> float:
+        """How far the reference may lie beside once it is read: the spread, and the shift where it is not taken out.
+
+        Of no meaning where no window is believed.
+        """
+        return self.residual_m + (0.0 if self.place is Place.MOVED else self.length_m)
 
     @property
     def taken_m(self) -> tuple[float, float]:

@@ -15,11 +15,17 @@ from scipy.ndimage import gaussian_filter
 from catalogs.item import SceneItem, scene_item
 from catalogs.load import read_bands, read_mask
 from catalogs.local import local_items
-from catalogs.registering import MAX_WINDOWS, decide, measure_registration, registration_windows
+from catalogs.registering import (
+    MAX_WINDOWS,
+    decide,
+    measure_registration,
+    registration_measures,
+    registration_windows,
+)
 from catalogs.source import Source, load_source
 from catalogs.staging import Reader, read_references, stage
 from dsdit.errors import RequestError
-from dsdit.fits import Place
+from dsdit.fits import Fit, Fits, Place, Registration
 from dsdit.grid import Grid
 from dsdit.plan import Plan
 from dsdit.registration import PairShift
@@ -175,6 +181,40 @@ def test_the_receipt_of_stage_tells_the_residual(catalog: Path, weights: Path, t
     assert receipt.measures["shift_m"] == pytest.approx(np.hypot(*SHIFTS[0]) * 1.25, abs=0.3)
     assert 0 <= receipt.measures["shift_residual_m"] < 0.3
     assert receipt.measures["pairs_flagged"] == 0
+
+
+@pytest.mark.parametrize("limits", [{"max_shift_px": 3.0}, {"registration": "measure"}])
+def test_the_receipt_of_stage_tells_what_is_not_taken_out(
+    catalog: Path, weights: Path, tmp_path: Path, limits: dict[str, Any]
+) -> None:
+    folder = displaced(catalog, tmp_path / "sample", 3.0, -2.5)
+    record = sample_record(folder, weights, tmp_path / "output", PART)
+    record["ref"].update(limits)
+    _, plan, places = prepare(record)
+    measures = stage(plan, next(iter(plan.layout.mosaic_jobs)), places.scratch).measures
+    assert measures["shift_m"] == 0
+    assert measures["shift_residual_m"] == pytest.approx(np.hypot(3.0, 2.5) * 1.25, abs=0.6)
+    assert measures["shift_residual_m"] >= np.hypot(3.0, 2.5) * 1.25 - 0.3
+    assert 0 <= measures["shift_spread_m"] < 0.3
+    assert (measures["pairs_flagged"] > 0) == ("max_shift_px" in limits)
+
+
+def test_what_a_receipt_tells_of_each_place() -> None:
+    far = Registration(-9.0, 12.0, 0.9, 0.5, 4, Place.TOO_FAR)
+    moved = Registration(3.0, 4.0, 0.9, 0.25, 4, Place.MOVED)
+    still = Registration(0.0, 0.125, 0.9, 0.125, 4, Place.IN_PLACE)
+    unsure = Registration(0.0, 0.0, 0.4, 0.0, 0, Place.UNSURE)
+    fits = Fits.of({(9, k): Fit(registration=r) for k, r in enumerate((far, moved, still, unsure, Registration()))})
+
+    def told(*numbers: int) -> dict[str, float]:
+        return registration_measures(fits, {(9, k) for k in numbers})
+
+    assert told() == told(17) == {}
+    expected = {"shift_m": 5.0, "shift_spread_m": 0.5, "shift_residual_m": 15.5, "pairs_flagged": 2.0}
+    assert told(0, 1, 2, 3, 4) == expected
+    assert told(1, 2) == {"shift_m": 5.0, "shift_spread_m": 0.25, "shift_residual_m": 0.25, "pairs_flagged": 0.0}
+    assert told(2)["shift_residual_m"] == 0.25
+    assert told(3, 4) == {"shift_m": 0.0, "pairs_flagged": 1.0}
 
 
 def test_windows_lie_on_the_lattice_in_both_footprints(catalog: Path, tmp_path: Path) -> None:
