@@ -18,6 +18,8 @@ import rasterio
 from affine import Affine
 from odc.geo.crs import CRS
 from odc.geo.geobox import GeoBox
+from pyproj import CRS as PyprojCRS
+from rasterio.transform import array_bounds
 from rasterio.warp import transform as transform_points
 
 BLOCK_PX = 256
@@ -29,6 +31,8 @@ _MARGIN_PX = 4
 _NEAR_ONE = 0.02
 _ALIGNED_PX = 1e-6
 _PROBES = 17
+_HALF_TURN_DEG = 180 + 1e-9
+_SAME_PLACE_DEG = 1e-9
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -76,7 +80,10 @@ class Reach(NamedTuple):
 
 
 class FileGrid(NamedTuple):
-    """Pixels of a file: files of an item that share them are placed once."""
+    """Pixels of a file: files of an item that share them are placed once.
+
+    Longitudes beyond 180 degrees, which no transform to them yields, are counted from the file's middle.
+    """
 
     crs: rasterio.crs.CRS
     transform: Affine
@@ -85,8 +92,14 @@ class FileGrid(NamedTuple):
 
     @classmethod
     def of(cls, file: rasterio.DatasetReader) -> FileGrid:
-        """Of an open file."""
-        return cls(file.crs, file.transform, file.height, file.width)
+        """Of an open file. Raises ValueError where it crosses 180 degrees in a CRS that cannot be turned."""
+        crs, transform = file.crs, file.transform
+        if crs.is_geographic:
+            west, _, east, _ = array_bounds(file.height, file.width, transform)
+            if west < -_HALF_TURN_DEG or east > _HALF_TURN_DEG:
+                middle = (west + east) / 2
+                crs, transform = _turned(crs, middle), Affine.translation(-middle, 0) @ transform
+        return cls(crs, transform, file.height, file.width)
 
 
 @_once
@@ -176,6 +189,24 @@ def reach_of(file: FileGrid, block: GeoBox, geometry: Geometry) -> Reach | None:
         raise ValueError(f"{row1 - row0} x {col1 - col0} px of the file fall on {BLOCK_PX} x {BLOCK_PX}: too many")
     within = top >= 0 and left >= 0 and bottom <= file.height and right <= file.width
     return Reach(row0, col0, row1 - row0, col1 - col0, within and bool(seen.all()))
+
+
+@lru_cache(maxsize=64)
+def _turned(crs: rasterio.crs.CRS, middle: float) -> rasterio.crs.CRS:
+    """A geographic CRS in degrees whose longitudes are counted from the meridian `middle`. Raises ValueError."""
+    record = PyprojCRS.from_wkt(crs.to_wkt(version="WKT2_2019")).to_json_dict()
+    datum = record.pop("datum", None) or record.pop("datum_ensemble", None)
+    turned = None
+    if datum is not None and "prime_meridian" not in datum and crs.units_factor[0] == "degree":
+        frame = {"type": "GeodeticReferenceFrame", "name": datum["name"], "ellipsoid": datum["ellipsoid"]}
+        frame["prime_meridian"] = {"name": "middle", "longitude": (middle + 180) % 360 - 180}
+        record.pop("id", None)
+        turned = rasterio.crs.CRS.from_wkt(PyprojCRS.from_json_dict(record | {"datum": frame}).to_wkt())
+        places = [transform_points(own, "EPSG:4326", [x], [0.0]) for own, x in ((turned, 0.0), (crs, middle))]
+        apart = (np.asarray(places[0]) - np.asarray(places[1]))[:, 0]
+        if max(abs((apart[0] + 180) % 360 - 180), abs(apart[1])) < _SAME_PLACE_DEG:
+            return turned
+    raise ValueError(f"the file crosses 180 degrees in {crs.to_string()}: write it in a projected CRS, or in EPSG:4326")
 
 
 def crs_of(geobox: GeoBox) -> rasterio.crs.CRS:

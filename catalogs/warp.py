@@ -163,7 +163,7 @@ def _warped(pieces: Sequence[Piece], crs: rasterio.crs.CRS | None, kernel: float
     if marked:
         values[gaps] = _NOTHING
     profile = {"driver": "GTiff", "dtype": "float32", "count": len(values), "photometric": "MINISBLACK"}
-    size = {"height": values.shape[1], "width": values.shape[2], "crs": crs, "transform": first.transform}
+    size = {"height": values.shape[1], "width": values.shape[2], "transform": first.transform}
     marks = {"src_nodata": _NOTHING, "nodata": _NOTHING, "UNIFIED_SRC_NODATA": "YES"} if marked else {}
     with MemoryFile() as memory:
         with memory.open(**profile, **size, alpha="NO") as stored:
@@ -172,6 +172,7 @@ def _warped(pieces: Sequence[Piece], crs: rasterio.crs.CRS | None, kernel: float
             memory.open() as stored,
             WarpedVRT(
                 stored,
+                src_crs=crs,
                 crs=crs_of(first.block),
                 transform=first.block.affine,
                 height=first.block.shape[0],
