@@ -5,8 +5,8 @@ the reduction that it guesses. So a window is cut from fixed blocks of the globa
 call: an exact transformer, and a kernel widened by the ratio of the two pixel sizes, which is taken once a file. A file
 on the very lattice of the GeoBox is not warped at all, and the nearest pixel is found by arithmetic. Invalid pixels are
 marked before GDAL sees them and left out of its sums. Where several file pixels fall into one, the file is read at a
-coarser step, from overviews if it has them. A picture that lies beside its place is moved in the same warp, by the
-file's transform and not by the lattice.
+coarser step (catalogs/stored.py). A picture that lies beside its place is moved in the same warp, by the file's
+transform and not by the lattice.
 
 It goes in two steps, so that files are read side by side and those that share a grid are warped in one call: `gather`
 takes pixels from one file, `lay` puts those of several on the GeoBox.
@@ -14,7 +14,6 @@ takes pixels from one file, `lay` puts those of several on the GeoBox.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -23,13 +22,13 @@ import rasterio
 from affine import Affine
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
-from rasterio.enums import MaskFlags, Resampling
+from rasterio.enums import Resampling
 from rasterio.io import MemoryFile
 from rasterio.vrt import WarpedVRT
-from rasterio.windows import Window as RasterWindow
 
 from catalogs.nearest import pick
 from catalogs.placing import MAX_WINDOW_PX, FileGrid, Reach, blocks_of, crs_of, geometry_of, reach_of
+from catalogs.stored import Look
 
 TOLERANCE_PX = 1e-5
 """Error allowed to GDAL's transformer, in file pixels; its own is 1/8. Well under a DN on real scenes."""
@@ -89,7 +88,7 @@ def gather(
     """
     grid = FileGrid.of(file)
     geometry = geometry_of(grid, geobox, move_m)
-    look = _Look(file, indexes, resampling, nodata, alpha)
+    look = Look(file, indexes, resampling, nodata, alpha)
     if geometry.offset is not None:
         row, col = geometry.offset
         height, width = geobox.shape
@@ -141,7 +140,7 @@ def _put(out: Array, pixels: Array, row: int, col: int) -> None:
     out[:, row0:row1, col0:col1] = pixels[:, row0 - row : row1 - row, col0 - col : col1 - col]
 
 
-def _cut(look: _Look, reaches: list[Reach], step: int) -> list[Array]:
+def _cut(look: Look, reaches: list[Reach], step: int) -> list[Array]:
     """Stored pixels of each reach; where no pixels are merged they are cut from one read over all of them."""
     if step == 1 and len(reaches) > 1:
         row0, col0 = min(r.row for r in reaches), min(r.col for r in reaches)
@@ -189,40 +188,3 @@ def _warped(pieces: Sequence[Piece], crs: rasterio.crs.CRS | None, kernel: float
     if marked:
         out[out == np.float32(_NOTHING)] = np.nan
     return out
-
-
-@dataclass(frozen=True)
-class _Look:
-    """How the bands of a file are read."""
-
-    file: rasterio.DatasetReader
-    indexes: list[int]
-    resampling: Resampling
-    nodata: float | None
-    alpha: bool
-
-    def stored(self, row: int, col: int, shape: tuple[int, int], step: int) -> Array:
-        """(band, y/step, x/step) of a window as the file holds it, NaN where it has no data or does not reach."""
-        file, indexes = self.file, self.indexes
-        out = np.full((len(indexes), shape[0] // step, shape[1] // step), np.nan, np.float32)
-        row0, row1 = max(row, 0), min(row + shape[0], file.height // step * step)
-        col0, col1 = max(col, 0), min(col + shape[1], file.width // step * step)
-        if row1 <= row0 or col1 <= col0:
-            return out
-        window = RasterWindow(col0, row0, col1 - col0, row1 - row0)
-        small = ((row1 - row0) // step, (col1 - col0) // step)
-        merge = Resampling.nearest if self.resampling == Resampling.nearest else Resampling.average
-        values = file.read(indexes, window=window, out_shape=(len(indexes), *small), resampling=merge).astype(
-            np.float32
-        )
-        nodata = file.nodata if self.nodata is None else self.nodata
-        if nodata is not None and not math.isnan(nodata):
-            values[:, np.logical_and.reduce(values == np.float32(nodata), axis=0)] = np.nan
-        flags = file.mask_flag_enums[indexes[0] - 1]
-        if MaskFlags.per_dataset in flags and (self.alpha or MaskFlags.alpha not in flags):
-            mask = file.read_masks(indexes[0], window=window, out_shape=small, resampling=Resampling.nearest)
-            values[:, mask == 0] = np.nan
-        values[:, ~np.logical_and.reduce(np.isfinite(values), axis=0)] = np.nan
-        top, left = (row0 - row) // step, (col0 - col) // step
-        out[:, top : top + small[0], left : left + small[1]] = values
-        return out

@@ -22,6 +22,7 @@ from rasterio.enums import ColorInterp, Resampling
 from rasterio.vrt import WarpedVRT
 from rasterio.warp import transform_bounds
 
+from catalogs import stored as stored_pixels
 from catalogs.item import SceneItem
 from catalogs.load import CLOUD, NO_DATA, VALID, read_bands, read_mask
 from catalogs.placing import FileGrid, geometry_of
@@ -191,6 +192,61 @@ def test_nodata_is_not_mixed_in(tmp_path: Path, crs: str, gsd_m: float, resampli
     values, valid = read_bands(item, source, box_on(crs, gsd_m, *lattice(path, crs, gsd_m)), resampling)
     assert 0.5 < valid.mean() < 0.97
     np.testing.assert_allclose(values[:, valid], 5000, rtol=1e-5)
+
+
+def test_a_nodata_that_the_file_does_not_state_is_not_mixed_in_by_a_coarse_read(tmp_path: Path) -> None:
+    """Neither by GDAL's averages nor by overviews; with the value stated all is as it is without."""
+    stored = picture(512, 704)
+    stored[:, 130:201, 260:333], stored[:, 400:, 600:] = 0, 0
+    place = {"stated": 0, "untold": None}
+    for name, nodata in place.items():
+        path = write(tmp_path / f"{name}.tif", stored, ORIGIN @ Affine.translation(0.4, 0.4), nodata=nodata)
+        with rasterio.open(path, "r+") as file:
+            file.build_overviews([2, 4, 8], Resampling.average)
+    for crs, gsd_m in ((UTM, 40.0), (OTHER_UTM, 42.0), (UTM, 320.0)):
+        row, col, height, width = lattice(path, crs, gsd_m)
+        geobox = box_on(crs, gsd_m, row, col, height, width)
+        (values, valid), (expected, seen) = (
+            read_bands(*scene(tmp_path, f"{name}.tif", nodata=0), geobox, "average") for name in reversed(place)
+        )
+        assert 0.4 < valid.mean() < 0.97
+        assert values[:, valid].min() > 1300
+        assert (valid ^ seen).mean() < 0.01
+        apart = np.abs(values - expected)[:, valid & seen]
+        assert apart.max() < (1 if gsd_m < 100 else 100) and apart.mean() < 2
+        part, known = read_bands(
+            *scene(tmp_path, "untold.tif", nodata=0), box_on(crs, gsd_m, row + 3, col + 2, 5, 7), "average"
+        )
+        np.testing.assert_array_equal(part, values[:, 3:8, 2:9])
+        np.testing.assert_array_equal(known, valid[3:8, 2:9])
+
+
+def test_parts_of_a_coarse_read_are_one_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stored = picture(300, 420).astype(np.float32) / 7
+    stored[:, 50:90, 100:160] = 0
+    write(tmp_path / "a.tif", stored)
+    item = scene(tmp_path, "a.tif", nodata=0)
+    geobox = box_on(UTM, 80.0, *lattice(tmp_path / "a.tif", UTM, 80.0))
+    whole, _ = read_bands(*item, geobox, "average")
+    for side in (4, 12, 100):
+        monkeypatch.setattr(stored_pixels, "PART_PX", side)
+        np.testing.assert_array_equal(read_bands(*item, geobox, "average")[0], whole)
+    monkeypatch.setattr(stored_pixels, "PART_PX", 2)
+    with pytest.raises(ReadError, match=r"4 x 4 px of the file fall into one, and its nodata \(0.0\) is not stated"):
+        read_bands(*item, geobox, "average")
+
+
+def test_an_infrared_band_called_alpha_blackens_no_coarse_read(tmp_path: Path) -> None:
+    stored = np.full((4, 256, 384), 100, np.uint8)
+    stored[3, :, :200] = 0
+    write(tmp_path / "a.tif", stored, photometric="RGB", alpha="YES")
+    for gsd_m in (40.0, 160.0):
+        geobox = box_on(UTM, gsd_m, *lattice(tmp_path / "a.tif", UTM, gsd_m))
+        values, valid = read_bands(*scene(tmp_path, "a.tif", alpha=False), geobox, "average")
+        assert valid.mean() > 0.3
+        np.testing.assert_allclose(values[:, valid], 100, rtol=1e-5)
+        _, masked = read_bands(*scene(tmp_path, "a.tif"), geobox, "average")
+        assert 0.3 < masked.sum() / valid.sum() < 0.7
 
 
 def test_nan_is_no_data(tmp_path: Path) -> None:
