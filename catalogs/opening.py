@@ -11,17 +11,17 @@ import os
 import threading
 import time
 from collections.abc import Callable, Hashable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-import numpy as np
 import rasterio
-from rasterio.enums import Interleaving
 from rasterio.errors import CRSError, RasterioError, RasterioIOError, WindowError
 
+from catalogs.believed import check_believed
 from catalogs.item import SceneItem
 from catalogs.redirects import check_redirects
+from catalogs.repeating import PAUSES_S, may_pass, uncached
 from catalogs.signing import is_refused, signed
 from catalogs.source import Source
 from catalogs.trust import accepted_href, local_path, plain
@@ -31,12 +31,6 @@ KEPT_FILES = 32
 """Most files that a process keeps open between reads."""
 KEPT_S = 600.0
 """Longest time that a file is kept open: what lies at its URL may change."""
-MAX_SIDE_PX = 400_000
-"""Side of the largest file that is believed."""
-MAX_BLOCK_BYTES = 2**28
-"""Bytes of the largest block of a file that is believed, all bands where they lie in one: GDAL must hold it."""
-MAX_BANDS = 1000
-"""Bands of a file that are believed."""
 GDAL_SETTINGS: dict[str, Any] = {
     "GDAL_CACHEMAX": 256 * 2**20,
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
@@ -70,37 +64,58 @@ def gdal_env(source: Source) -> rasterio.Env:
 
 
 def with_file(item: SceneItem, source: Source, asset: str, use: Callable[[rasterio.DatasetReader], T]) -> T:
-    """What `use` makes of the open file of an asset. Where a signature is refused, once more with a fresh one.
+    """What `use` makes of the open file of an asset: it may be called more than once, the file opened anew each time.
 
-    Raises ReadError, which names item, asset and cause, for what goes wrong here and in `use`.
+    Where a signature is refused, once more with a fresh one; where bytes did not arrive, twice more after a pause
+    (catalogs/repeating.py). Raises ReadError, which names item, asset and cause, for what goes wrong here and in `use`.
     """
+    refused = None
     with _errors(item, asset), gdal_env(source):
         href = _checked(item, source, asset)
-        try:
-            return _used(href, source, use)
-        except _Refused as refused:
-            return _used(href, source, use, refused.url)
+        for pause_s in PAUSES_S:
+            try:
+                return _used(href, source, use, refused)
+            except _Again as again:
+                if again.refused:
+                    refused = again.url
+                    continue
+                time.sleep(pause_s)
+                with suppress(RasterioError), uncached(again.url):
+                    _open(href, again.url, source).close()
+        return _used(href, source, use, refused, last=True)
 
 
-class _Refused(Exception):
-    """The server refuses a signature."""
+class _Again(Exception):
+    """A read of `url` failed, and may not with the file opened anew."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, refused: bool) -> None:
         super().__init__()
         self.url = url
+        self.refused = refused
+        """Whether it is the signature that the server refuses."""
 
 
-def _used(href: str, source: Source, use: Callable[[rasterio.DatasetReader], T], refused: str | None = None) -> T:
-    """What `use` makes of the file. Raises _Refused, but not when `refused` is told: then that error itself."""
-    url = "" if "://" not in href else signed(href, source, refused)
+def _used(
+    href: str,
+    source: Source,
+    use: Callable[[rasterio.DatasetReader], T],
+    refused: str | None = None,
+    last: bool = False,
+) -> T:
+    """What `use` makes of the file. Raises _Again where another try may help, unless this is the last."""
+    url, driver = "" if "://" not in href else signed(href, source, refused), None
     try:
         with _KEPT.lend(_key(href, source), lambda: _open(href, url, source)) as file:
             url = file.name if url else ""
-            _check(file)
+            check_believed(file)
+            driver = file.driver
             return use(file)
     except RasterioError as error:
-        if url and refused is None and is_refused(url, source):
-            raise _Refused(url) from error
+        if url and not last:
+            if refused is None and is_refused(url, source):
+                raise _Again(url, refused=True) from error
+            if driver is not None and may_pass(error, driver, url):
+                raise _Again(url, refused=False) from error
         raise
 
 
@@ -146,25 +161,6 @@ def _open(href: str, url: str, source: Source) -> rasterio.DatasetReader:
         except RasterioIOError:
             continue
     return rasterio.open(url or href, driver=drivers[-1])
-
-
-def _check(file: rasterio.DatasetReader) -> None:
-    if max(file.width, file.height) > MAX_SIDE_PX:
-        raise ValueError(f"{file.width} x {file.height} px is more than is believed of one file ({MAX_SIDE_PX})")
-    if file.count > MAX_BANDS:
-        raise ValueError(f"{file.count} bands are more than are believed of one file ({MAX_BANDS})")
-    if odd := [dtype for dtype in file.dtypes if dtype.startswith("complex")]:
-        raise ValueError(f"its pixels are {odd[0]}: only integers and floats are read")
-    sizes = [h * w * np.dtype(t).itemsize for (h, w), t in zip(file.block_shapes, file.dtypes, strict=True)]
-    held = max(sizes) if file.interleaving == Interleaving.band else sum(sizes)
-    if held > MAX_BLOCK_BYTES:
-        shape = " x ".join(map(str, file.block_shapes[0]))
-        raise ValueError(
-            f"blocks of {shape} px are more than is believed of one file: {held} bytes at once, "
-            f"{MAX_BLOCK_BYTES} at most: write it in tiles, such as those of a COG"
-        )
-    if file.crs is None:
-        raise ValueError("the file states no CRS")
 
 
 class _Idle(NamedTuple):

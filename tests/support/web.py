@@ -47,11 +47,20 @@ class Quiet(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
 
-class Files(Quiet, SimpleHTTPRequestHandler):
-    """Files by ranges; `asked` has the paths, `redirects` maps paths to other URLs."""
+SOUND, CUT = 200, None
+"""Faults of an answer: none, and a body that ends before its stated length."""
 
-    def __init__(self, *args: Any, asked: list[str], redirects: dict[str, str], **more: Any) -> None:
-        self.asked, self.redirects = asked, redirects
+
+class Files(Quiet, SimpleHTTPRequestHandler):
+    """Files by ranges; `asked` has the paths, `redirects` maps paths to other URLs.
+
+    `faults` stand for the next answers to who asks for more than one byte: a status, or CUT for a body that ends early.
+    """
+
+    def __init__(
+        self, *args: Any, asked: list[str], redirects: dict[str, str], faults: list[int | None], **more: Any
+    ) -> None:
+        self.asked, self.redirects, self.faults = asked, redirects, faults
         super().__init__(*args, **more)
 
     def do_HEAD(self) -> None:
@@ -71,14 +80,23 @@ class Files(Quiet, SimpleHTTPRequestHandler):
         start, stop = int(first or 0), min(int(last or len(content)), len(content) - 1)
         ranges = {"content-range": f"bytes {start}-{stop}/{len(content)}"} if span else {}
         body = content[start : stop + 1] if self.command == "GET" else b""
+        fault = self.faults.pop(0) if self.faults and len(body) > 1 else SOUND
+        if fault is CUT:
+            body, self.close_connection = body[: len(body) // 2], True
+        elif fault != SOUND:
+            self.reply(fault)
+            return
         self.reply(206 if span else 200, body, **{"content-length": str(stop + 1 - start), **ranges})
 
 
 @contextmanager
-def file_server(folder: Path, redirects: dict[str, str] | None = None) -> Iterator[tuple[str, list[str]]]:
-    """(URL, paths that were asked) of a server of the files below `folder`."""
+def file_server(
+    folder: Path, redirects: dict[str, str] | None = None, faults: list[int | None] | None = None
+) -> Iterator[tuple[str, list[str]]]:
+    """(URL, paths that were asked) of a server of the files below `folder`; see `Files`."""
     asked: list[str] = []
-    handler = partial(Files, asked=asked, redirects=redirects or {}, directory=str(folder))
+    faults = [] if faults is None else faults
+    handler = partial(Files, asked=asked, redirects=redirects or {}, faults=faults, directory=str(folder))
     with serving(handler) as url:
         yield url, asked
 
