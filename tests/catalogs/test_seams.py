@@ -8,7 +8,10 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
+from affine import Affine
 from numpy.typing import NDArray
+from pyproj import Transformer
+from scipy.ndimage import maximum_filter, minimum_filter
 
 from catalogs.measure import item_window, measure_fit
 from catalogs.staging import Reader, read_references, read_scenes
@@ -18,10 +21,11 @@ from dsdit.grid import Grid
 from dsdit.plan import Plan
 from dsdit.plan_files import read_plan, write_plan
 from dsdit.seams import balance, seam_pairs
+from dsdit.status import LrState
 from dsdit.tiling import CELL_LR_PX
 from dsdit.window import Index, Window
 from tests.catalogs.test_load import write
-from tests.support.scenes import LATTICE, image_item, image_source, scenes_plan
+from tests.support.scenes import LATTICE, SCALE, image_item, image_source, scenes_plan
 
 CITIES = {"montpellier": "EPSG:32631", "rennes": "EPSG:32630", "rio": "EPSG:32723", "valencia": "EPSG:32630"}
 
@@ -202,3 +206,56 @@ def test_pixels_far_from_another_scene_stay_as_they_are() -> None:
     assert out[0, 0, 0] == pytest.approx(0.2 * (1 + down * right), rel=1e-5)
     far = balance(values, 7, near, fits, Window(128, 20, 132, 25), Index(0, 0), CELL_LR_PX)
     np.testing.assert_allclose(far, values, rtol=1e-6)
+
+
+def ground_at(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(3, ...) dn of a made ground at places of EPSG:32632: waves of 70 to 150 pixels of 10 m."""
+    return np.stack([3000 + 900 * np.sin(x / k) * np.cos(y / (k + 30)) for k in (110.0, 170.0, 240.0)])
+
+
+def cut(path: Path, crs: str, west: float, east: float, middle_y: float) -> Path:
+    """The made ground as a file of 10 m pixels of its own zone, 400 rows around `middle_y`, between two eastings."""
+    col0, col1, row0 = round(west / 10), round(east / 10), -round(middle_y / 10) - 200
+    cols, rows = np.meshgrid(np.arange(col0, col1) + 0.5, np.arange(row0, row0 + 400) + 0.5)
+    place = Transformer.from_crs(crs, "EPSG:32632", always_xy=True).transform(cols * 10, -rows * 10)
+    stored = ground_at(*map(np.asarray, place)).round().astype(np.uint16)
+    return write(path, stored, Affine(10, 0, col0 * 10, 0, -10, -row0 * 10), crs)
+
+
+@pytest.mark.parametrize("first", ["west", "east"])
+@pytest.mark.parametrize("overlap_px", [60, 12])
+def test_one_ground_in_two_utm_zones_has_no_seam(tmp_path: Path, first: str, overlap_px: int) -> None:
+    """A scene that straddles zones 32 and 33 comes as a file of each, cut at 12 degrees east with some overlap.
+
+    All is the ground within 1 DN but the last two pixels of a file that is warped: GDAL makes them of what it still
+    has of their kernels, whose middle lies up to half a pixel inwards.
+    """
+    grid, lonlat = Grid("EPSG:32632", 1.25, 8), "EPSG:4326"
+    (x32, y32), (x33, y33) = (
+        Transformer.from_crs(lonlat, crs, always_xy=True).transform(12.0, 48.0) for crs in ("EPSG:32632", "EPSG:32633")
+    )
+    half = overlap_px * 5
+    west = cut(tmp_path / "west.tif", "EPSG:32632", x32 - 1500, x32 + half, y32)
+    east = cut(tmp_path / "east.tif", "EPSG:32633", x33 - half, x33 + 1500, y33)
+    line, middle = round(x32 / 10), -round(y32 / 10)
+    window = Window(middle - 60, line - 90, middle + 60, line + 90)
+    items = [image_item(path, tmp_path, 0) for path in (west, east)]
+    order = (0, 1) if first == "west" else (1, 0)
+    choices = {cell: CellChoice(order) for cell in window.coarsen(CELL_LR_PX).indices()}
+    plan = scenes_plan(image_source(tmp_path, nodata=None), items, grid, window, choices)
+    values, state, item = read_scenes(plan, Reader(plan), window)
+    assert (state == LrState.VALID).all()
+    assert set(np.unique(item)) == {0, 1}
+    assert (item[:, 0] == 0).all() and (item[:, -1] == 1).all()
+    cols, rows = np.meshgrid(np.arange(window.col0, window.col1) + 0.5, np.arange(window.row0, window.row1) + 0.5)
+    truth = ground_at(cols * 10, -rows * 10) * SCALE
+    apart = np.abs(values - truth)
+    border = maximum_filter(item, 5) != minimum_filter(item, 5)
+    assert apart[:, ~border].max() <= SCALE
+    half_a_pixel = 0.5 * np.abs(np.diff(truth, axis=2)).max()
+    assert apart.max() <= (SCALE if first == "west" else half_a_pixel)
+    seam = int(np.argmax(item[60] == 1))
+    assert 25 < seam < 150
+    step, inherent = step_at(values, seam), step_at(truth.astype(np.float32), seam)
+    assert abs(step.jump - inherent.jump) < (0.2 if first == "west" else 2) * SCALE
+    assert step.contrast == pytest.approx(inherent.contrast, abs=0.03)
