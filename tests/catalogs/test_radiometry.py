@@ -181,7 +181,7 @@ def test_each_band_of_a_file_has_its_own_scale_and_offset(
         ({"raster:bands": EACH[:1]}, "states no scale and offset of band 2"),
         ({"raster:bands": [{"nodata": 0}] * 3}, "states no scale and offset of band 1"),
         ({"raster:bands": [EACH[0], EACH[1], {"scale": -0.5, "offset": 0}]}, "states scale -0.5 of band 3"),
-        ({"raster:bands": {"scale": 0.1}, "bands": "all"}, "states no scale and offset of band 1"),
+        ({"raster:bands": {"scale": 0.1}, "bands": "all"}, "a list of bands is expected"),
     ],
 )
 def test_a_band_that_states_nothing_is_refused(fields: dict[str, Any], said: str) -> None:
