@@ -47,6 +47,13 @@ class Quiet(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
 
+class Asked(list[str]):
+    """Paths that a server was asked for."""
+
+    sent_bytes = 0
+    """Bytes of the bodies that it sent."""
+
+
 SOUND, CUT = 200, None
 """Faults of an answer: none, and a body that ends before its stated length."""
 
@@ -58,7 +65,7 @@ class Files(Quiet, SimpleHTTPRequestHandler):
     """
 
     def __init__(
-        self, *args: Any, asked: list[str], redirects: dict[str, str], faults: list[int | None], **more: Any
+        self, *args: Any, asked: Asked, redirects: dict[str, str], faults: list[int | None], **more: Any
     ) -> None:
         self.asked, self.redirects, self.faults = asked, redirects, faults
         super().__init__(*args, **more)
@@ -86,15 +93,16 @@ class Files(Quiet, SimpleHTTPRequestHandler):
         elif fault != SOUND:
             self.reply(fault)
             return
+        self.asked.sent_bytes += len(body)
         self.reply(206 if span else 200, body, **{"content-length": str(stop + 1 - start), **ranges})
 
 
 @contextmanager
 def file_server(
     folder: Path, redirects: dict[str, str] | None = None, faults: list[int | None] | None = None
-) -> Iterator[tuple[str, list[str]]]:
+) -> Iterator[tuple[str, Asked]]:
     """(URL, paths that were asked) of a server of the files below `folder`; see `Files`."""
-    asked: list[str] = []
+    asked = Asked()
     faults = [] if faults is None else faults
     handler = partial(Files, asked=asked, redirects=redirects or {}, faults=faults, directory=str(folder))
     with serving(handler) as url:
