@@ -10,6 +10,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable
 from datetime import datetime
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -18,10 +19,11 @@ from dsdit.plan import Plan
 from dsdit.receipts import Receipt
 from dsdit.status import JobState
 from dsdit.store import join, list_names, read_json, write_json
-from dsdit.tables import read_table, write_table
+from dsdit.tables import read_table, writing_table
 
 FOLDER = "history"
 _STATES = tuple(JobState)
+_ROWS = 4096
 
 
 def write_history(
@@ -31,29 +33,16 @@ def write_history(
 
     `seconds` are those that workers spent on other steps than mosaic.
     """
-    rows: list[tuple[int, int, int, float]] = []
-    digests, sources = [], []
+    url = join(output, FOLDER, f"{when:%Y%m%dT%H%M%S%f}Z")
     states: Counter[str] = Counter()
     ids: set[str] = set()
-    for receipt in receipts:
-        rows.append((*receipt.job, _STATES.index(receipt.state), receipt.seconds))
-        digests.append(receipt.digest)
-        sources.append(json.dumps(receipt.sources))
-        states[str(receipt.state)] += 1
-        ids.update(receipt.sources)
-    table = np.array(rows, np.float64).reshape(-1, 4)
-    url = join(output, FOLDER, f"{when:%Y%m%dT%H%M%S%f}Z")
-    write_table(
-        f"{url}.parquet",
-        {
-            "row": table[:, 0].astype(np.int32),
-            "col": table[:, 1].astype(np.int32),
-            "state": table[:, 2].astype(np.uint8),
-            "seconds": table[:, 3],
-            "digest": digests,
-            "sources": sources,
-        },
-    )
+    rest = iter(receipts)
+    with writing_table(f"{url}.parquet", _columns([])) as table:
+        while block := list(islice(rest, _ROWS)):
+            table.add(_columns(block))
+            states.update(str(receipt.state) for receipt in block)
+            ids.update(*(receipt.sources for receipt in block))
+            seconds += sum(receipt.seconds for receipt in block)
     summary = {
         "when": when.isoformat(timespec="seconds"),
         "version": version,
@@ -62,10 +51,22 @@ def write_history(
         "settings": plan.settings_digest,
         "shards": dict(sorted(states.items())),
         "items": len(ids),
-        "seconds": round(seconds + float(table[:, 3].sum()), 2),
+        "seconds": round(seconds, 2),
     }
     write_json(f"{url}.json", summary)
     return summary
+
+
+def _columns(receipts: list[Receipt]) -> dict[str, Any]:
+    places = np.array([receipt.job for receipt in receipts], np.int32).reshape(-1, 2)
+    return {
+        "row": places[:, 0],
+        "col": places[:, 1],
+        "state": np.array([_STATES.index(receipt.state) for receipt in receipts], np.uint8),
+        "seconds": np.array([receipt.seconds for receipt in receipts], np.float64),
+        "digest": [receipt.digest for receipt in receipts],
+        "sources": [json.dumps(receipt.sources) for receipt in receipts],
+    }
 
 
 def read_history(output: str, last: int | None = None) -> list[dict[str, Any]]:

@@ -1,151 +1,130 @@
-"""Receipts: proof that a job's step is done. Written after the data, one small object a job and step.
+"""Receipts: proof that a job's step is done. The state of a run is rebuilt from them alone.
 
-The status stands in the key, so that a listing tells the state of a run. A receipt holds the digest of the step's
-inputs: one with another digest is stale, and its job is due. One that cannot be read, or whose own checksum is wrong,
-counts as none.
+A receipt is written as an object (`dsdit.receipt_objects`). `join_receipts` brings the objects of a step into a table,
+so that each is read once; `compact_receipts` brings such tables into the one of all versions published before. What is
+younger says more: an object than any table, a table than those before it. Killed between the two, either leaves in an
+object or a younger table what an older one says too. Tables are read and written in batches: nothing but places and
+digests is held of all jobs at once.
 
-`compact_receipts` joins the objects of a step into one table beside them. An object that is there later says more than
-the table does.
+A receipt holds the digest of the step's inputs: one with another digest is stale, and its job is due.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Container, Iterable, Iterator
-from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from itertools import islice
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dsdit.errors import StoreError
+from dsdit.bulk import remove_objects
+from dsdit.receipt_objects import (
+    Receipt,
+    list_objects,
+    read_listed,
+    read_receipt,
+    receipt_object,
+    remove_receipts,
+    state_of,
+    write_receipt,
+)
+from dsdit.receipt_tables import (
+    STATES,
+    Keys,
+    among,
+    batches,
+    columns_of,
+    damaged_tables,
+    keys_of,
+    list_tables,
+    next_table,
+    oldest_table,
+    place_keys,
+    raw_digests,
+    receipts_of,
+)
 from dsdit.status import JobState
-from dsdit.store import join, list_names, read_json, remove_object, write_json
-from dsdit.tables import read_table, write_table
+from dsdit.store import join
+from dsdit.tables import take_rows, writing_table
 from dsdit.window import Index
 
-STEPS = ("stage", "sample", "mosaic")
-
-
-@dataclass(frozen=True)
-class Receipt:
-    """One step of one job."""
-
-    step: str
-    job: Index
-    state: JobState
-    digest: str
-    """Of the step's inputs; see `Plan.job_digest`."""
-    seconds: float
-    tiles: dict[str, int] = field(default_factory=dict)
-    """Tile "row,col" -> TileState: those that the job owns (sample) or blends (mosaic)."""
-    pixels: dict[str, int] = field(default_factory=dict)
-    """Pixels by PixelStatus name, within the region (mosaic)."""
-    sources: tuple[str, ...] = ()
-    """Ids of the items that were read."""
-    errors: tuple[str, ...] = ()
-    """What went wrong, one sentence each."""
-    measures: dict[str, float] = field(default_factory=dict)
-    """Figures of the step, such as mean |A(sr) - lr| before and after restoring."""
-    calls: int = 0
-    """Network calls (sample)."""
-
-
-def _checksum(record: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def _name(job: Index, state: JobState) -> str:
-    return f"{job}.{state}.json"
-
-
-def write_receipt(url: str, receipt: Receipt) -> None:
-    """Writes the receipt below `url`, then removes the job's receipts of other states."""
-    record = json.loads(json.dumps(asdict(receipt)))
-    folder = join(url, receipt.step)
-    write_json(join(folder, _name(receipt.job, receipt.state)), {**record, "checksum": _checksum(record)})
-    for state in JobState:
-        if state != receipt.state:
-            remove_object(join(folder, _name(receipt.job, state)))
-
-
-def read_receipt(url: str, step: str, job: Index) -> Receipt | None:
-    """The job's receipt; None where there is none or it is damaged."""
-    for state in JobState:
-        try:
-            record = read_json(join(url, step, _name(job, state)))
-        except StoreError:
-            continue
-        if not isinstance(record, dict):
-            continue
-        checksum = record.pop("checksum", None)
-        if checksum != _checksum(record):
-            continue
-        return _receipt(record)
-    return None
-
-
-def _receipt(record: dict[str, Any]) -> Receipt:
-    return Receipt(
-        **{
-            **record,
-            "job": Index(*record["job"]),
-            "state": JobState(record["state"]),
-            "sources": tuple(record["sources"]),
-            "errors": tuple(record["errors"]),
-        }
-    )
-
-
-def remove_receipt(url: str, step: str, job: Index) -> None:
-    """Removes the job's receipt objects: what they proved is about to go."""
-    for state in JobState:
-        remove_object(join(url, step, _name(job, state)))
+__all__ = [
+    "Receipt",
+    "compact_receipts",
+    "damaged_receipts",
+    "done_jobs",
+    "iterate_receipts",
+    "join_receipts",
+    "list_receipts",
+    "new_receipts",
+    "read_receipt",
+    "read_receipts",
+    "receipt_object",
+    "remove_receipts",
+    "write_receipt",
+    "write_receipt_table",
+]
+JOINED_AT_ONCE = 50_000
+"""Objects that become one table: as many are read again at most where the process is killed."""
+_ROWS = 4096
 
 
 def list_receipts(url: str, step: str) -> dict[Index, JobState]:
-    """Jobs that have a receipt of `step`, from the listing and the table's columns alone."""
-    listed = _list_objects(url, step)
-    table = _joined(url, step, ("row", "col", "state"))
-    if table is None:
-        return listed
-    columns = (table[name].tolist() for name in ("row", "col", "state"))
-    return {**{Index(r, c): _STATES[s] for r, c, s in zip(*columns, strict=True)}, **listed}
+    """Jobs that have a receipt of `step`, from the listing and columns of the tables alone."""
+    listed = {job: state_of(names) for job, names in list_objects(url, step).items()}
+    found: dict[Index, JobState] = {}
+    for table in reversed(list_tables(url, step)):
+        for rows in batches(url, table, ("row", "col", "state")):
+            columns = (rows[name].tolist() for name in ("row", "col", "state"))
+            found.update({Index(r, c): STATES[s] for r, c, s in zip(*columns, strict=True)})
+    return {**found, **listed}
 
 
-def iterate_receipts(url: str, step: str, jobs: Iterable[Index] | None = None) -> Iterator[Receipt]:
-    """Receipts of those of `jobs` that have one, or of all jobs, one at a time: those in objects, then the table's."""
+def iterate_receipts(
+    url: str, step: str, jobs: Iterable[Index] | None = None, compacted: bool = True
+) -> Iterator[Receipt]:
+    """Receipts of those of `jobs` that have one, or of all jobs, one at a time: those in objects, then the tables'.
+
+    Without `compacted` those that were written since `compact_receipts` was last called.
+    """
     wanted = jobs if jobs is None or isinstance(jobs, Container) else set(jobs)
-    # The listing comes first: what a publish joins meanwhile is then found in the table.
-    later = set()
-    for receipt in new_receipts(url, step, wanted):
-        later.add(receipt.job)
-        yield receipt
-    table = _joined(url, step, ("row", "col", "record"))
-    if table is not None:
-        for row, col, record in zip(table["row"].tolist(), table["col"].tolist(), table["record"], strict=True):
-            if (row, col) not in later and (wanted is None or (row, col) in wanted):
-                yield _receipt(json.loads(str(record)))
-
-
-def new_receipts(url: str, step: str, jobs: Container[Index] | None = None) -> Iterator[Receipt]:
-    """Receipts, of `jobs` or of all, that were written since `compact_receipts` last joined them, one at a time."""
-    for job in _list_objects(url, step):
-        receipt = read_receipt(url, step, job) if jobs is None or job in jobs else None
+    # The listing comes first: what is joined meanwhile is then found in a table, and what is compacted in the last.
+    listed = list_objects(url, step)
+    asked = listed if wanted is None else {job: names for job, names in listed.items() if job in wanted}
+    known: list[Index] = []
+    for job, receipt, _ in read_listed(url, step, asked):
         if receipt is not None:
+            known.append(job)
             yield receipt
+    for rows in _youngest(url, list_tables(url, step)[: None if compacted else -1], keys_of(known)):
+        for receipt in receipts_of(step, rows):
+            if wanted is None or receipt.job in wanted:
+                yield receipt
+
+
+def _youngest(
+    url: str, tables: list[str], known: Keys, columns: tuple[str, ...] | None = None
+) -> Iterator[dict[str, Any]]:
+    """Batches of rows of jobs that are neither in `known` nor in a table before theirs."""
+    for table in tables:
+        known, here = np.sort(known), [known]
+        for rows in batches(url, table, columns):
+            keys = place_keys(rows["row"], rows["col"])
+            here.append(keys)
+            yield take_rows(rows, ~among(keys, known))
+        known = np.concatenate(here)
+
+
+def new_receipts(url: str, step: str) -> Iterator[Receipt]:
+    """Receipts that were written since `compact_receipts` was last called, one at a time."""
+    return iterate_receipts(url, step, compacted=False)
 
 
 def damaged_receipts(url: str, step: str) -> list[str]:
-    """Names below `url` of receipts, and of their table, whose checksums are wrong: their jobs count as not done."""
-    found = [f"{step}/{job}" for job in _list_objects(url, step) if read_receipt(url, step, job) is None]
-    try:
-        read_table(_table(url, step))
-    except StoreError:
-        found.append(f"{step}.parquet")
-    return found
+    """Names below `url` of receipts, and of their tables, whose checksums are wrong: their jobs count as not done."""
+    read = read_listed(url, step, list_objects(url, step))
+    return [f"{step}/{job}" for job, receipt, there in read if there and receipt is None] + damaged_tables(url, step)
 
 
 def read_receipts(url: str, step: str, jobs: Iterable[Index] | None = None) -> dict[Index, Receipt]:
@@ -154,92 +133,72 @@ def read_receipts(url: str, step: str, jobs: Iterable[Index] | None = None) -> d
 
 
 def done_jobs(url: str, step: str) -> tuple[NDArray[np.int32], NDArray[np.uint8]]:
-    """(job, 2) places and (job, 32) digests of the jobs whose receipt says done."""
-    objects = [(job, read_receipt(url, step, job)) for job in _list_objects(url, step)]
-    table = _joined(url, step, ("row", "col", "state", "digest"))
-    places, digests = np.zeros((0, 2), np.int32), np.zeros((0, 32), np.uint8)
-    if table is not None:
-        places, digests = np.stack([table["row"], table["col"]], 1), table["digest"]
-        later = {job for job, _ in objects}
-        keep = table["state"] == _STATES.index(JobState.DONE)
-        if later:
-            keep &= np.array([place not in later for place in map(tuple, places.tolist())])
-        places, digests = places[keep], digests[keep]
-    done = [receipt for _, receipt in objects if receipt is not None and receipt.state is JobState.DONE]
-    more = np.array([r.job for r in done], np.int32).reshape(-1, 2)
-    return np.concatenate([places, more]), np.concatenate([digests, _raw([r.digest for r in done])])
+    """(job, 2) places and (job, 32) digests of the jobs whose receipt says done. A damaged object hides the tables."""
+    jobs, done, digests = [], [], []
+    for job, receipt, there in read_listed(url, step, list_objects(url, step)):
+        if there:
+            jobs.append(job)
+        if receipt is not None and receipt.state is JobState.DONE:
+            done.append(job)
+            digests.append(receipt.digest)
+    found = [(np.array(done, np.int32).reshape(-1, 2), raw_digests(digests))]
+    columns = ("row", "col", "state", "digest")
+    for rows in _youngest(url, list_tables(url, step), keys_of(jobs), columns):
+        kept = take_rows(rows, rows["state"] == STATES.index(JobState.DONE))
+        found.append((np.stack([kept["row"], kept["col"]], 1), kept["digest"]))
+    return np.concatenate([places for places, _ in found]), np.concatenate([raw for _, raw in found])
+
+
+def join_receipts(url: str, step: str) -> list[str]:
+    """Brings the objects of a step into a table, so that each is read once; returns the names of what was damaged.
+
+    A damaged object becomes a failed receipt, a damaged table goes: their jobs are due. Nobody else may be writing
+    receipts of these jobs.
+    """
+    damaged = damaged_tables(url, step)
+    remove_objects(url, damaged)
+    rest = iter(list_objects(url, step).items())
+    while part := dict(islice(rest, JOINED_AT_ONCE)):
+        read = read_listed(url, step, part)
+        with writing_table(join(url, next_table(url, step))) as table:
+            while block := list(islice(read, _ROWS)):
+                damaged += [f"{step}/{job}" for job, receipt, there in block if there and receipt is None]
+                table.add(columns_of([receipt or _lost(step, job) for job, receipt, there in block if there]))
+        remove_objects(join(url, step), (name for names in part.values() for name in reversed(names)))
+    return damaged
+
+
+def _lost(step: str, job: Index) -> Receipt:
+    return Receipt(step, job, JobState.FAILED, "0" * 64, 0.0, errors=(f"the receipt of {step} {job} was damaged",))
 
 
 def compact_receipts(url: str, step: str) -> int:
-    """Joins the receipts of a step into its table, then removes their objects, damaged ones too; returns their number.
+    """Joins the receipts of a step, then brings them into the table of all; returns the number of the new ones.
 
-    Killed in between it leaves objects that say what the table says.
+    Killed in between it leaves a table that says what the table of all says.
     """
-    listed = _list_objects(url, step)
-    if not listed:
+    join_receipts(url, step)
+    *young, oldest = list_tables(url, step)
+    if not young:
         return 0
-    table = _joined(url, step, ("row", "col", "state", "digest", "record"))
-    objects = [receipt for job in sorted(listed) if (receipt := read_receipt(url, step, job)) is not None]
-    columns = _columns(objects)
-    if table is not None:
-        places = zip(table["row"].tolist(), table["col"].tolist(), strict=True)
-        keep = np.array([place not in listed for place in places], bool)
-        old = [str(record) for record, k in zip(table["record"], keep.tolist(), strict=True) if k]
-        columns = {
-            name: [*old, *column] if name == "record" else np.concatenate([table[name][keep], column])
-            for name, column in columns.items()
-        }
-    write_table(_table(url, step), columns)
-    for job in listed:
-        remove_receipt(url, step, job)
-    return len(listed)
+    new = sum(len(rows["row"]) for rows in _youngest(url, young, keys_of([]), ("row", "col")))
+    with writing_table(join(url, oldest)) as table:
+        for rows in _youngest(url, [*young, oldest], keys_of([])):
+            table.add(rows if "tiles" in rows else columns_of(list(receipts_of(step, rows))))
+    _remove_tables(url, young)
+    return new
 
 
 def write_receipt_table(url: str, step: str, receipts: Iterable[Receipt]) -> None:
-    """The table of a step from receipts at hand, in place of the one that is there."""
-    write_table(_table(url, step), _columns(list(receipts)))
+    """The table of a step from receipts at hand, in place of those that are there."""
+    rest, young = iter(receipts), list_tables(url, step)[:-1]
+    with writing_table(join(url, oldest_table(step))) as table:
+        while block := list(islice(rest, _ROWS)):
+            table.add(columns_of(block))
+    _remove_tables(url, young)
 
 
-_STATES = tuple(JobState)
-
-
-def _columns(receipts: list[Receipt]) -> dict[str, Any]:
-    places = np.array([r.job for r in receipts], np.int32).reshape(-1, 2)
-    return {
-        "row": places[:, 0],
-        "col": places[:, 1],
-        "state": np.array([_STATES.index(r.state) for r in receipts], np.uint8),
-        "digest": _raw([r.digest for r in receipts]),
-        "record": [json.dumps(asdict(r), separators=(",", ":")) for r in receipts],
-    }
-
-
-def _raw(digests: list[str]) -> NDArray[np.uint8]:
-    """(n, 32) bytes of digests; one that is no sha256 in hex becomes zeros, which no input has."""
-    found = np.zeros((len(digests), 32), np.uint8)
-    for number, digest in enumerate(digests):
-        with suppress(ValueError):
-            found[number] = np.frombuffer(bytes.fromhex(digest), np.uint8)
-    return found
-
-
-def _table(url: str, step: str) -> str:
-    return join(url, f"{step}.parquet")
-
-
-def _joined(url: str, step: str, names: tuple[str, ...]) -> dict[str, Any] | None:
-    """Columns of the table; None where there is none, or a damaged one: see `damaged_receipts`."""
-    try:
-        return read_table(_table(url, step), names)
-    except StoreError:
-        return None
-
-
-def _list_objects(url: str, step: str) -> dict[Index, JobState]:
-    found: dict[Index, JobState] = {}
-    for name in list_names(join(url, step)):
-        parts = name.split(".")
-        if len(parts) == 3 and parts[2] == "json" and parts[1] in JobState.__members__.values():
-            row, col = parts[0][:7], parts[0][7:]
-            found[Index(int(row), int(col))] = JobState(parts[1])
-    return found
+def _remove_tables(url: str, young: list[str]) -> None:
+    # The oldest first: none is ever the youngest that tells of a job and says less than the table of all.
+    for name in reversed(young):
+        remove_objects(url, [name])

@@ -54,7 +54,9 @@ def filesystem(url: str) -> tuple[fsspec.AbstractFileSystem, str]:
 
 
 def _options(url: str) -> dict[str, Any]:
-    return {"use_listings_cache": False} if is_remote(url) else {}
+    told = fsspec.config.conf.get(url.partition("://")[0], {}).get("config_kwargs", {})
+    remote = {"use_listings_cache": False, "config_kwargs": {"max_pool_connections": 64, **told}}
+    return remote if is_remote(url) else {}
 
 
 def check_writable(url: str) -> None:
@@ -110,10 +112,9 @@ def read_bytes(url: str) -> bytes | None:
 def list_names(url: str) -> list[str]:
     """Sorted names directly below `url`; empty where it is not there."""
     fs, path = filesystem(url)
-    try:
+    with suppress(FileNotFoundError):
         return sorted(entry.rsplit("/", 1)[-1] for entry in fs.ls(path, detail=False))
-    except FileNotFoundError:
-        return []
+    return []
 
 
 def remove_object(url: str) -> None:
@@ -275,13 +276,12 @@ def write_shard(url: str, name: str, origin: Index, job: Index, values: NDArray[
     array[tuple(place)] = values
 
 
-def remove_shard(url: str, name: str, origin: Index, job: Index) -> None:
-    """Removes the object of one shard; silent where it is not there."""
-    array = _array(url, name)
-    lead = array.ndim - 2 if name not in ("tiles", "weighting") else 0
-    index = [0] * array.ndim
-    index[lead], index[lead + 1] = job.row - origin.row, job.col - origin.col
-    remove_object(join(url, name, "c", *map(str, index)))
+def shard_object(url: str, name: str, origin: Index, job: Index) -> str:
+    """Name below the group at `url` of the object of one shard."""
+    axes = _array(url, name).ndim
+    index, lead = [0] * axes, 0 if name in ("tiles", "weighting") else axes - 2
+    index[lead : lead + 2] = job.row - origin.row, job.col - origin.col
+    return join(name, "c", *map(str, index))
 
 
 def read_window(url: str, name: str, first: Window, window: Window) -> NDArray[Any]:

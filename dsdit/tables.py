@@ -1,13 +1,15 @@
 """Tables as one Parquet object each: columns of numpy arrays, zstd, with a checksum a page. The owner of pyarrow.
 
 A column is a numpy array of one dimension, one of two dimensions (rows of fixed width: bytes for uint8, lists for
-numbers), or a sequence of strings. What is read back equals what was written, in type and order.
+numbers), or a sequence of strings or of bytes. What is read back equals what was written, in type and order. A table
+that grows with the region is written and read in batches of rows.
 """
 
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -18,12 +20,13 @@ from numpy.typing import NDArray
 from dsdit.errors import StoreError
 from dsdit.store import read_bytes, write_bytes
 
-Column = NDArray[Any] | Sequence[str]
+Column = NDArray[Any] | Sequence[str] | Sequence[bytes]
+_BATCH = 8192
 
 
 def write_table(url: str, columns: Mapping[str, Column]) -> int:
     """Writes one object; returns its bytes. Columns have one length."""
-    table = pa.table({name: _to_arrow(column) for name, column in columns.items()})
+    table = _table(columns)
     content = io.BytesIO()
     pq.write_table(table, content, compression="zstd", write_page_checksum=True)
     whole = content.getvalue()
@@ -31,10 +34,46 @@ def write_table(url: str, columns: Mapping[str, Column]) -> int:
     return len(whole)
 
 
+class TableWriter:
+    """A table whose rows come in batches of the same columns: what is held is the compressed rows."""
+
+    def __init__(self) -> None:
+        self._content = io.BytesIO()
+        self._writer: Any = None
+
+    def add(self, columns: Mapping[str, Column]) -> None:
+        """Takes rows; none are no batch."""
+        table = _table(columns)
+        if not table.num_rows:
+            return
+        if self._writer is None:
+            self._writer = pq.ParquetWriter(self._content, table.schema, compression="zstd", write_page_checksum=True)
+        self._writer.write_table(table)
+
+    def finish(self) -> bytes | None:
+        """The whole table; None without any row."""
+        if self._writer is None:
+            return None
+        self._writer.close()
+        return self._content.getvalue()
+
+
+@contextmanager
+def writing_table(url: str, empty: Mapping[str, Column] | None = None) -> Iterator[TableWriter]:
+    """Writes one object at the end of the block, and nothing where it raises; `empty` is written without any row."""
+    writer = TableWriter()
+    yield writer
+    whole = writer.finish()
+    if whole is not None:
+        write_bytes(url, whole)
+    elif empty is not None:
+        write_table(url, empty)
+
+
 def read_table(url: str, names: Sequence[str] | None = None) -> dict[str, Any] | None:
     """Columns by name, all or those of `names`; None where there is no object.
 
-    A column of strings comes as an arrow array, which gives one string at a time. Raises StoreError where the object
+    A column of strings or bytes comes as an arrow array, which gives one at a time. Raises StoreError where the object
     is damaged.
     """
     content = read_bytes(url)
@@ -49,9 +88,42 @@ def read_table(url: str, names: Sequence[str] | None = None) -> dict[str, Any] |
     return {name: _from_arrow(table.column(name).combine_chunks()) for name in table.column_names}
 
 
+def read_batches(url: str, names: Sequence[str] | None = None) -> Iterator[dict[str, Any]]:
+    """Rows of a table in batches of columns, all or those of `names` that it has; nothing where there is no object.
+
+    Raises StoreError where the object is damaged, once it comes to the damage.
+    """
+    content = read_bytes(url)
+    if content is None:
+        return
+    try:
+        file = pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True)
+        has = None if names is None else [name for name in names if name in file.schema_arrow.names]
+        for batch in file.iter_batches(_BATCH, columns=has):
+            yield {name: _from_arrow(batch.column(name)) for name in batch.schema.names}
+    except (pa.ArrowException, OSError) as error:
+        raise StoreError(f"{url} is damaged: {error}") from error
+
+
+def take_rows(columns: Mapping[str, Any], keep: NDArray[np.bool_]) -> dict[str, Any]:
+    """Rows of columns as they were read."""
+    mask = pa.array(keep)
+    return {
+        name: column[keep] if isinstance(column, np.ndarray) else column.filter(mask)
+        for name, column in columns.items()
+    }
+
+
+def _table(columns: Mapping[str, Column]) -> Any:
+    return pa.table({name: _to_arrow(column) for name, column in columns.items()})
+
+
 def _to_arrow(column: Column) -> Any:
     if not isinstance(column, np.ndarray):
-        return column if isinstance(column, pa.Array) else pa.array(column, pa.large_string())
+        if isinstance(column, pa.Array):
+            return column
+        of_bytes = len(column) > 0 and isinstance(column[0], bytes)
+        return pa.array(column, pa.large_binary() if of_bytes else pa.large_string())
     if column.ndim == 1:
         return pa.array(column)
     flat = np.ascontiguousarray(column)
@@ -68,6 +140,6 @@ def _from_arrow(column: Any) -> Any:
         return raw.reshape(-1, kind.byte_width)
     if pa.types.is_fixed_size_list(kind):
         return column.flatten().to_numpy(zero_copy_only=False).reshape(-1, kind.list_size)
-    if pa.types.is_large_string(kind) or pa.types.is_string(kind):
+    if pa.types.is_large_string(kind) or pa.types.is_string(kind) or pa.types.is_large_binary(kind):
         return column
     return column.to_numpy(zero_copy_only=False)

@@ -20,7 +20,7 @@ from dsdit.steps.report import registration_notes
 from dsdit.steps.shard_map import draw_shards
 from dsdit.store import join, read_json
 from dsdit.window import Window
-from flows.front import SCRATCH_ARRAYS
+from flows.removals import SCRATCH_ARRAYS
 from flows.reporting import read_report
 from flows.settings import Cost
 

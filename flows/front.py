@@ -15,17 +15,14 @@ import numpy as np
 
 from dsdit.job_map import Jobs
 from dsdit.plan import Plan
-from dsdit.receipts import Receipt, read_receipts, remove_receipt
+from dsdit.receipts import Receipt, iterate_receipts, remove_receipts
 from dsdit.status import JobState
-from dsdit.steps.scratch import origin
-from dsdit.store import SCRATCH, remove_shard
 from dsdit.window import Index
 from flows.jobs import Places
+from flows.removals import remove_scratch
 
 Work = tuple[str, Index]
 _RANK = {"mosaic": 0, "sample": 1, "stage": 2}
-SCRATCH_ARRAYS = {"stage": tuple(SCRATCH), "sample": ("tiles", "weighting")}
-"""Arrays of scratch that a step writes, one object each a job."""
 
 
 @dataclass
@@ -42,8 +39,12 @@ class Wavefront:
     """Open steps -> open steps that wait for them."""
     left: dict[Work, int] = field(default_factory=dict)
     """Stages and samples in scratch or open -> steps of this run, open or not, that have still to read them."""
-    done: dict[Work, Receipt | None] = field(default_factory=dict)
-    """Steps whose output lies in scratch -> their receipt, if it failed."""
+    done: dict[Work, JobState] = field(default_factory=dict)
+    """Steps whose output lies in scratch -> how they ended."""
+    failures: dict[Work, tuple[str, ...]] = field(default_factory=dict)
+    """Those that failed -> what their receipt says of it."""
+    remove: Callable[[str, Index, JobState], None] | None = None
+    """Takes a step whose output nobody reads any more, to remove it; None removes it at once."""
 
     def __post_init__(self) -> None:
         jobs = self.due if isinstance(self.due, Jobs) else Jobs.of(self.due)
@@ -63,10 +64,13 @@ class Wavefront:
     def _standing(self, step: str, digest: Callable[[Index], str]) -> set[Index]:
         """Jobs whose output of these very inputs lies in scratch; receipts of other inputs go before they are met."""
         url = self.places.scratch_receipts
-        known = read_receipts(url, step)
-        standing = {job for job, r in known.items() if r.state is JobState.DONE and r.digest == digest(job)}
-        for job in known.keys() - standing:
-            remove_receipt(url, step, job)
+        standing, others = set(), []
+        for receipt in iterate_receipts(url, step):
+            if receipt.state is JobState.DONE and receipt.digest == digest(receipt.job):
+                standing.add(receipt.job)
+            else:
+                others.append(receipt.job)
+        remove_receipts(url, step, others)
         return standing
 
     def rank(self, work: Work) -> tuple[int, int, int]:
@@ -107,7 +111,7 @@ class Wavefront:
             if source not in self.left:
                 self.left[source] = sum(1 for _ in self._readers_of(source))
                 if self._stands(source):
-                    self.done[source] = None
+                    self.done[source] = JobState.DONE
                 else:
                     self._open(source, ready)
             if source not in self.done:
@@ -145,7 +149,9 @@ class Wavefront:
         """Notes a step as done; frees what nobody reads any more; returns the steps that became ready."""
         del self.waits[work]
         if work[0] != "mosaic":
-            self.done[work] = receipt if receipt.state is JobState.FAILED else None
+            self.done[work] = receipt.state
+            if receipt.state is JobState.FAILED:
+                self.failures[work] = receipt.errors
         ready = []
         for other in self.readers.pop(work, ()):
             self.waits[other].discard(work)
@@ -158,19 +164,21 @@ class Wavefront:
         return ready
 
     def _release(self, work: Work) -> None:
-        del self.left[work], self.done[work]
+        del self.left[work]
+        state = self.done.pop(work)
+        self.failures.pop(work, None)
         if self.keep_scratch:
             return
-        step, job = work
-        remove_receipt(self.places.scratch_receipts, step, job)
-        for name in SCRATCH_ARRAYS[step]:
-            remove_shard(self.places.scratch, name, origin(self.plan), job)
+        if self.remove is None:
+            remove_scratch(self.plan, self.places, [(*work, state)])
+        else:
+            self.remove(*work, state)
 
     def blocked(self, work: Work) -> str | None:
         """Why a step must not run: a stage that it reads failed. Nobody may take its absence for no data."""
         step, job = work
         for need in self.plan.layout.stages_of_sample(job) if step == "sample" else ():
-            receipt = self.done.get(("stage", need))
-            if receipt is not None:
-                return f"stage of job {tuple(need)} failed: {'; '.join(receipt.errors)}"
+            errors = self.failures.get(("stage", need))
+            if errors is not None:
+                return f"stage of job {tuple(need)} failed: {'; '.join(errors)}"
         return None

@@ -26,7 +26,7 @@ from dsdit.lease import Lease, held
 from dsdit.mosaic_group import create_mosaic
 from dsdit.mosaic_store import mosaic_store
 from dsdit.plan_files import write_due
-from dsdit.receipts import Receipt, compact_receipts, damaged_receipts, new_receipts
+from dsdit.receipts import Receipt, compact_receipts, join_receipts, new_receipts
 from dsdit.steps.picture import thumbnail_uri
 from dsdit.steps.publish import PUBLISHED, publish
 from dsdit.steps.report import STALE, Tally, due_jobs, finish_report, make_report
@@ -100,8 +100,7 @@ def process(request: Request, plan_url: str, lease: Lease) -> None:
     store = mosaic_store(request.output, request.store)
     if not store.holds():
         remove(places.receipts)
-    for name in damaged_receipts(places.receipts, "mosaic"):
-        logger.warning("process: receipt %s is damaged: what it told of is done again", name)
+    _join(places.receipts, lease)
     due = due_jobs(plan, places.receipts)
     logger.info("process: %d of %d shards are due", len(due), len(plan.layout.mosaic_jobs))
     if not due:
@@ -141,11 +140,18 @@ def process(request: Request, plan_url: str, lease: Lease) -> None:
         try_batch_on(client, plan_url)
         many = request.compute.futures_per_worker
         run_wavefront(client, front, many, show, logger.error, tally, check=lease.check, commits=commits)
-    lease.check()
+    _join(places.receipts, lease)
     report = finish_report(steps, places.receipts)
     write_json(join(request.output, "report.json"), report_record(report))
     if not request.keep_scratch:
         remove(request.scratch_url)
+
+
+def _join(receipts: str, lease: Lease) -> None:
+    """Reads every receipt that is an object once: all that follows reads them from a table."""
+    lease.check()
+    for name in join_receipts(receipts, "mosaic"):
+        get_run_logger().warning("process: receipt %s is damaged: what it told of is done again", name)
 
 
 @task(name="publish", cache_policy=NO_CACHE)

@@ -21,6 +21,7 @@ from dsdit.window import Index
 from flows.commits import Commits
 from flows.front import Wavefront, Work
 from flows.jobs import Places, Uncommitted, failed_receipt, read_plan, receipts_of, run_step, try_batch
+from flows.removals import Removals
 
 __all__ = ["DASK_RETRIES", "Progress", "Wavefront", "run_wavefront", "try_batch_on"]
 Run = Callable[[str, Index, Places], Receipt | Uncommitted]
@@ -167,23 +168,27 @@ def run_wavefront(
             for receipt in commits.finished():
                 done(("mosaic", receipt.job), receipt)
 
-    submit()
-    while in_flight or (commits is not None and commits.waiting):
-        # One message fetches the results of all that finished meanwhile.
-        for future, result in _gathered(client, running.next_batch() if in_flight else []):
-            check()
-            work = in_flight.pop(future.key)
-            if isinstance(result, LeaseError):  # a worker saw it first: nothing more may be written, no receipt either
-                raise result
-            if isinstance(result, Receipt):
-                done(work, result)
-            elif isinstance(result, Uncommitted) and commits is not None:
-                commits.add(result)
-            else:
-                fail(work, f"{type(result).__name__}: {result}")
-            future.release()
-        settle()
+    with Removals(front.plan, front.places, check).running() as removals:
+        front.remove = removals.add
         submit()
+        while in_flight or (commits is not None and commits.waiting):
+            # One message fetches the results of all that finished meanwhile.
+            for future, result in _gathered(client, running.next_batch() if in_flight else []):
+                check()
+                work = in_flight.pop(future.key)
+                if isinstance(
+                    result, LeaseError
+                ):  # a worker saw it first: nothing more may be written, no receipt either
+                    raise result
+                if isinstance(result, Receipt):
+                    done(work, result)
+                elif isinstance(result, Uncommitted) and commits is not None:
+                    commits.add(result)
+                else:
+                    fail(work, f"{type(result).__name__}: {result}")
+                future.release()
+            settle()
+            submit()
     return sorted(kept, key=lambda receipt: front.rank((receipt.step, receipt.job)))
 
 

@@ -32,7 +32,8 @@ LEVELS = [
     {"choices", "fits", "item_numbers", "sampler_settings", "seams", "plan"},
     {"registration"},
     {"imagery"},
-    {"model", "store", "tables", "plan_files", "receipts", "history", "lease", "versions"},
+    {"model", "store", "bulk", "tables", "plan_files", "tile_states", "receipt_objects"}
+    | {"receipt_tables", "receipts", "history", "lease", "versions"},
     {"mosaic_store", "icechunk_store", "opening"},
     {"sampling", "mosaic_group"},
     {"steps", "training", "evaluate", "evaluation"},

@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dsdit.fits import FLAGGED, Place
 from dsdit.job_map import Jobs
 from dsdit.plan import Plan
 from dsdit.receipts import Receipt, done_jobs, iterate_receipts
 from dsdit.status import JobState, PixelStatus, TileState
+from dsdit.tile_states import ABSENT, TileStates
 from dsdit.window import Index
 
 STALE = "stale"
@@ -55,13 +58,18 @@ def due_jobs(plan: Plan, receipts: str) -> Jobs:
     inside = (rows >= 0) & (rows < jobs.mask.shape[0]) & (cols >= 0) & (cols < jobs.mask.shape[1])
     if not inside.any():
         return jobs
-    number = np.full(jobs.mask.shape, -1, np.int64)
-    number[jobs.mask] = np.arange(len(jobs))
-    at = number[rows[inside], cols[inside]]
+    at = _numbers(jobs)[rows[inside], cols[inside]]
     same = (plan.job_digests()[at] == digests[inside]).all(1) & (at >= 0)
     due = jobs.mask.copy()
     due[rows[inside][same], cols[inside][same]] = False
     return Jobs(jobs.window, due)
+
+
+def _numbers(jobs: Jobs) -> NDArray[np.int64]:
+    """Number of each job in row-major order on the jobs' window; -1 where there is none."""
+    numbers = np.full(jobs.mask.shape, -1, np.int64)
+    numbers[jobs.mask] = np.arange(len(jobs))
+    return numbers
 
 
 _SAMPLED = 0x80
@@ -88,20 +96,11 @@ class Tally:
         """Takes one receipt of any step."""
         self._seconds[receipt.step] += receipt.seconds  # type: ignore[assignment]
         self._errors.update(dict.fromkeys(receipt.errors))
-        sampled = receipt.step == "sample"
-        for name, state in receipt.tiles.items():
-            tile = Index(*map(int, name.split(",")))
-            if tile not in self._window:
-                continue
-            place = tile.row - self._window.row0, tile.col - self._window.col0
-            if sampled:
-                self._tiles[place] = _SAMPLED + state + 1
-            elif self._tiles[place] < _SAMPLED:
-                self._tiles[place] = state + 1
-        if sampled:
+        self._add_tiles(TileStates.of(receipt.tiles), receipt.step == "sample")
+        if receipt.step == "sample":
             self._calls += receipt.calls
         elif receipt.step == "mosaic":
-            same = receipt.digest == self.plan.job_digest(receipt.job)
+            same = receipt.digest == self._digest(receipt.job)
             self._jobs[str(receipt.state) if same else STALE] += 1
             self._done += same and receipt.state is JobState.DONE
             self._pixels.update(receipt.pixels)
@@ -109,6 +108,28 @@ class Tally:
             if n:
                 measured = receipt.measures["lr_error_before"], receipt.measures["lr_error_after"]
                 self._lr += n, n * measured[0], n * measured[1]
+
+    def _add_tiles(self, tiles: TileStates, sampled: bool) -> None:
+        place = tiles.window.intersect(self._window)
+        if place.empty:
+            return
+        states, known = tiles.states[place.within(tiles.window)], self._tiles[place.within(self._window)]
+        told = states != ABSENT if sampled else (states != ABSENT) & (known < _SAMPLED)
+        known[told] = states[told] + np.uint8(1 + (_SAMPLED if sampled else 0))
+
+    def _digest(self, job: Index) -> str:
+        jobs = self.plan.layout.mosaic_jobs
+        if job not in jobs:
+            return ""
+        return self._digests[self._numbers[job.row - jobs.window.row0, job.col - jobs.window.col0]].tobytes().hex()
+
+    @cached_property
+    def _digests(self) -> NDArray[np.uint8]:
+        return self.plan.job_digests()
+
+    @cached_property
+    def _numbers(self) -> NDArray[np.int64]:
+        return _numbers(self.plan.layout.mosaic_jobs)
 
     def report(self) -> Report:
         """What was seen so far, against the plan."""

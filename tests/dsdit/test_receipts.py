@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from dsdit.receipts import Receipt, list_receipts, read_receipt, remove_receipt, write_receipt
+from dsdit.receipts import Receipt, list_receipts, read_receipt, remove_receipts, write_receipt
 from dsdit.status import JobState
 from dsdit.window import Index
 
@@ -24,7 +24,7 @@ def test_a_new_state_replaces_the_old_one(tmp_path: Path) -> None:
     write_receipt(str(tmp_path), receipt(JobState.FAILED))
     write_receipt(str(tmp_path), receipt(JobState.DONE))
     assert list_receipts(str(tmp_path), "sample") == {Index(-3, 7): JobState.DONE}
-    remove_receipt(str(tmp_path), "sample", Index(-3, 7))
+    remove_receipts(str(tmp_path), "sample", [Index(-3, 7)])
     assert list_receipts(str(tmp_path), "sample") == {}
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -137,12 +139,24 @@ def shards(scratch: Path, name: str) -> int:
     return sum(path.is_file() for path in folder.rglob("*"))
 
 
+def settled(count: Callable[[], int]) -> int:
+    """A count once it stays for a while: what is released is removed by another thread."""
+    last, since = count(), time.monotonic()
+    while time.monotonic() - since < 0.05:
+        time.sleep(0.01)
+        now = count()
+        if now != last:
+            last, since = now, time.monotonic()
+    return last
+
+
 @pytest.mark.short
 def test_scratch_goes_as_its_readers_finish(client: Client, catalog: Path, weights: Path, tmp_path: Path) -> None:
     seen: list[dict[str, int]] = []
 
     def watch(_: Client, progress: Progress) -> None:
-        seen.append({name: shards(tmp_path / "out" / "scratch", name) for name in ("lr", "ref", "tiles")})
+        place = tmp_path / "out" / "scratch"
+        seen.append({name: settled(partial(shards, place, name)) for name in ("lr", "ref", "tiles")})
 
     ran = run_on(sample_record(catalog, weights, tmp_path / "out", FOUR_ROWS), watch, client)
     assert ran.report.jobs == {"done": 4, "planned": 4, "due": 0}
@@ -168,7 +182,8 @@ def test_scratch_does_not_grow_with_the_region(
         seen: list[int] = []
 
         def watch(_: Client, progress: Progress, place: Path = place, seen: list[int] = seen) -> None:
-            seen.append(len(list((place / "scratch" / "receipts").glob("stage/*.json"))))
+            folder = place / "scratch" / "receipts"
+            seen.append(settled(lambda: len(list(folder.glob("stage/*.json")))))
 
         ran = run_on(sample_record(catalog, weights, place, box(100, 480 * rows, 160, 0)), watch, client)
         assert ran.report.jobs["done"] >= rows

@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import os
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import boto3
 import httpx
 import s3fs
+from fsspec.asyn import sync_wrapper
 
 from tests.support.commands import free_port, started, wait_for
 
@@ -76,3 +79,25 @@ def _answers(endpoint: str) -> bool:
         return httpx.get(f"{endpoint}/moto-api/data.json", timeout=2).status_code == 200
     except httpx.HTTPError:
         return False
+
+
+@contextmanager
+def counted_requests() -> Iterator[Counter[str]]:
+    """Requests that s3fs makes meanwhile, by the operation of the API; "at once" is the most of them in flight."""
+    counts, call, flying = Counter[str](), s3fs.S3FileSystem._call_s3, 0
+
+    async def counting(self: s3fs.S3FileSystem, method: str, *arguments: Any, **more: Any) -> Any:
+        nonlocal flying
+        counts[method] += 1
+        flying += 1
+        counts["at once"] = max(counts["at once"], flying)
+        try:
+            return await call(self, method, *arguments, **more)
+        finally:
+            flying -= 1
+
+    with (
+        patch.object(s3fs.S3FileSystem, "_call_s3", counting),
+        patch.object(s3fs.S3FileSystem, "call_s3", sync_wrapper(counting)),
+    ):
+        yield counts
