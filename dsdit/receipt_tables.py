@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dsdit.errors import StoreError
-from dsdit.receipt_objects import Receipt, receipt_of, receipt_record
+from dsdit.receipt_objects import Receipt, receipt_of
 from dsdit.status import JobState
 from dsdit.store import join, list_names
 from dsdit.tables import read_batches
@@ -66,20 +66,20 @@ def damaged_tables(url: str, step: str) -> list[str]:
 def columns_of(receipts: Sequence[Receipt]) -> dict[str, Any]:
     """Rows of receipts."""
     places = np.array([r.job for r in receipts], np.int32).reshape(-1, 2)
+    digests = raw_digests([r.digest for r in receipts])
     return {
         "row": places[:, 0],
         "col": places[:, 1],
         "state": np.array([STATES.index(r.state) for r in receipts], np.uint8),
-        "digest": raw_digests([r.digest for r in receipts]),
-        "record": [_rest(r) for r in receipts],
+        "digest": digests,
+        "record": [_rest(r, raw) for r, raw in zip(receipts, digests, strict=True)],
         "tiles": [TileStates.of(r.tiles).to_bytes() for r in receipts],
     }
 
 
-def _rest(receipt: Receipt) -> str:
-    record = receipt_record(receipt)
-    rest = {name: record[name] for name in _PARTS if record[name]}
-    if raw_digests([receipt.digest])[0].tobytes().hex() != receipt.digest:
+def _rest(receipt: Receipt, raw: NDArray[np.uint8]) -> str:
+    rest = {name: value for name in _PARTS if (value := getattr(receipt, name))}
+    if raw.tobytes().hex() != receipt.digest:
         rest["digest"] = receipt.digest
     return json.dumps(rest, separators=(",", ":"))
 
