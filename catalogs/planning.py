@@ -23,6 +23,7 @@ from dsdit.window import Index, Window
 
 _BAND = 64
 """Rows of cells that are chosen at once."""
+_ROW = np.dtype([("row", np.int32), ("col", np.int32), ("cover", np.float32), ("clear", np.float32)])
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -37,9 +38,9 @@ class Covers(Protocol):
 class MeasuredCovers:
     """Covers in memory, one row per (item, cell)."""
 
-    row: NDArray[np.int64]
-    """Sorted."""
-    col: NDArray[np.int64]
+    row: NDArray[np.int32]
+    """Sorted; within a row by column, then by item."""
+    col: NDArray[np.int32]
     item: NDArray[np.int32]
     cover: NDArray[np.float32]
     clear: NDArray[np.float32]
@@ -47,16 +48,19 @@ class MeasuredCovers:
     @classmethod
     def of(cls, covers: Mapping[int, Mapping[Index, Cover]]) -> MeasuredCovers:
         """From a mapping per item."""
-        rows = sorted((*cell, item, c.cover, c.clear) for item, cells in covers.items() for cell, c in cells.items())
-        table = np.array(rows, np.float64).reshape(-1, 5).T
-        row, col = table[:2].astype(np.int64)
-        return cls(row, col, table[2].astype(np.int32), table[3].astype(np.float32), table[4].astype(np.float32))
+        counts = [len(cells) for cells in covers.values()]
+        told = ((*cell, c.cover, c.clear) for cells in covers.values() for cell, c in cells.items())
+        rows = np.fromiter(told, _ROW, sum(counts))
+        item = np.repeat(np.fromiter(covers, np.int32, len(counts)), counts)
+        order = np.lexsort((item, rows["col"], rows["row"]))
+        row, col, cover, clear = (rows[name][order] for name in _ROW.names or ())
+        return cls(row, col, item[order], cover, clear)
 
     def seen(self, window: Window) -> Seen:
         start, stop = np.searchsorted(self.row, (window.row0, window.row1))
         part = slice(start, stop)
         inside = (self.col[part] >= window.col0) & (self.col[part] < window.col1)
-        cell = (self.row[part] - window.row0) * window.shape[1] + self.col[part] - window.col0
+        cell = (self.row[part].astype(np.int64) - window.row0) * window.shape[1] + self.col[part] - window.col0
         return Seen(cell, self.item[part], self.cover[part], self.clear[part]).where(inside)
 
 

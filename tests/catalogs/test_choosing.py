@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import tracemalloc
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -370,3 +371,19 @@ def test_every_cell_has_a_scene_or_no_scene_reaches_it(
         assert bool(cells.get(cell, CellChoice()).lr) == reached
     assert all(items[n].source == "lr" for c in cells.values() for n in c.lr)
     assert all(items[n].source == "ref" for c in cells.values() for n in c.ref)
+
+
+def test_covers_are_one_table_in_a_fixed_order_and_of_few_bytes_a_row() -> None:
+    cells = {Index(row, col): Cover(0.25 + col / 512, 0.125) for row in (7, -3, 2) for col in range(127, -1, -1)}
+    items = [5, 0, *range(6, 300), 3]
+    tracemalloc.start()
+    measured = MeasuredCovers.of(dict.fromkeys(items, cells))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    plain = sorted((*cell, item, c.cover, c.clear) for item in items for cell, c in cells.items())
+    columns = (measured.row, measured.col, measured.item, measured.cover, measured.clear)
+    assert list(zip(*(column.tolist() for column in columns), strict=True)) == plain
+    assert peak < 100 * len(plain)
+    seen = measured.seen(Window(-3, 10, 3, 12))
+    assert sorted({*seen.cell.tolist()}) == [0, 1, 10, 11] and len(seen.item) == 4 * len(items)
+    assert len(MeasuredCovers.of({}).row) == len(MeasuredCovers.of({4: {}}).row) == 0
