@@ -16,7 +16,6 @@ import stackstac
 import xarray as xr
 from numpy.typing import NDArray
 
-from catalogs.footprint import within_180
 from catalogs.item import SceneItem
 from catalogs.load import VALID, read_band, read_mask
 from catalogs.measure import item_window
@@ -25,7 +24,9 @@ from catalogs.source import Source, load_source
 from dsdit.bands import BANDS
 from dsdit.errors import CatalogError, RequestError
 from dsdit.grid import Grid
+from dsdit.lonlat import within_180
 from dsdit.region import Region
+from dsdit.terms import say_years
 from dsdit.window import Window
 
 RESAMPLING = {"lr": "cubic", "ref": "bilinear"}
@@ -79,7 +80,8 @@ def stack_items(
     bands = stacked.sel(band=list(BANDS))
     clear = stacked.sel(band=_MASK, drop=True) == VALID
     found = bands.where(clear & bands.notnull().all("band")).rename("reflectance")
-    found.attrs = {"crs": grid.crs, "source": source.name, "attribution": source.attribution, "licence": source.licence}
+    said = say_years(source.attribution, {item.when.year for item in items})
+    found.attrs = {"crs": grid.crs, "source": source.name, "attribution": said, "licence": source.licence}
     return found
 
 

@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from itertools import pairwise
 from typing import Any
 
-import antimeridian
 import pyproj
 import pystac
 import shapely
@@ -22,6 +20,7 @@ from shapely.geometry import box, shape
 from catalogs.fields import Fields
 from catalogs.trust import plain
 from dsdit.errors import CatalogError
+from dsdit.lonlat import within_180
 
 MAX_CROSSING_DEG = 90.0
 """Widest bbox across the antimeridian; a wider one is taken for two swapped numbers."""
@@ -75,25 +74,6 @@ def check_bbox(bbox: tuple[float, ...]) -> None:
     in_order = west < east or (west > east and east + 360 - west <= MAX_CROSSING_DEG)
     if not (longitudes and in_order and -90 <= south < north <= 90):
         raise ValueError(f"bbox {list(bbox)} is not west, south, east, north in degrees: are two swapped?")
-
-
-def within_180(footprint: shapely.Geometry) -> shapely.Geometry:
-    """A polygon or multipolygon in degrees with what crosses the antimeridian split there; others as they are."""
-    if footprint.geom_type not in ("Polygon", "MultiPolygon") or not _crosses(footprint):
-        return footprint
-    split = antimeridian.fix_shape(footprint, great_circle=False, fix_winding=True)
-    return shapely.make_valid(shape(split))
-
-
-def _crosses(footprint: shapely.Geometry) -> bool:
-    west, _, east, _ = footprint.bounds
-    if west < -180 or east > 180:
-        return True
-    return any(
-        180 < abs(a - b) < 360
-        for part in getattr(footprint, "geoms", [footprint])
-        for (a, *_), (b, *_) in pairwise(part.exterior.coords)
-    )
 
 
 def _all_finite(footprint: shapely.Geometry) -> bool:

@@ -8,6 +8,7 @@ own file is as good as the shipped ones. A local catalog is a source whose endpo
 from __future__ import annotations
 
 import hashlib
+import re
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
@@ -21,8 +22,10 @@ from catalogs.rules import BitMask, Mask, NoMask, Record, Rule, SclMask
 from dsdit.bands import BANDS, BandName
 from dsdit.errors import RequestError
 from dsdit.sensor import BOX_MTF, EVALUATION_MTF
+from dsdit.terms import YEAR
 
 SOURCES_FOLDER = Path(__file__).parent / "sources"
+_PLACEHOLDER = re.compile(r"\{[^}]*\}")
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
@@ -71,12 +74,15 @@ class Source(Record):
     requester_pays: bool = False
     licence: str
     attribution: str
+    """What users of the pixels must say; {year} stands for the years of the items that were used."""
     derivatives: Literal["yes", "no", "non-commercial"]
 
     @model_validator(mode="after")
     def _check(self) -> Source:
         if self.where is not None:
             check_filter(self.where)
+        if strange := set(_PLACEHOLDER.findall(self.attribution)) - {YEAR}:
+            raise ValueError(f"attribution has {', '.join(sorted(strange))}: only {YEAR} is filled in")
         if missing := [band for band in BANDS if band not in self.bands]:
             raise ValueError(f"bands lack {', '.join(missing)}: {', '.join(BANDS)} are needed")
         url = urlsplit(self.endpoint or "")

@@ -34,7 +34,7 @@ from icechunk.session import ForkSession
 from dsdit.errors import StoreError
 from dsdit.mosaic_store import REPOSITORY, Version
 from dsdit.mounts import mounted
-from dsdit.store import filesystem, is_remote, join, list_names, remove
+from dsdit.store import filesystem, is_remote, join, list_names, remove, remove_object
 from dsdit.versions import FOLDER, SEEN, not_kept, publish_version
 
 NIGHT, KEPT = "night-", "version-"
@@ -197,8 +197,11 @@ class IcechunkStore:
         )
         if is_remote(self.output):
             fs = filesystem(self.output)[0]
-            for name in set(list_names(folder)) & set(SEEN):
+            made = set(list_names(folder))
+            for name in set(SEEN) & made:
                 fs.copy(filesystem(join(folder, name))[1], filesystem(join(self.output, name))[1])
+            for name in set(SEEN) - made:
+                remove_object(join(self.output, name))
         else:
             Path(filesystem(folder)[1]).mkdir(parents=True, exist_ok=True)
             publish_version(self.output, folder, keep=number)

@@ -81,6 +81,15 @@ def list_receipts(url: str, step: str) -> dict[Index, JobState]:
     return {**found, **listed}
 
 
+def unjoined_jobs(url: str, step: str) -> list[Index]:
+    """Jobs with receipts that were written since `compact_receipts` was last called."""
+    found = set(list_objects(url, step))
+    for table in list_tables(url, step)[:-1]:
+        for rows in batches(url, table, ("row", "col")):
+            found.update(map(Index, rows["row"].tolist(), rows["col"].tolist()))
+    return sorted(found)
+
+
 def iterate_receipts(
     url: str, step: str, jobs: Iterable[Index] | None = None, compacted: bool = True
 ) -> Iterator[Receipt]:

@@ -103,10 +103,35 @@ def publish_version(output: str, folder: str, keep: int = 2) -> None:
         target = f"{POINTER}/{name}"
         if (place / target).exists() and not _leads(place / name, target):
             _point(place / name, target)
+        elif not (place / target).exists() and _leads(place / name, target):
+            (place / name).unlink()
     for old in sorted(n for n in _numbers(output) if n <= number)[:-keep]:
         gone = place / FOLDER / f"{old}.{uuid.uuid4().hex}{PARTIAL}"
         (place / FOLDER / str(old)).rename(gone)
         shutil.rmtree(gone)
+
+
+def carry_over(output: str, folder: str, name: str) -> bool:
+    """Puts the published version's file `name` into the version at `folder` too; False where there is none.
+
+    On a disk by a hard link, on an object store by a copy there.
+    """
+    source, target = join(output, name), join(folder, name)
+    if is_remote(output):
+        fs, path = filesystem(source)
+        if not fs.exists(path):
+            return False
+        fs.copy(path, filesystem(target)[1])
+        return True
+    file = Path(filesystem(source)[1]).resolve()
+    if not file.is_file():
+        return False
+    place = Path(filesystem(target)[1])
+    place.parent.mkdir(parents=True, exist_ok=True)
+    partial = place.with_name(f"{name}.{uuid.uuid4().hex}{PARTIAL}")
+    _link(file, partial)
+    partial.replace(place)
+    return True
 
 
 def link_tree(source: Path, target: Path) -> int:

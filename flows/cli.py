@@ -145,15 +145,21 @@ def status(
 def export(
     output: Annotated[str, typer.Argument(help="Output location of a run.")],
     path: Annotated[str, typer.Argument(help="Where to write the COG.")],
+    bounds: Annotated[
+        tuple[float, float, float, float] | None,
+        typer.Option(help="X0 Y0 X1 Y1 in the units of the mosaic's CRS; by default the whole region."),
+    ] = None,
 ) -> None:
-    """Writes the mosaic's full resolution as one COG, for GIS."""
+    """Writes the mosaic's full resolution, or a window of it, as one COG, for GIS."""
     with command_errors():
         from dsdit.mosaic_store import mosaic_store
-        from dsdit.steps.publish import write_cog
+        from dsdit.steps.cog import cog_window, write_cog
         from flows.prepare import latest_plan
 
+        made = latest_plan(output)
+        window = made.region.window if bounds is None else cog_window(made, bounds)
         with mosaic_store(output).reading() as mosaic:
-            write_cog(latest_plan(output), mosaic, path)
+            write_cog(made, mosaic, path, window)
         typer.echo(path)
 
 

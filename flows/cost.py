@@ -19,6 +19,7 @@ from dsdit.status import JobState
 from dsdit.steps.report import registration_notes
 from dsdit.steps.shard_map import draw_shards
 from dsdit.store import join, read_json
+from dsdit.terms import strictest
 from dsdit.window import Window
 from flows.removals import SCRATCH_ARRAYS
 from flows.reporting import read_report
@@ -119,6 +120,8 @@ def price(
     found["licences"] = sorted(
         {f"{n}: {s.get('licence')} (derivatives: {s.get('derivatives')})" for n, s in plan.sources.items()}
     )
+    if (terms := strictest(plan)) is not None:
+        found["derivatives"] = f"{terms[0]} (source {', '.join(terms[1])})"
     return found
 
 

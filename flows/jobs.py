@@ -72,7 +72,7 @@ def run_step(step: str, job: Index, places: Places) -> Receipt | Uncommitted:
     keep_freed_memory()
     plan = read_plan(places.plan)
     job = Index(*job)
-    check = _check_of(places)
+    check = check_of(places)
     if step == "stage":
         receipt = stage(plan, job, places.scratch, check)
     elif step == "sample":
@@ -91,13 +91,14 @@ def run_step(step: str, job: Index, places: Places) -> Receipt | Uncommitted:
 
 
 def _run_mosaic(plan: Plan, job: Index, places: Places) -> Receipt:
-    check = _check_of(places)
+    check = check_of(places)
     check()
     _take_back(plan, job, places)
     return mosaic(plan, job, places.scratch, places.mosaic, places.scratch_receipts, check)
 
 
-def _check_of(places: Places) -> Check:
+def check_of(places: Places) -> Check:
+    """What a step asks before it writes: whether the output is still its run's."""
     return partial(check_holder, places.lease, places.holder) if places.holder else unasked
 
 

@@ -11,8 +11,8 @@ import numpy as np
 import shapely
 from odc.geo.geom import Geometry
 
-from catalogs.footprint import within_180
 from dsdit.errors import RequestError
+from dsdit.lonlat import within_180
 from dsdit.region import Region
 from dsdit.tiling import Lattice
 

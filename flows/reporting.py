@@ -67,10 +67,11 @@ def print_report(report: Report, console: Console) -> None:
     console.print(table)
 
 
-def report_markdown(report: Report) -> str:
-    """A Markdown table; text that came from a catalog cannot leave its cell."""
+def report_markdown(report: Report, note: str | None = None) -> str:
+    """A Markdown table, with a row for a `note`; text that came from a catalog cannot leave its cell."""
     lines = [f"## Region {report.region}", "", "| | |", "| --- | --- |"]
-    lines += [f"| {_cell(name)} | {_cell(value)} |" for name, value in _rows(report)]
+    rows = _rows(report) + ([("note", note)] if note is not None else [])
+    lines += [f"| {_cell(name)} | {_cell(value)} |" for name, value in rows]
     return "\n".join(lines)
 
 

@@ -74,6 +74,8 @@ class Request(Frozen):
     """Where the versions of the mosaic lie: in folders of plain Zarr, or in an Icechunk repository."""
     commit_every_s: Annotated[float, Field(ge=0.1, le=60)] = 20.0
     """How long what a run wrote may wait for its commit, with store: icechunk."""
+    cog: Literal["auto", "always", "never"] = "auto"
+    """Whether sr.tif is written beside the mosaic: auto does for a region of up to 2**31 px."""
     keep_versions: Annotated[int, Field(ge=2)] = 2
     """Published versions of a mosaic that are kept: a reader of the one before is not cut off."""
     on_conflict: Literal["refuse", "wait"] = "refuse"

@@ -12,7 +12,6 @@ from datetime import datetime, timedelta
 import shapely
 
 from catalogs.answers import keep_answer, replay_answer
-from catalogs.footprint import within_180
 from catalogs.item import SceneItem
 from catalogs.kept_measures import OnError, side_by_side
 from catalogs.measure import Cover, item_window, kept_cover
@@ -21,6 +20,7 @@ from catalogs.search import SearchResult, search
 from catalogs.source import Source, load_source
 from dsdit.errors import CatalogError, ReadError, RequestError
 from dsdit.layout import Layout
+from dsdit.lonlat import within_180
 from dsdit.plan import cell_window
 from dsdit.store import join
 from dsdit.window import Index, Window

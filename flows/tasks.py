@@ -28,13 +28,14 @@ from dsdit.mosaic_store import mosaic_store
 from dsdit.plan_files import write_due
 from dsdit.receipts import Receipt, compact_receipts, join_receipts, new_receipts
 from dsdit.steps.picture import thumbnail_uri
-from dsdit.steps.publish import PUBLISHED, publish
+from dsdit.steps.publish import PUBLISHED
 from dsdit.steps.report import STALE, Tally, due_jobs, finish_report, make_report
 from dsdit.store import check_writable, create_scratch, forget_arrays, is_remote, join, read_bytes, remove, write_json
 from flows.cluster import open_cluster, quiet
 from flows.commits import Commits
 from flows.jobs import Places, read_plan
 from flows.prepare import check_places, keep_plan, make_plan, utc_now
+from flows.publishing import no_cog, publish_night
 from flows.reporting import read_report, report_markdown, report_record
 from flows.request import Request
 from flows.settings import SampleRegion
@@ -174,9 +175,7 @@ def publish_region(request: Request, plan_url: str, lease: Lease) -> dict[str, s
     version = store.unpublished()
     if version is not None:
         now = utc_now()
-        lease.check()
-        with store.writing(version) as mosaic:
-            publish(plan, version.folder, report, now, mosaic, store.name)
+        publish_night(request, plan_url, store, version, report, now, lease, get_run_logger().info)
         lease.check()
         receipts = join(request.output, "receipts")
         before = sum(spent for step, spent in report.seconds.items() if step != "mosaic")
@@ -184,7 +183,11 @@ def publish_region(request: Request, plan_url: str, lease: Lease) -> dict[str, s
         store.publish(version, request.keep_versions)
         compact_receipts(receipts, "mosaic")
     places = {kind: join(request.output, name) for kind, name in {**PUBLISHED, "mosaic": store.name}.items()}
-    create_markdown_artifact(report_markdown(report), key=f"{_key(request)}-report", description="report of the run")
+    missing = no_cog(request, plan)
+    if missing is not None:
+        del places["cog"]
+    text = report_markdown(report, missing)
+    create_markdown_artifact(text, key=f"{_key(request)}-report", description="report of the run")
     create_image_artifact(
         thumbnail_uri(read_bytes(places["picture"]) or b""),
         key=f"{_key(request)}-picture",

@@ -9,7 +9,6 @@ from __future__ import annotations
 import heapq
 import time
 from collections.abc import Callable
-from concurrent.futures import CancelledError
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,17 +19,14 @@ from dsdit.receipts import Receipt, write_receipt
 from dsdit.window import Index
 from flows.commits import Commits
 from flows.front import Wavefront, Work
+from flows.futures import DASK_RETRIES, Bound, gathered
 from flows.jobs import Places, Uncommitted, failed_receipt, read_plan, receipts_of, run_step, try_batch
 from flows.removals import Removals
 
 __all__ = ["DASK_RETRIES", "Progress", "Wavefront", "run_wavefront", "try_batch_on"]
 Run = Callable[[str, Index, Places], Receipt | Uncommitted]
-DASK_RETRIES = 2
-"""Times that Dask gives a raised step to a worker again."""
 _TELLS = 20
 """A run says how long it takes from one in so many tiles on."""
-_COUNT_WORKERS_S = 1.0
-"""How often the scheduler is asked for its workers."""
 
 
 @dataclass(frozen=True)
@@ -98,8 +94,8 @@ def run_wavefront(
     a worker does for a step: `run_step` by default. A shard that was written in a fork is done with its commit.
     """
     sampling: float | None = None
-    staged = tiles = jobs = limit = 0
-    counted = float("-inf")
+    staged = tiles = jobs = 0
+    bound = Bound(client, futures_per_worker)
     kept: list[Receipt] = []
     keep = kept.append if on_receipt is None else on_receipt
     ready: list[tuple[tuple[int, int, int], Work]] = []
@@ -128,10 +124,8 @@ def run_wavefront(
         done(work, receipt)
 
     def submit() -> None:
-        nonlocal limit, counted, sampling
-        if time.monotonic() - counted > _COUNT_WORKERS_S:
-            limit = futures_per_worker * max(1, len(client.scheduler_info(n_workers=-1)["workers"]))
-            counted = time.monotonic()
+        nonlocal sampling
+        limit = bound.most()
         given: list[Work] = []
         while len(in_flight) + len(given) < limit:
             while not ready and (opened := front.open_next()) is not None:
@@ -173,13 +167,11 @@ def run_wavefront(
         submit()
         while in_flight or (commits is not None and commits.waiting):
             # One message fetches the results of all that finished meanwhile.
-            for future, result in _gathered(client, running.next_batch() if in_flight else []):
+            for future, result in gathered(client, running.next_batch() if in_flight else []):
                 check()
                 work = in_flight.pop(future.key)
-                if isinstance(
-                    result, LeaseError
-                ):  # a worker saw it first: nothing more may be written, no receipt either
-                    raise result
+                if isinstance(result, LeaseError):
+                    raise result  # a worker saw it first: nothing more may be written, no receipt either
                 if isinstance(result, Receipt):
                     done(work, result)
                 elif isinstance(result, Uncommitted) and commits is not None:
@@ -190,23 +182,3 @@ def run_wavefront(
             settle()
             submit()
     return sorted(kept, key=lambda receipt: front.rank((receipt.step, receipt.job)))
-
-
-def _gathered(client: Client, futures: list[Any]) -> list[tuple[Any, Any]]:
-    """Each future with its receipt, or with the error that it ended in."""
-    finished = [future for future in futures if future.status == "finished"]
-    found: dict[Any, Any] = {}
-    try:
-        found = dict(zip((f.key for f in finished), client.gather(finished), strict=True))
-    except Exception:  # noqa: BLE001 - one that was lost and failed again: each is asked for itself
-        found = {}
-    return [(future, found.get(future.key) or _ended(future)) for future in futures]
-
-
-def _ended(future: Any) -> Any:
-    try:
-        return future.result()
-    except CancelledError:  # the scheduler is gone, and with it the run
-        raise
-    except Exception as error:  # noqa: BLE001 - whatever a step or its worker raised becomes the receipt's reason
-        return error

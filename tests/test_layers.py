@@ -11,7 +11,7 @@ OWNERS = {
     "zarr": {"dsdit/store.py", "dsdit/mosaic_group.py"},
     "fsspec": {"dsdit/store.py"},
     "icechunk": {"dsdit/icechunk_store.py"},
-    "distributed": {"flows/cluster.py", "flows/wavefront.py"},
+    "distributed": {"flows/cluster.py", "flows/futures.py", "flows/wavefront.py"},
     "dask_cuda": {"flows/cluster.py"},
     "dask_kubernetes": {"flows/cluster.py"},
     "dask_jobqueue": {"flows/cluster.py"},
@@ -21,15 +21,15 @@ OWNERS = {
     "stackstac": {"catalogs/exploring.py"},
     "xarray": {"catalogs/__init__.py", "catalogs/exploring.py", "dsdit/opening.py"},
     "cql2": {"catalogs/filtering.py"},
-    "antimeridian": {"catalogs/footprint.py"},
+    "antimeridian": {"dsdit/lonlat.py"},
     "prefect": {"flows/tasks.py", "flows/sr_region.py", "flows/serving.py", "flows/alarms.py"},
     "diffusers": {"dsdit/model/sd3_autoencoder.py"},
     "pyarrow": {"dsdit/tables.py"},
 }
 LEVELS = [
-    {"errors", "bands", "window", "status", "mounts", "allocator"},
+    {"errors", "bands", "window", "status", "mounts", "allocator", "lonlat"},
     {"grid", "region", "tiling", "blend", "radiometry", "sensor", "job_map", "layout"},
-    {"choices", "fits", "item_numbers", "sampler_settings", "seams", "plan"},
+    {"choices", "fits", "item_numbers", "sampler_settings", "seams", "plan", "terms"},
     {"registration"},
     {"imagery"},
     {"model", "store", "bulk", "tables", "plan_files", "tile_states", "receipt_objects"}

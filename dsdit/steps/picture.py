@@ -11,9 +11,9 @@ from PIL import Image, ImageDraw
 
 from dsdit.mosaic_group import level_count, level_url, mosaic_window
 from dsdit.plan import Plan
-from dsdit.radiometry import decode
+from dsdit.steps.overview import MOST_PX, overview_factor, read_coarse, read_whole
 from dsdit.steps.pyramid import level_window
-from dsdit.store import join, read_window
+from dsdit.store import join
 from dsdit.window import Window
 
 PANEL_PX = 800
@@ -26,25 +26,35 @@ _LABEL = 22
 
 
 def make_picture(plan: Plan, mosaic: str) -> bytes:
-    """PNG of the region's middle at full resolution where it is large, of the whole where it fits."""
-    scale = plan.lattice.scale
-    region = plan.region.window
-    level = 0
-    while max(region.shape) >> level > 2 * PANEL_PX and level < level_count(plan) - 1:
-        level += 1
-    window = Window(region.row0 >> level, region.col0 >> level, -(-region.row1 >> level), -(-region.col1 >> level))
-    sr = decode(read_window(level_url(mosaic, level), "sr", level_window(plan, level), window))
-    lr_window, lr_first = region.coarsen(scale), mosaic_window(plan).coarsen(scale)
-    lr = decode(read_window(join(mosaic, "lr"), "lr", lr_first, lr_window))
-    residual = read_window(join(mosaic, "lr"), "residual", lr_first, lr_window)
+    """PNG of the whole region, from arrays coarse enough that what is read does not grow with it.
+
+    A region too large for its own arrays is shown from its overview.
+    """
+    scale, region = plan.lattice.scale, plan.region.window
+    factor = overview_factor(plan)
+    if factor is not None:
+        sr, lr, residual = (read_whole(plan, mosaic, name, factor) for name in ("sr", "lr", "residual"))
+    else:
+        lr_url, lr_first, lr_window = join(mosaic, "lr"), mosaic_window(plan).coarsen(scale), region.coarsen(scale)
+        lr, residual = (read_coarse(lr_url, name, lr_first, lr_window, MOST_PX) for name in ("lr", "residual"))
+        sr = _read_sr(plan, mosaic)
     top = _white(sr)
     panels = [("low resolution", tint(lr, top, Image.Resampling.NEAREST))]
     if plan.keep_reference and max(region.shape) <= REFERENCE_MAX_PX:
-        ref = decode(read_window(join(mosaic, "ref"), "ref", mosaic_window(plan), region))
+        ref = read_coarse(join(mosaic, "ref"), "ref", mosaic_window(plan), region, MOST_PX)
         panels.append(("reference", tint(ref, top, Image.Resampling.BOX)))
     panels.append(("super-resolved", tint(sr, top, Image.Resampling.BOX)))
     panels.append((f"residual, +-{RESIDUAL_LIMIT} reflectance", _diverging(residual)))
     return _sheet(panels)
+
+
+def _read_sr(plan: Plan, mosaic: str) -> NDArray[np.float32]:
+    """(3, y, x) reflectance of the region from the finest level that is small enough."""
+    region, level = plan.region.window, 0
+    while max(region.shape) >> level > MOST_PX and level < level_count(plan) - 1:
+        level += 1
+    window = Window(region.row0 >> level, region.col0 >> level, -(-region.row1 >> level), -(-region.col1 >> level))
+    return read_coarse(level_url(mosaic, level), "sr", level_window(plan, level), window, MOST_PX)
 
 
 def _white(sr: NDArray[np.float32]) -> float:

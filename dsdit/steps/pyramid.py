@@ -1,4 +1,4 @@
-"""The pyramid: each level half of the one below, one shard of the finer level at a time.
+"""The pyramid: each level half of the one below, one shard of the coarser level at a time.
 
 A coarser shard covers 2 x 2 finer ones and is written by one call, so that no object has two writers. One that would
 stay the same is not written again: versions of a mosaic share it.
@@ -13,7 +13,7 @@ from dsdit.mosaic_group import create_level, level_count, level_url, mosaic_wind
 from dsdit.plan import Plan
 from dsdit.radiometry import SR_FILL
 from dsdit.status import PixelStatus
-from dsdit.store import forget_arrays, open_group, read_window, write_shard
+from dsdit.store import open_group, read_window, write_shard
 from dsdit.window import Index, Window
 
 
@@ -26,36 +26,47 @@ def level_window(plan: Plan, level: int) -> Window:
     return Window(row0, col0, row0 + rows, col0 + cols)
 
 
-def build_pyramid(plan: Plan, output: str) -> int:
-    """Builds all levels above 0; returns the number of levels."""
+def create_levels(plan: Plan, output: str) -> int:
+    """Makes the empty levels above 0, or checks those that are there; returns the number of levels."""
     levels = level_count(plan)
-    forget_arrays()
     root = open_group(output, "r+")
     for level in range(1, levels):
         window = level_window(plan, level)
         group = root.require_group(str(level))
         create_level(group, window.shape, plan.lattice.chunk_px, plan.lattice.shard_px)
         write_coordinates(group, plan, window, plan.region.grid.gsd_m * 2**level)
-        _build_level(plan, output, level)
     return levels
 
 
-def _build_level(plan: Plan, output: str, level: int) -> None:
-    side = plan.lattice.shard_px
+def parents(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """(row, col) of shards -> (row, col) of the shards a level above: True where any of 2 x 2 is."""
+    rows, cols = (-(-n // 2) for n in mask.shape)
+    even = np.zeros((2 * rows, 2 * cols), bool)
+    even[: mask.shape[0], : mask.shape[1]] = mask
+    found: NDArray[np.bool_] = np.any(even.reshape(rows, 2, cols, 2), axis=(1, 3))
+    return found
+
+
+def build_parent(plan: Plan, output: str, level: int, at: Index) -> None:
+    """Makes one shard of a level from the 2 x 2 below it, one of them at a time; `at` counts from the level's first."""
+    side, half = plan.lattice.shard_px, plan.lattice.shard_px // 2
     finer, window = level_window(plan, level - 1), level_window(plan, level)
     fine_url, url = level_url(output, level - 1), level_url(output, level)
+    sr, status = np.full((3, side, side), SR_FILL), np.zeros((side, side), np.uint8)
     first = Window(0, 0, *finer.shape)
-    for row in range(window.shape[0] // side):
-        for col in range(window.shape[1] // side):
-            place = Window(2 * row * side, 2 * col * side, 2 * (row + 1) * side, 2 * (col + 1) * side)
-            sr = read_window(fine_url, "sr", first, place)
-            status = read_window(fine_url, "status", first, place)
-            if not status.any():
-                continue
-            here = Window(row * side, col * side, (row + 1) * side, (col + 1) * side)
-            for name, values in (("sr", halve(sr)), ("status", halve_status(status))):
-                if not np.array_equal(read_window(url, name, Window(0, 0, *window.shape), here), values):
-                    write_shard(url, name, Index(0, 0), Index(row, col), values)
+    for row in (0, 1):
+        for col in (0, 1):
+            child = Index(2 * at.row + row, 2 * at.col + col)
+            place = Window(child.row * side, child.col * side, (child.row + 1) * side, (child.col + 1) * side)
+            below = read_window(fine_url, "status", first, place)
+            if below.any():
+                quarter = slice(row * half, (row + 1) * half), slice(col * half, (col + 1) * half)
+                status[quarter] = halve_status(below)
+                sr[(..., *quarter)] = halve(read_window(fine_url, "sr", first, place))
+    here = Window(at.row * side, at.col * side, (at.row + 1) * side, (at.col + 1) * side)
+    for name, values in (("sr", sr), ("status", status)):
+        if not np.array_equal(read_window(url, name, Window(0, 0, *window.shape), here), values):
+            write_shard(url, name, Index(0, 0), at, values)
 
 
 def halve(sr: NDArray[np.uint16]) -> NDArray[np.uint16]:

@@ -11,11 +11,12 @@ import pytest
 from shapely.geometry import Point, box, mapping, shape
 
 from catalogs.fields import Fields
-from catalogs.footprint import item_footprint, stated_crs, within_180
+from catalogs.footprint import item_footprint, stated_crs
 from catalogs.measure import item_window
 from catalogs.search import clean
 from dsdit.errors import CatalogError, RequestError
 from dsdit.grid import Grid
+from dsdit.lonlat import within_180
 from flows.request import Request, make_request
 from tests.support.stac import make_item, make_source
 

@@ -81,6 +81,7 @@ def test_own_file_counts_its_endpoint_from_its_folder(tmp_path: Path) -> None:
         ({"mtf_nyquist": 0.9}, "mtf_nyquist"),
         ({"drivers": ["VRT"]}, "drivers"),
         ({"derivatives": "maybe"}, "derivatives"),
+        ({"attribution": "data of {month} {year}"}, "{month}"),
         ({"name": "../x"}, "name"),
         ({"where": "platform =="}, "no CQL2"),
         ({"mask": {"kind": "bits", "cloud": [16]}}, "mask"),

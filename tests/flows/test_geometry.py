@@ -17,7 +17,8 @@ from dsdit.radiometry import SR_ADD_OFFSET, SR_FILL, SR_SCALE_FACTOR, decode
 from dsdit.region import Region
 from dsdit.sensor import decimate
 from dsdit.status import PixelStatus
-from dsdit.steps.publish import publish, write_cog
+from dsdit.steps.cog import write_cog
+from dsdit.steps.publish import publish
 from flows.cost import price
 from tests.conftest import CORNER, box
 from tests.support.checks import SEEN, check_same_answer
