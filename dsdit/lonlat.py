@@ -8,6 +8,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 import antimeridian
+import numpy as np
 import shapely
 from shapely.geometry import shape
 
@@ -32,11 +33,20 @@ def _crosses(footprint: shapely.Geometry) -> bool:
 
 
 def lonlat_bbox(footprint: shapely.Geometry) -> list[float]:
-    """west, south, east, north of a footprint within -180..180; west over east where it is split at the antimeridian.
+    """west, south, east, north of a footprint within -180..180, as RFC 7946, 5.2, has it.
 
-    As RFC 7946, 5.2, has it.
+    Where parts lie on both sides of the antimeridian and the way across it is the shorter one, west is over east.
     """
-    return [float(v) for v in antimeridian.bbox(footprint)]
+    west, south, east, north = footprint.bounds
+    if east - west > 180:
+        spans = shapely.bounds(shapely.get_parts(footprint))[:, [0, 2]]
+        spans = spans[np.argsort(spans[:, 0])]
+        reached = np.maximum.accumulate(spans[:, 1])
+        gaps = spans[1:, 0] - reached[:-1]
+        if len(gaps) and gaps.max() > 360 - (east - west):
+            widest = int(gaps.argmax())
+            west, east = spans[widest + 1, 0], reached[widest]
+    return [float(v) for v in (west, south, east, north)]
 
 
 def shorten_outline(footprint: shapely.Geometry, most: int) -> shapely.Geometry:
