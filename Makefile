@@ -47,7 +47,7 @@ faults: $(STAMP)  ## processes killed in the middle
 mutants: $(STAMP)  ## faults put in on purpose turn a named test red
 	$(PYTEST) tests/mutants
 
-scale: $(STAMP)  ## the plan of a continent and its wavefront; appends to tests/benchmarks/RESULTS.md
+scale: $(STAMP)  ## the plan of a continent, its wavefront and its publish; appends to tests/benchmarks/RESULTS.md
 	$(BIN)/python -m tests.benchmarks
 
 quality: $(STAMP)  ## the shipped weights on the validation pairs beside the project; appends to RESULTS.md

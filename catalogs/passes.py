@@ -36,7 +36,9 @@ class Passes:
         names = sorted({name for name in platforms or () if name is not None})
         number = {name: k for k, name in enumerate(names)}
         own = range(len(names), len(names) + count)
-        codes = np.array([number.get(p, k) for p, k in zip(platforms or [None] * count, own, strict=True)], np.int64)
+        codes = np.array(
+            [k if p is None else number[p] for p, k in zip(platforms or [None] * count, own, strict=True)], np.int64
+        )
         order = np.lexsort((np.arange(count), when_us, codes))
         place = np.empty(count, np.int64)
         place[order] = np.arange(count)

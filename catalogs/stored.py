@@ -115,5 +115,5 @@ class Look:
 
 def _added(values: NDArray, step: int) -> NDArray[np.float64]:
     """Sums over steps of (band, y, x)."""
-    down = sum(values[:, k::step].astype(np.float64) for k in range(step))
-    return sum(down[:, :, k::step] for k in range(step))  # type: ignore[index,return-value]
+    down = np.sum([values[:, k::step].astype(np.float64) for k in range(step)], axis=0)
+    return np.sum([down[:, :, k::step] for k in range(step)], axis=0)

@@ -14,6 +14,8 @@ from dsdit.steps.report import due_jobs
 from dsdit.tables import read_table
 from tests.benchmarks.continent import SQUARE, make_catalogs
 from tests.benchmarks.plan_at_size import check_jobs, keep, keep_receipts, plan_of
+from tests.benchmarks.publish_at_size import neighbours, publish_nights
+from tests.benchmarks.publish_at_size import plan_of as continent
 from tests.benchmarks.s3_clients import measure as measure_clients
 from tests.benchmarks.wavefront_at_size import FUTURES_PER_WORKER, run_stub
 
@@ -82,3 +84,20 @@ def test_both_clients_of_s3_give_back_what_was_written() -> None:
     found = measure_clients(2, 64, 32, 1)
     assert set(found) == {"s3fs", "obstore"}
     assert all(value > 0 for figures in found.values() for value in figures.values())
+
+
+def test_publishing_a_continent_takes_what_its_night_wrote(tmp_path: Path) -> None:
+    """One shard of 795,355: a parent of it on each level and its square of the overview, and no COG of 13 Tpx."""
+    plan = continent()
+    assert len(plan.layout.mosaic_jobs) == 795_355
+    (night,) = publish_nights(tmp_path, plan, [neighbours(plan, 1)])
+    assert (night["shards"], night["parts"]) == (1, 8)
+    assert night["grown"] < 2**30
+    arrays = [path for path in (tmp_path / "mosaic.zarr").glob("*/*/c/**/*") if path.is_file()]
+    written = [path.relative_to(tmp_path).parts[1:3] for path in arrays]
+    assert sorted(written) == sorted(
+        [*((str(k), name) for k in range(8) for name in ("sr", "status")), ("lr", "lr"), ("lr", "residual")]
+        + [("overview", name) for name in ("sr", "lr", "residual")]
+        + [(group, name) for group in (*map(str, range(8)), "lr", "overview") for name in ("x", "y", "band")]
+    )
+    assert not (tmp_path / "sr.tif").exists() and (tmp_path / "picture.png").stat().st_size > 1000

@@ -19,6 +19,7 @@ from dsdit.plan import Plan
 from dsdit.region import Region
 from dsdit.steps.cog import write_cog
 from dsdit.steps.description import MOST_VERTICES, group_attributes, stac_item
+from dsdit.steps.report import make_report
 from dsdit.terms import attributions, say_years, strictest
 from dsdit.window import Index, Window
 from tests.support.running import NOW
@@ -51,7 +52,8 @@ def test_attribution_and_licence_go_with_every_output(tmp_path: Path) -> None:
     plan = with_sources(plan_of(shards=Window(-1, 0, 1, 2)))
     assert attributions(plan) == SAID
     make_mosaic(plan, str(tmp_path / "mosaic.zarr"), {Index(-1, 0): 1})
-    report = keep_receipts(plan, str(tmp_path / "receipts"), [Index(-1, 0)])
+    keep_receipts(plan, str(tmp_path / "receipts"), [Index(-1, 0)])
+    report = make_report(plan, str(tmp_path / "receipts"))
     told = group_attributes(plan, report, NOW)
     assert told["attribution"] == SAID
     assert told["licence"] == ["CC-BY-NC-4.0", "Copernicus Sentinel data terms"]

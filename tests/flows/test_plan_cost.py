@@ -16,6 +16,7 @@ from odc.geo.geom import Geometry
 from PIL import Image
 from typer.testing import CliRunner
 
+from catalogs.source import SOURCES_FOLDER
 from dsdit.errors import RequestError
 from dsdit.job_map import Jobs
 from dsdit.plan import Plan
@@ -218,7 +219,43 @@ def test_the_command_says_all_of_it(catalog: Path, weights: Path, tmp_path: Path
     assert asked.exit_code == 0, asked.output
     for words in ("shards off land", "tiles without scene", "bytes scratch peak", "requests", "price of the run"):
         assert words in asked.output
+    said = " ".join(asked.output.replace("│", " ").split())
+    assert "sample-lr: CC0-1.0 (derivatives: yes)" in said and "sample-ref: CC0-1.0 (derivatives: yes)" in said
+    assert "derivatives yes (source sample-lr, sample-ref)" in said
     picture = tmp_path / "out" / "plan.png"
     assert f"picture: {picture}" in asked.output.replace("\n", "") and Image.open(picture).size[0] > 100
     wrong = CliRunner().invoke(app, ["plan", str(path), "--set", "land=no-such.geojson"])
     assert wrong.exit_code == 2 and "no-such.geojson" in wrong.output
+
+
+def own_source(folder: Path, name: str, derivatives: str) -> Path:
+    """A shipped source under other terms."""
+    record = yaml.safe_load((SOURCES_FOLDER / f"{name}.yaml").read_text())
+    path = folder / f"own-{name}.yaml"
+    path.write_text(yaml.safe_dump({**record, "derivatives": derivatives, "licence": "CC-BY-NC-4.0"}))
+    return path
+
+
+def test_the_strictest_terms_are_told_before_a_run(catalog: Path, weights: Path, tmp_path: Path) -> None:
+    record = sample_record(catalog, weights, tmp_path / "out", WHOLE, tiling=SHARDS_384)
+    record["ref"]["source"] = str(own_source(tmp_path, "sample-ref", "non-commercial"))
+    path = tmp_path / "request.yaml"
+    path.write_text(yaml.safe_dump(record))
+    asked = CliRunner().invoke(app, ["plan", str(path)])
+    assert asked.exit_code == 0, asked.output
+    assert "derivatives non-commercial (source sample-ref)" in " ".join(asked.output.replace("│", " ").split())
+
+
+@pytest.mark.parametrize("command", ["plan", "run"])
+@pytest.mark.parametrize("kind", ["lr", "ref"])
+def test_a_source_that_allows_no_derivatives_is_refused(
+    command: str, kind: str, catalog: Path, weights: Path, tmp_path: Path
+) -> None:
+    record = sample_record(catalog, weights, tmp_path / "out", WHOLE, tiling=SHARDS_384)
+    record[kind]["source"] = str(own_source(tmp_path, f"sample-{kind}", "no"))
+    path = tmp_path / "request.yaml"
+    path.write_text(yaml.safe_dump(record))
+    asked = CliRunner().invoke(app, [command, str(path)])
+    assert asked.exit_code == 2
+    assert f"source sample-{kind} allows no derivatives (CC-BY-NC-4.0): take another one" in asked.output
+    assert not list((tmp_path / "out").glob("plans/*"))
