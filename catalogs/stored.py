@@ -115,5 +115,10 @@ class Look:
 
 def _added(values: NDArray, step: int) -> NDArray[np.float64]:
     """Sums over steps of (band, y, x)."""
-    down = np.sum([values[:, k::step].astype(np.float64) for k in range(step)], axis=0)
-    return np.sum([down[:, :, k::step] for k in range(step)], axis=0)
+    down = np.zeros((len(values), values.shape[1] // step, values.shape[2]), np.float64)
+    total = np.zeros((*down.shape[:2], values.shape[2] // step), np.float64)
+    for k in range(step):
+        down += values[:, k::step]
+    for k in range(step):
+        total += down[:, :, k::step]
+    return total
