@@ -29,9 +29,13 @@ T = TypeVar("T")
 K = TypeVar("K")
 
 
+MEASURED = "2"
+"""Of the way in which measures are taken: another one is not answered with what was kept before."""
+
+
 def measure_key(grid: list[str], *digests: str) -> str:
     """Name of a measure: of the grid, as far as it depends on it, and of all items and sources behind it."""
-    text = "\n".join([*grid, *digests])
+    text = "\n".join([MEASURED, *grid, *digests])
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
