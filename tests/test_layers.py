@@ -11,7 +11,7 @@ OWNERS = {
     "zarr": {"dsdit/store.py", "dsdit/mosaic_group.py"},
     "fsspec": {"dsdit/store.py"},
     "icechunk": {"dsdit/icechunk_store.py"},
-    "distributed": {"flows/cluster.py", "flows/futures.py", "flows/wavefront.py"},
+    "distributed": {"flows/cluster.py", "flows/futures.py", "flows/publishing.py", "flows/wavefront.py"},
     "dask_cuda": {"flows/cluster.py"},
     "dask_kubernetes": {"flows/cluster.py"},
     "dask_jobqueue": {"flows/cluster.py"},
