@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import json
 import uuid
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -251,16 +253,41 @@ def create_scratch(url: str, lattice: Lattice, jobs: Window, codec_token_px: int
     )
 
 
-@lru_cache(maxsize=64)
+_RUN: ContextVar[str] = ContextVar("run", default="")
+
+
+@contextmanager
+def arrays_of(run: str) -> Iterator[None]:
+    """Arrays that the block opens are kept open for `run` alone: a later run may find others at the same place."""
+    token = _RUN.set(run)
+    try:
+        yield
+    finally:
+        _RUN.reset(token)
+
+
 def _array(url: str, name: str) -> zarr.Array:
+    return _opened(url, name, _RUN.get())
+
+
+@lru_cache(maxsize=64)
+def _opened(url: str, name: str, _: str) -> zarr.Array:
     array = open_group(url, "r+")[name]
     assert isinstance(array, zarr.Array)
     return array
 
 
 def forget_arrays() -> None:
-    """Drops open arrays, after a store has been made anew at the same place."""
-    _array.cache_clear()
+    """Drops open arrays of this process, after a store has been made anew at the same place."""
+    _opened.cache_clear()
+
+
+def _check_shape(url: str, name: str, have: tuple[int, ...], needed: tuple[int, ...]) -> None:
+    if have != needed:
+        raise StoreError(
+            f"{url}/{name} has {have} where this run counts on {needed}: it was made anew or for another region; run "
+            "the command again, or choose another output"
+        )
 
 
 def write_shard(url: str, name: str, origin: Index, job: Index, values: NDArray[Any]) -> None:
@@ -272,6 +299,11 @@ def write_shard(url: str, name: str, origin: Index, job: Index, values: NDArray[
     lead = 0 if name in ("tiles", "weighting") else values.ndim - 2
     place = [slice(None)] * values.ndim
     for axis, step in ((lead, job.row - origin.row), (lead + 1, job.col - origin.col)):
+        if not 0 <= step * shard[axis] < array.shape[axis]:
+            raise StoreError(
+                f"{url}/{name} ends before job {tuple(job)} (it has {array.shape}): it was made for another region; run "
+                "the command again, or choose another output"
+            )
         place[axis] = slice(step * shard[axis], (step + 1) * shard[axis])
     array[tuple(place)] = values
 
@@ -285,8 +317,9 @@ def shard_object(url: str, name: str, origin: Index, job: Index) -> str:
 
 
 def read_window(url: str, name: str, first: Window, window: Window) -> NDArray[Any]:
-    """Pixels of `window` from an array whose first pixel is that of `first`; fill outside the array."""
+    """Pixels of `window` from an array on `first`; fill outside it. Raises StoreError where it has another shape."""
     array = _array(url, name)
+    _check_shape(url, name, array.shape[-2:], first.shape)
     have = window.intersect(first)
     lead = array.shape[:-2]
     out = np.full((*lead, *window.shape), array.fill_value, array.dtype)
@@ -296,5 +329,9 @@ def read_window(url: str, name: str, first: Window, window: Window) -> NDArray[A
 
 
 def read_block(url: str, name: str, first: Window, window: Window) -> NDArray[Any]:
-    """Entries of `window` of the tile lattice from `tiles` or `weighting`."""
-    return np.asarray(_array(url, name)[window.within(first)])
+    """Entries of `window` of the tile lattice from `tiles` or `weighting` on `first`. Raises StoreError."""
+    array = _array(url, name)
+    _check_shape(url, name, array.shape[:2], first.shape)
+    if window != window.intersect(first):
+        raise StoreError(f"{url}/{name}: {window} lies beyond {first}, on which it was made")
+    return np.asarray(array[window.within(first)])

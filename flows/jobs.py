@@ -18,7 +18,7 @@ from dsdit.receipts import Receipt, write_receipt
 from dsdit.status import JobState, TileState
 from dsdit.steps.mosaic import mosaic
 from dsdit.steps.sample import sample
-from dsdit.store import join, read_window
+from dsdit.store import arrays_of, join, read_window
 from dsdit.window import Index
 
 
@@ -70,8 +70,12 @@ def read_plan(url: str) -> Plan:
 def run_step(step: str, job: Index, places: Places) -> Receipt | Uncommitted:
     """Runs one step of one job, writes its receipt and returns it; see `Uncommitted` for the shard of a fork."""
     keep_freed_memory()
+    with arrays_of(places.holder):
+        return _run(step, Index(*job), places)
+
+
+def _run(step: str, job: Index, places: Places) -> Receipt | Uncommitted:
     plan = read_plan(places.plan)
-    job = Index(*job)
     check = check_of(places)
     if step == "stage":
         receipt = stage(plan, job, places.scratch, check)
