@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
+from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -117,6 +118,14 @@ def list_names(url: str) -> list[str]:
     with suppress(FileNotFoundError):
         return sorted(entry.rsplit("/", 1)[-1] for entry in fs.ls(path, detail=False))
     return []
+
+
+def modified_at(url: str) -> datetime:
+    """When an object was last written. Raises FileNotFoundError."""
+    fs, path = filesystem(url)
+    when = fs.modified(path)
+    assert isinstance(when, datetime)
+    return when
 
 
 def remove_object(url: str) -> None:
@@ -301,8 +310,8 @@ def write_shard(url: str, name: str, origin: Index, job: Index, values: NDArray[
     for axis, step in ((lead, job.row - origin.row), (lead + 1, job.col - origin.col)):
         if not 0 <= step * shard[axis] < array.shape[axis]:
             raise StoreError(
-                f"{url}/{name} ends before job {tuple(job)} (it has {array.shape}): it was made for another region; run "
-                "the command again, or choose another output"
+                f"{url}/{name} ends before job {tuple(job)} (it has {array.shape}): it was made for another region; "
+                "run the command again, or choose another output"
             )
         place[axis] = slice(step * shard[axis], (step + 1) * shard[axis])
     array[tuple(place)] = values

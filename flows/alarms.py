@@ -1,8 +1,10 @@
 """What the Prefect server does when a night goes wrong: it marks runs of dead processes, and tells somebody.
 
 A process that was killed can mark nothing. Its heartbeats end, and the server calls the run crashed, which frees its
-concurrency slot. A night that fails, is late or never comes is posted as JSON to the webhook in `DSDIT_WEBHOOK`.
-`python -m flows.alarms` sets all this on the server of `PREFECT_API_URL`, and may be run again.
+concurrency slot. A night that fails, is late or never comes is posted as JSON to the webhook in `DSDIT_WEBHOOK`. Nights
+are the runs of those deployments of the flow sr-region whose names begin with `nightly`; each is watched for itself.
+`python -m flows.alarms` sets all this on the server of `PREFECT_API_URL` for the deployments that are there, and may be
+run again.
 """
 
 from __future__ import annotations
@@ -11,12 +13,12 @@ import json
 import os
 import sys
 from datetime import timedelta
-from typing import Literal
 from urllib.parse import urlsplit
 from uuid import UUID
 
 from prefect.blocks.webhook import Webhook
-from prefect.client.orchestration import get_client
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.filters import FlowFilter, FlowFilterName
 from prefect.client.schemas.objects import StateType
 from prefect.events.actions import CallWebhook, ChangeFlowRunState
 from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
@@ -34,6 +36,8 @@ DEAD_S = 5 * HEARTBEAT_S
 ABSENT = timedelta(hours=26)
 """A nightly run must have been completed within this time."""
 DEAD, WRONG, MISSING = "alarm: a run is dead", "alarm: a night went wrong", "alarm: no night was completed"
+FLOW, NIGHTLY = "sr-region", "nightly"
+"""The flow whose runs are watched, and how the names of its nightly deployments begin."""
 _BLOCK = "dsdit-nights"
 _ENDS = ("Completed", "Failed", "Cancelled", "Crashed", "TimedOut")
 _WRONG = ("Failed", "Crashed", "TimedOut", "Cancelled", "Late")
@@ -45,23 +49,41 @@ def set_alarms(webhook: str | None, absent: timedelta = ABSENT) -> list[str]:
     Raises RequestError for a webhook that nobody could call: a night that went wrong would be told to nobody.
     """
     automations = [_dead_runs()]
-    if webhook:
-        url = urlsplit(webhook)
-        if url.scheme not in ("http", "https") or not url.hostname:
-            raise RequestError(f"{WEBHOOK} is no http(s) URL (it is not shown, it may hold a secret): mend or unset it")
-        block = Webhook(url=SecretStr(webhook)).save(_BLOCK, overwrite=True)
-        assert isinstance(block, UUID)
-        automations += [
-            _told(WRONG, set(_WRONG), Posture.Reactive, timedelta(0), block, "{{ event.event }}"),
-            _told(MISSING, {"Completed"}, Posture.Proactive, absent, block, f"none was completed within {absent}"),
-        ]
+    url = urlsplit(webhook or "")
+    if webhook and (url.scheme not in ("http", "https") or not url.hostname):
+        raise RequestError(f"{WEBHOOK} is no http(s) URL (it is not shown, it may hold a secret): mend or unset it")
     with get_client(sync_client=True) as client:
-        for name in (DEAD, WRONG, MISSING):
-            for old in client.read_automations_by_name(name):
+        if webhook:
+            block = Webhook(url=SecretStr(webhook)).save(_BLOCK, overwrite=True)
+            assert isinstance(block, UUID)
+            automations.append(_wrong(block))
+            automations += [_missing(block, absent, name, region) for name, region in _nights(client)]
+        for old in client.read_automations():
+            if old.name.startswith((DEAD, WRONG, MISSING)):
                 client.delete_automation(old.id)
         for automation in automations:
             client.create_automation(automation)
     return [automation.name for automation in automations]
+
+
+def _nights(client: SyncPrefectClient) -> list[tuple[str, str]]:
+    """(name, region) of the flow's deployments that run every night."""
+    ours = client.read_deployments(flow_filter=FlowFilter(name=FlowFilterName(any_=[FLOW])))
+    nights = sorted((d.name, str(d.parameters.get("region", ""))) for d in ours if d.name.startswith(NIGHTLY))
+    return nights or [(f"{NIGHTLY}*", "")]
+
+
+def _related(*resources: dict[str, str]) -> list[ResourceSpecification | dict[str, str | list[str]]]:
+    """What a run of the flow must be related to, the flow itself included: on a server that others use too."""
+    flow = {"prefect.resource.role": "flow", "prefect.resource.name": FLOW}
+    return [ResourceSpecification({key: [value] for key, value in each.items()}) for each in (flow, *resources)]
+
+
+def _deployment(name: str) -> dict[str, str]:
+    return {"prefect.resource.role": "deployment", "prefect.resource.name": name}
+
+
+_RUNS = ResourceSpecification({"prefect.resource.id": ["prefect.flow-run.*"]})
 
 
 def _dead_runs() -> AutomationCore:
@@ -71,7 +93,8 @@ def _dead_runs() -> AutomationCore:
         trigger=EventTrigger(
             after={heartbeat},
             expect={heartbeat, *(f"prefect.flow-run.{state}" for state in _ENDS)},
-            match=ResourceSpecification({"prefect.resource.id": ["prefect.flow-run.*"]}),
+            match=_RUNS,
+            match_related=_related(),
             for_each={"prefect.resource.id"},
             posture=Posture.Proactive,
             threshold=1,
@@ -88,23 +111,45 @@ def _dead_runs() -> AutomationCore:
     )
 
 
-Side = Literal[Posture.Reactive, Posture.Proactive]
-
-
-def _told(name: str, states: set[str], posture: Side, within: timedelta, block: UUID, what: str) -> AutomationCore:
+def _wrong(block: UUID) -> AutomationCore:
+    """Every run of a nightly deployment that ends in another way than it should, or begins late."""
+    told = {
+        "what": "event.event",
+        "deployment": "deployment.name",
+        "region": "flow_run.parameters.region",
+        "run": "flow_run.name",
+        "id": "flow_run.id | string",
+        "message": "flow_run.state.message",
+    }
+    words = ", ".join(f'"{key}": {{{{ {value} | default("", true) | tojson }}}}' for key, value in told.items())
     return AutomationCore(
-        name=name,
+        name=WRONG,
         trigger=EventTrigger(
-            expect={f"prefect.flow-run.{state}" for state in states},
-            match=ResourceSpecification({"prefect.resource.id": ["prefect.flow-run.*"]}),
-            match_related=ResourceSpecification(
-                {"prefect.resource.role": ["deployment"], "prefect.resource.name": ["nightly"]}
-            ),
-            posture=posture,
+            expect={f"prefect.flow-run.{state}" for state in _WRONG},
+            match=_RUNS,
+            match_related=_related(_deployment(f"{NIGHTLY}*")),
+            posture=Posture.Reactive,
             threshold=1,
-            within=within,
+            within=timedelta(0),
         ),
-        actions=[CallWebhook(block_document_id=block, payload=json.dumps({"alarm": name, "what": what}))],
+        actions=[CallWebhook(block_document_id=block, payload=f'{{"alarm": {json.dumps(WRONG)}, {words}}}')],
+    )
+
+
+def _missing(block: UUID, absent: timedelta, name: str, region: str) -> AutomationCore:
+    """One deployment of which no run was completed: another one's completed run says nothing about it."""
+    told = {"alarm": MISSING, "what": f"none was completed within {absent}", "deployment": name, "region": region}
+    return AutomationCore(
+        name=f"{MISSING} ({name})",
+        trigger=EventTrigger(
+            expect={"prefect.flow-run.Completed"},
+            match=_RUNS,
+            match_related=_related(_deployment(name)),
+            posture=Posture.Proactive,
+            threshold=1,
+            within=absent,
+        ),
+        actions=[CallWebhook(block_document_id=block, payload=json.dumps(told))],
     )
 
 

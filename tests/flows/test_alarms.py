@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
+from uuid import uuid4
 
+import httpx
 import pytest
 
 import flows.alarms
@@ -47,28 +50,86 @@ def set_alarms(here: Installation, webhook: str, absent: timedelta) -> list[str]
             return set_alarms(webhook, absent)
 
 
+def deploy(here: Installation, flow: str, name: str, region: str) -> str:
+    """A deployment of a flow that this project need not know; its id."""
+    made = here.ask("flows/", name=flow)["id"]
+    parameters = {"region": region}
+    return here.ask("deployments/", name=name, flow_id=made, parameters=parameters, enforce_parameter_schema=False)[
+        "id"
+    ]
+
+
+def end_run(here: Installation, deployment: str, region: str, state: str) -> str:
+    """A run of a deployment in that state, as a worker would set it; its id."""
+    run = here.ask(f"deployments/{deployment}/create_flow_run", parameters={"region": region})["id"]
+    for step in ("PENDING", "RUNNING", state):
+        words = {"type": step, "message": f'{step}: "quoted" words'}
+        here.ask(f"flow_runs/{run}/set_state", state=words, force=True)
+    return run
+
+
 @pytest.mark.short
 def test_a_failed_and_an_absent_night_are_told(tmp_path: Path) -> None:
     """Without a worker: the states of runs are set by hand, as a worker would."""
     with ExitStack() as stack:
         url, told = stack.enter_context(receiver())
         here = stack.enter_context(prefect_server(tmp_path))
+        woods = deploy(here, "sr-region", "nightly-woods", "woods.yaml")
+        other = deploy(here, "another-flow", "nightly", "none")
+        nights = [f"{MISSING} (nightly)", f"{MISSING} (nightly-woods)"]
         done = call([sys.executable, "-m", "flows.alarms"], {**here.env, "DSDIT_WEBHOOK": url})
         assert done.returncode == 0, done.stderr
-        assert done.stdout.splitlines() == [DEAD, WRONG, MISSING]
+        assert done.stdout.splitlines() == [DEAD, WRONG, *nights]
         assert url not in json.dumps(here.ask("block_documents/filter"))
-        for name, state in (("sr-region", "FAILED"), ("nightly", "COMPLETED"), ("nightly", "CRASHED")):
-            run = here.begin_run(tmp_path / "none.yaml", name)
-            for step in ("PENDING", "RUNNING", state):
-                here.ask(f"flow_runs/{run}/set_state", state={"type": step}, force=True)
+        on_demand, nightly = (here.deployment(name)["id"] for name in ("sr-region", "nightly"))
+        for deployment, state in ((on_demand, "FAILED"), (other, "CRASHED"), (nightly, "COMPLETED")):
+            end_run(here, deployment, "sample", state)
+        run = end_run(here, woods, "woods.yaml", "CRASHED")
         wait_for(lambda: told, 120, "the webhook is told of a crashed night", 0.5)
-        assert told == [{"alarm": WRONG, "what": "prefect.flow-run.Crashed"}]
-        assert set_alarms(here, url, timedelta(seconds=15)) == [DEAD, WRONG, MISSING]
-        assert len(here.ask("automations/filter")) == 3
+        name = here.ask("flow_runs/filter", flow_runs={"id": {"any_": [run]}})[0]["name"]
+        where = {"deployment": "nightly-woods", "region": "woods.yaml"}
+        wrong = {"alarm": WRONG, "what": "prefect.flow-run.Crashed", "run": name, "id": run}
+        assert told == [{**wrong, **where, "message": 'CRASHED: "quoted" words'}]
+        assert set_alarms(here, url, timedelta(seconds=45)) == [DEAD, WRONG, *nights]
+        assert len(here.ask("automations/filter")) == 4
+        end_run(here, nightly, "sample", "COMPLETED")
         wait_for(lambda: len(told) > 1, 180, "the webhook is told of a night that did not come", 0.5)
-        assert told[1]["alarm"] == MISSING
+        assert told[1] == {"alarm": MISSING, "what": "none was completed within 0:00:45", **where}
         assert set_alarms(here, "", timedelta(hours=26)) == [DEAD]
         assert [automation["name"] for automation in here.ask("automations/filter")] == [DEAD]
+
+
+def beat(here: Installation, flow: str, deployment: str) -> str:
+    """A run that says once that it lives, as Prefect's engine does, and no more; its id."""
+    run = end_run(here, deployment, "sample", "RUNNING")
+    related = [
+        {"prefect.resource.id": f"prefect.flow.{flow}", "prefect.resource.role": "flow", "prefect.resource.name": flow},
+        {"prefect.resource.id": f"prefect.deployment.{deployment}", "prefect.resource.role": "deployment"},
+    ]
+    event = {
+        "id": str(uuid4()),
+        "occurred": datetime.now(UTC).isoformat(),
+        "event": "prefect.flow-run.heartbeat",
+        "resource": {"prefect.resource.id": f"prefect.flow-run.{run}", "prefect.resource.name": "run"},
+        "related": related,
+    }
+    answer = httpx.post(f"{here.api}/events", json=[event], timeout=30)
+    answer.raise_for_status()
+    return run
+
+
+@pytest.mark.short
+def test_a_run_without_heartbeats_is_marked_and_that_of_another_flow_is_left_alone(tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        here = stack.enter_context(prefect_server(tmp_path))
+        other = deploy(here, "another-flow", "nightly", "none")
+        with patch.object(flows.alarms, "DEAD_S", 10):
+            assert set_alarms(here, "", timedelta(hours=26)) == [DEAD]
+        theirs = beat(here, "another-flow", other)
+        ours = beat(here, "sr-region", here.deployment("nightly")["id"])
+        wait_for(lambda: here.state_of(ours) == "Crashed", 180, "the run of a dead process is marked", 0.5)
+        time.sleep(10)
+        assert here.state_of(theirs) == "Running"
 
 
 @pytest.mark.parametrize(
