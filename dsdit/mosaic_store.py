@@ -12,10 +12,11 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Literal, NamedTuple, Protocol
 
 from dsdit.errors import StoreError
-from dsdit.store import join, list_names
+from dsdit.store import is_remote, join, list_names
 from dsdit.versions import (
     MOSAIC,
     holds_mosaic,
+    mend_links,
     open_version,
     publish_version,
     published_mosaic,
@@ -92,6 +93,7 @@ class ZarrStore:
         return published_versions(self.output)
 
     def unpublished(self) -> Version | None:
+        mend_links(self.output)
         folder = unpublished(self.output)
         return None if folder is None else _in_folder(folder)
 
@@ -122,7 +124,7 @@ class ZarrStore:
 
 
 def _in_folder(folder: str) -> Version:
-    return Version(folder.rpartition("/")[2], folder, join(folder, MOSAIC))
+    return Version("in place" if is_remote(folder) else folder.rpartition("/")[2], folder, join(folder, MOSAIC))
 
 
 def mosaic_store(output: str, kind: Kind | None = None) -> MosaicStore:

@@ -1,4 +1,4 @@
-"""What is on disk: the mosaic group, the scratch group, and small files beside them. The owner of zarr and fsspec.
+"""What is on disk: groups of sharded arrays, and small files beside them. The owner of zarr and fsspec.
 
 One task writes one whole shard of each array it owns, so that no two tasks ever touch the same object. Locations are
 folders or s3:// URLs; credentials come from the environment alone.
@@ -24,7 +24,6 @@ from zarr.codecs import BloscCodec
 
 from dsdit.errors import StoreError
 from dsdit.mounts import find_mount
-from dsdit.tiling import Lattice
 from dsdit.window import Index, Window
 
 _COMPRESSOR = BloscCodec(cname="zstd", clevel=3, shuffle="shuffle")
@@ -200,65 +199,6 @@ def create_array(
         dimension_names=dims,
         compressors=_COMPRESSOR,
         attributes=attributes or {},
-    )
-
-
-SCRATCH = {
-    "lr": (3, "lr", "float32", np.nan),
-    "lr_state": (0, "lr", "uint8", 1),
-    "lr_item": (0, "lr", "int32", -1),
-    "ref": (3, "hr", "float32", np.nan),
-    "ref_item": (0, "hr", "int32", -1),
-}
-"""Staged arrays: bands (0 for none), lattice, dtype, fill."""
-
-
-def create_scratch(url: str, lattice: Lattice, jobs: Window, codec_token_px: int) -> None:
-    """Scratch group over a window of the job lattice: staged pixels, and tiles by their index; a shard is a job.
-
-    Raises StoreError where one lies there that begins at another job: what stands in it would be read as another place.
-    """
-    group = open_group(url, "a")
-    first = [jobs.row0, jobs.col0]
-    if "lr" in group and group.attrs.get("first_job") != first:
-        raise StoreError(f"{url} is scratch of other jobs than this run has: remove it, or choose another scratch")
-    group.attrs["first_job"] = first
-    rows, cols = jobs.shape
-    for name, (bands, side, dtype, fill) in SCRATCH.items():
-        px = lattice.shard_px if side == "hr" else lattice.shard_px // lattice.scale
-        chunk = lattice.chunk_px if side == "hr" else lattice.chunk_px // lattice.scale
-        lead = (bands,) if bands else ()
-        create_array(
-            group,
-            name,
-            (*lead, rows * px, cols * px),
-            (*lead, chunk, chunk),
-            (*lead, px, px),
-            dtype,
-            fill,
-            ("band", "y", "x") if bands else ("y", "x"),
-        )
-    n, tile = lattice.shard_strides, lattice.tile_px
-    create_array(
-        group,
-        "tiles",
-        (rows * n, cols * n, 3, tile, tile),
-        (1, 1, 3, tile, tile),
-        (n, n, 3, tile, tile),
-        "float32",
-        np.nan,
-        ("tile_row", "tile_col", "band", "y", "x"),
-    )
-    tokens = tile // codec_token_px
-    create_array(
-        group,
-        "weighting",
-        (rows * n, cols * n, tokens, tokens),
-        (1, 1, tokens, tokens),
-        (n, n, tokens, tokens),
-        "float32",
-        0.0,
-        ("tile_row", "tile_col", "token_row", "token_col"),
     )
 
 

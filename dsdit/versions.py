@@ -14,6 +14,8 @@ An object store has no links: there the mosaic is written in place, and `unpubli
 
 from __future__ import annotations
 
+import errno
+import logging
 import os
 import shutil
 import uuid
@@ -51,8 +53,8 @@ def published_mosaic(output: str, version: int | None = None) -> str:
     """
     if is_remote(output):
         return join(output, MOSAIC)
+    number = _current(output) if version is None else version  # before the list, which may be a later publish's
     kept = published_versions(output)
-    number = _current(output) if version is None else version
     if number not in kept:
         raise not_kept(output, number, kept)
     return join(output, FOLDER, str(number), MOSAIC)
@@ -98,13 +100,9 @@ def publish_version(output: str, folder: str, keep: int = 2) -> None:
         return
     place = _folder(output)
     number = int(Path(folder).name)
+    _show(place, number)  # what leads through the pointer comes first: with it readers find all
     _point(place / POINTER, f"{FOLDER}/{number}")
-    for name in SEEN:
-        target = f"{POINTER}/{name}"
-        if (place / target).exists() and not _leads(place / name, target):
-            _point(place / name, target)
-        elif not (place / target).exists() and _leads(place / name, target):
-            (place / name).unlink()
+    _hide(place, number)
     for old in sorted(n for n in _numbers(output) if n <= number)[:-keep]:
         gone = place / FOLDER / f"{old}.{uuid.uuid4().hex}{PARTIAL}"
         (place / FOLDER / str(old)).rename(gone)
@@ -134,12 +132,36 @@ def carry_over(output: str, folder: str, name: str) -> bool:
     return True
 
 
+def mend_links(output: str) -> None:
+    """Makes what readers open lead to the published version again, where a link is missing."""
+    if not is_remote(output) and (number := _current(output)):
+        _show(_folder(output), number)
+        _hide(_folder(output), number)
+
+
+def _show(place: Path, number: int) -> None:
+    """Links through the pointer to all that version `number` has for readers."""
+    for name in SEEN:
+        target = f"{POINTER}/{name}"
+        if (place / FOLDER / str(number) / name).exists() and not _leads(place / name, target):
+            _point(place / name, target)
+
+
+def _hide(place: Path, number: int) -> None:
+    """Takes away the links to what version `number`, the published one, has not."""
+    for name in SEEN:
+        if not (place / FOLDER / str(number) / name).exists() and _leads(place / name, f"{POINTER}/{name}"):
+            (place / name).unlink()
+
+
 def link_tree(source: Path, target: Path) -> int:
     """Hard links of all objects below `source`, and copies of its metadata; returns their number.
 
-    Leftovers of writers that were killed stay behind. Where the disk has no hard links, objects are copied.
+    Leftovers of writers that were killed stay behind. Where the disk has no hard links, objects are copied, and a
+    warning says so.
     """
     count, root = 0, source.resolve()
+    refused: OSError | None = None
     for place, _, names in os.walk(root):
         here, there = Path(place), target / Path(place).relative_to(root)
         there.mkdir(parents=True, exist_ok=True)
@@ -149,16 +171,31 @@ def link_tree(source: Path, target: Path) -> int:
             if name == "zarr.json":
                 shutil.copyfile(here / name, there / name)
             else:
-                _link(here / name, there / name)
+                refused = _link(here / name, there / name) or refused
             count += 1
+    if refused is not None:
+        logging.getLogger(__name__).warning(
+            "objects of %s were copied into the new version, not linked (%s): each version takes the whole room",
+            root,
+            refused,
+        )
     return count
 
 
-def _link(source: Path, target: Path) -> None:
+_NO_LINKS = (errno.EPERM, errno.EXDEV, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK)
+"""What a disk without hard links answers, and one on which a file cannot have another."""
+
+
+def _link(source: Path, target: Path) -> OSError | None:
+    """None for a hard link; why there is a copy in its place."""
     try:
         os.link(source, target)
-    except OSError:
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
         shutil.copyfile(source, target)
+        return error
+    return None
 
 
 def _adopt(place: Path) -> None:

@@ -26,7 +26,8 @@ from dsdit.plan_files import write_plan
 from dsdit.receipts import Receipt
 from dsdit.region import Region
 from dsdit.status import JobState
-from dsdit.store import create_scratch, forget_arrays
+from dsdit.steps.scratch import create_scratch
+from dsdit.store import forget_arrays
 from dsdit.window import Index, Window
 from flows.jobs import Places
 from flows.wavefront import Progress, Wavefront, run_wavefront

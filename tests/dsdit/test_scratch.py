@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from dsdit.errors import StoreError
-from dsdit.store import arrays_of, create_scratch, forget_arrays, read_block, read_window, write_shard
+from dsdit.steps.scratch import create_scratch
+from dsdit.store import arrays_of, forget_arrays, read_block, read_window, write_shard
 from dsdit.tiling import Lattice
 from dsdit.window import Index, Window
 

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import signal
+import subprocess
+import sys
+import tempfile
 import threading
 from pathlib import Path
 
@@ -10,8 +15,10 @@ import numpy as np
 import pytest
 
 from dsdit.errors import StoreError
+from dsdit.mosaic_store import ZarrStore
 from dsdit.store import create_array, forget_arrays, open_group, write_file, write_json, write_shard
 from dsdit.versions import (
+    SEEN,
     holds_mosaic,
     link_tree,
     open_version,
@@ -132,15 +139,81 @@ def test_a_mosaic_that_was_written_in_place_becomes_the_first_version(tmp_path: 
     assert (tmp_path / "sr.tif").read_text() == "first"
 
 
-def test_a_disk_without_hard_links_gets_copies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("number", [errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK])
+def test_a_disk_without_hard_links_gets_copies_and_says_so_once(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     make_mosaic(tmp_path / "a")
 
     def refuse(*_: object) -> None:
-        raise PermissionError("no hard links here")
+        raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(os, "link", refuse)
     assert link_tree(tmp_path / "a/mosaic.zarr", tmp_path / "b") == 6
     assert contents(tmp_path / "b") == contents(tmp_path / "a/mosaic.zarr")
+    assert [os.strerror(number) in record.getMessage() for record in caplog.records] == [True]
+
+
+def test_another_disk_gets_copies(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    other = Path("/dev/shm")
+    if not other.is_dir() or other.stat().st_dev == tmp_path.stat().st_dev:
+        pytest.skip("there is no second disk here")
+    make_mosaic(tmp_path / "a")
+    with tempfile.TemporaryDirectory(dir=other) as folder:
+        assert link_tree(tmp_path / "a/mosaic.zarr", Path(folder) / "b") == 6
+        assert contents(Path(folder) / "b") == contents(tmp_path / "a/mosaic.zarr")
+    assert "were copied into the new version" in caplog.text
+
+
+def test_a_link_that_fails_for_another_reason_is_an_error(tmp_path: Path) -> None:
+    """Here the name is taken: a copy would write through what lies there."""
+    make_mosaic(tmp_path / "a")
+    there = tmp_path / "b/sr/c/0/0"
+    there.parent.mkdir(parents=True)
+    there.write_text("other")
+    with pytest.raises(FileExistsError):
+        link_tree(tmp_path / "a/mosaic.zarr", tmp_path / "b")
+    assert there.read_text() == "other"
+
+
+PUBLISHER = """
+import os, pathlib, sys
+from dsdit.versions import publish_version
+left, replace = int(sys.argv[2]), pathlib.Path.replace
+
+def killed_after(path, target):
+    global left
+    if not left:
+        os.kill(os.getpid(), 9)
+    left -= 1
+    return replace(path, target)
+
+pathlib.Path.replace = killed_after
+publish_version(sys.argv[1], sys.argv[1] + "/versions/1")
+"""
+
+
+@pytest.mark.parametrize("renames", range(6))
+def test_a_first_publish_that_is_killed_shows_all_or_is_done_again(renames: int, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    first = open_version(str(output))
+    make_mosaic(Path(first))
+    done = subprocess.run([sys.executable, "-c", PUBLISHER, str(output), str(renames)], check=False)
+    assert done.returncode == (-signal.SIGKILL if renames < 5 else 0)
+    seen = [(output / name).exists() for name in SEEN]
+    assert len(set(seen)) == 1
+    assert unpublished(str(output)) == (None if seen[0] else first)
+    if not seen[0]:
+        assert open_version(str(output)) == first
+        publish_version(str(output), first)
+    assert (output / "sr.tif").read_text() == "first"
+
+
+def test_links_that_an_earlier_publish_has_not_made_are_made_by_the_next_run(output: Path) -> None:
+    for name in SEEN:
+        (output / name).unlink()
+    assert ZarrStore(str(output)).unpublished() is None
+    assert (output / "picture.png").read_text() == "first" and (output / "mosaic.zarr/zarr.json").exists()
 
 
 def test_nothing_there_is_no_mosaic(tmp_path: Path) -> None:
@@ -154,17 +227,23 @@ def publish_value(output: Path, value: int) -> None:
     folder = open_version(str(output))
     for job in (Index(0, 0), Index(0, 1), Index(1, 0), Index(1, 1)):
         write_shard(f"{folder}/mosaic.zarr", "sr", Index(0, 0), job, np.full((4, 4), value, np.uint16))
-    publish_version(str(output), folder, keep=4)
+    publish_version(str(output), folder, keep=50)
 
 
 def test_a_version_that_was_opened_stays_whole_while_others_are_published(output: Path) -> None:
     pinned = published_mosaic(str(output))
     seen: list[set[int]] = []
+    failed: list[StoreError] = []
     ended = threading.Event()
 
     def read() -> None:
         while not ended.is_set():
-            seen.append(set(np.unique(open_group(published_mosaic(str(output)))["sr"][:]).tolist()))
+            try:
+                place = published_mosaic(str(output))
+            except StoreError as error:
+                failed.append(error)
+                continue
+            seen.append(set(np.unique(open_group(place)["sr"][:]).tolist()))
 
     reader = threading.Thread(target=read)
     reader.start()
@@ -174,6 +253,7 @@ def test_a_version_that_was_opened_stays_whole_while_others_are_published(output
         publish_value(output, value)
     ended.set()
     reader.join()
+    assert failed == []
     assert len(seen) > 1 and all(len(values) == 1 for values in seen)
     assert published_mosaic(str(output)) == str(output / "versions/41/mosaic.zarr")
 

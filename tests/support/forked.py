@@ -10,7 +10,8 @@ from dsdit.mosaic_group import create_mosaic
 from dsdit.mosaic_store import mosaic_store
 from dsdit.receipts import Receipt
 from dsdit.steps.report import due_jobs, make_report
-from dsdit.store import create_scratch, forget_arrays
+from dsdit.steps.scratch import create_scratch
+from dsdit.store import forget_arrays
 from dsdit.window import Index
 from flows.commits import Commits
 from flows.jobs import Places, run_step

@@ -19,7 +19,8 @@ from dsdit.mosaic_group import create_mosaic, level_url, mosaic_window
 from dsdit.plan import Plan
 from dsdit.receipts import Receipt
 from dsdit.steps.report import Report, due_jobs, make_report
-from dsdit.store import create_scratch, forget_arrays, join, read_window
+from dsdit.steps.scratch import create_scratch
+from dsdit.store import forget_arrays, join, read_window
 from dsdit.window import Index, Window
 from flows.jobs import Places, run_step
 from flows.prepare import keep_plan, make_plan
