@@ -7,6 +7,7 @@ defect of the program.
 __all__ = [
     "CatalogError",
     "DsditError",
+    "FailedJobsError",
     "LeaseError",
     "PlanError",
     "ReadError",
@@ -26,6 +27,10 @@ class RequestError(DsditError, ValueError):
 
 class CatalogError(DsditError):
     """A catalog cannot be reached, answers nonsense, or offers what must not be followed."""
+
+
+class FailedJobsError(DsditError):
+    """A run did what it could, and some of its jobs failed."""
 
 
 class LeaseError(DsditError):

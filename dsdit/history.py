@@ -1,7 +1,8 @@
-"""History: what was computed when, and from what. One entry a published version; an entry is never changed.
+"""History: what was computed when, and from what. One entry a published version, which is never changed.
 
-An entry is a summary in JSON and, beside it, a table of the shards that were written since the version before. Its
-name is the moment of the run that published, so that entries sort by time.
+What a publish that was cut off had written gives way to the entry of the one that was not. An entry is a summary in
+JSON and, beside it, a table of the shards that were written since the version before. Its name is the moment of the
+run that published, so that entries sort by time.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import numpy as np
 from dsdit.plan import Plan
 from dsdit.receipts import Receipt
 from dsdit.status import JobState
-from dsdit.store import join, list_names, read_json, write_json
+from dsdit.store import join, list_names, read_json, remove_object, write_json
 from dsdit.tables import read_table, writing_table
 
 FOLDER = "history"
@@ -31,8 +32,10 @@ def write_history(
 ) -> dict[str, Any]:
     """Keeps the shards that `receipts` tell of as the entry of `version`; returns its summary. Table first.
 
-    `seconds` are those that workers spent on other steps than mosaic.
+    The version is about to be published: what lies there of it is of a publish that was cut off, and goes. `seconds`
+    are those that workers spent on other steps than mosaic.
     """
+    _remove_begun(output, version)
     url = join(output, FOLDER, f"{when:%Y%m%dT%H%M%S%f}Z")
     states: Counter[str] = Counter()
     ids: set[str] = set()
@@ -67,6 +70,17 @@ def _columns(receipts: list[Receipt]) -> dict[str, Any]:
         "digest": [receipt.digest for receipt in receipts],
         "sources": [json.dumps(receipt.sources) for receipt in receipts],
     }
+
+
+def _remove_begun(output: str, version: str) -> None:
+    """Entries of a numbered version; one that is written in place has the same name for ever."""
+    names = [name for name in list_names(join(output, FOLDER)) if name.endswith(".json")] if version.isdigit() else []
+    for name in reversed(names):
+        url = join(output, FOLDER, name)
+        if (read_json(url) or {}).get("version") != version:
+            return
+        remove_object(url)
+        remove_object(f"{url.removesuffix('.json')}.parquet")
 
 
 def read_history(output: str, last: int | None = None) -> list[dict[str, Any]]:

@@ -7,6 +7,7 @@ changes from night to night, says which jobs are due.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -16,13 +17,18 @@ from dsdit.choices import Cells, Items
 from dsdit.errors import PlanError, StoreError
 from dsdit.fits import Fits
 from dsdit.plan import Plan
-from dsdit.store import join, read_json, write_json
+from dsdit.store import join, list_names, modified_at, read_json, remove_object, write_json
 from dsdit.tables import read_table, write_table
+
+TABLES = ("items", "cells", "fits", "seams")
+"""Without which there is no plan."""
+_NAME = 16
+"""Characters of a plan's digest that name its files."""
 
 
 def write_plan(plan: Plan, folder: str, latest: bool = True) -> str:
     """Writes the plan under its digest, as the folder's latest if it is to be run; returns its JSON's location."""
-    name = f"{plan.digest[:16]}.json"
+    name = f"{plan.digest[:_NAME]}.json"
     url = join(folder, name)
     write_table(_beside(url, "items"), {"record": plan.items.records, "digest": plan.items.digests})
     write_table(_beside(url, "cells"), plan.cells.columns())
@@ -36,16 +42,37 @@ def write_plan(plan: Plan, folder: str, latest: bool = True) -> str:
     return url
 
 
+NEWEST = 5
+"""Plans that stay whatever they are of."""
+
+
+def drop_plans(folder: str, needed: Collection[str]) -> list[str]:
+    """Removes all plans but those with `needed` digests, the latest run's and the newest; returns their names."""
+    files: dict[str, list[str]] = {}
+    for file in list_names(folder):
+        name, _, rest = file.partition(".")
+        if len(name) == _NAME and rest in ("json", *(f"{kind}.parquet" for kind in (*TABLES, "names", "due"))):
+            files.setdefault(name, []).append(file)
+    latest = _latest(folder)
+    keep = {digest[:_NAME] for digest in needed} | ({_stem(latest)} if latest else set())
+    by_age = sorted(files, key=lambda name: modified_at(join(folder, files[name][0])), reverse=True)
+    gone = [name for name in by_age[NEWEST:] if name not in keep]
+    for name in gone:  # what says that the plan is whole goes first
+        for file in sorted(files[name], key=lambda file: not file.endswith(".json")):
+            remove_object(join(folder, file))
+    return gone
+
+
 def read_plan(url: str) -> Plan:
     """The plan whose JSON is at `url`. Raises PlanError where there is none, StoreError where it is damaged."""
     record = read_json(url)
     if record is None:
         raise PlanError(f"there is no plan at {url}")
-    tables = {kind: read_table(_beside(url, kind)) for kind in ("items", "cells", "fits", "seams")}
+    tables = {kind: read_table(_beside(url, kind)) for kind in TABLES}
     for kind, table in tables.items():
         if table is None:
             raise StoreError(f"{_beside(url, kind)} is missing: plan again")
-    items_, cells, *pairs = (tables[kind] or {} for kind in ("items", "cells", "fits", "seams"))
+    items_, cells, *pairs = (tables[kind] or {} for kind in TABLES)
     items = Items(items_["record"], items_["digest"])
     fits, seams = (Fits(t["pair"], t["value"], t["samples"], t.get("shift")) for t in pairs)
     names = read_table(_beside(url, "names")) or {"name": ()}
@@ -98,6 +125,10 @@ def _kept(url: str, kind: str) -> dict[str, Any]:
 def _latest(folder: str) -> str | None:
     latest = read_json(join(folder, "latest.json"))
     return None if latest is None else join(folder, latest["plan"])
+
+
+def _stem(url: str) -> str:
+    return url.rpartition("/")[2].partition(".")[0]
 
 
 def write_due(url: str, places: NDArray[np.int32]) -> None:

@@ -17,7 +17,7 @@ from rich.logging import RichHandler
 from rich.markup import escape
 from rich.table import Table
 
-from dsdit.errors import RequestError
+from dsdit.errors import FailedJobsError, RequestError
 from flows import sources_cli, weights_cli
 from flows.logs import command_errors
 
@@ -75,14 +75,18 @@ def run(region: RegionArgument, set_: SetOption = None) -> None:
         plain_errors(silent=True)
         # An exit in good order, so that workers and Prefect's temporary server end too.
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-        places = sr_region(region, overrides)
-        report = read_report(
-            str(Path(places["report"]).parent) if "://" not in places["report"] else places["report"][:-12]
-        )
+        failed = None
+        try:
+            places = sr_region(region, overrides)
+        except FailedJobsError as error:  # the report comes first, so that the sentence is read last
+            failed = error
+        report = read_report(request.output)
         console = Console()
         if report is not None:
             print_report(report, console)
         logging.getLogger("prefect").setLevel(logging.WARNING)
+        if failed is not None:
+            raise failed
         sys.stdout.write(f"picture: {places['picture']}\n{places['mosaic']}\n")
 
 

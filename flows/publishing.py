@@ -22,7 +22,7 @@ from dsdit.steps.cog import COG_MAX_PX, wants_cog
 from dsdit.steps.description import stac_item
 from dsdit.steps.publish import PUBLISHED, publish, same_shards
 from dsdit.steps.report import Report
-from dsdit.store import join, read_json
+from dsdit.store import arrays_of, join, read_json
 from dsdit.versions import carry_over
 from flows.cluster import open_cluster
 from flows.commits import MOST_WAITING
@@ -95,6 +95,11 @@ def build_on(
 def run_part(part: Part, places: Places) -> bytes:
     """On a worker: makes one part; returns what it changed in its fork, nothing where it wrote in place."""
     keep_freed_memory()
+    with arrays_of(places.holder):
+        return _run_part(part, places)
+
+
+def _run_part(part: Part, places: Places) -> bytes:
     plan = read_plan(places.plan)
     check_of(places)()
     if not places.fork:

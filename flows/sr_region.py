@@ -2,7 +2,8 @@
 
     region -> search -> measure -> plan -> stage -> sample -> mosaic -> publish
 
-Running it again with the same request does what is due and nothing else.
+Running it again with the same request does what is due and nothing else. A run some of whose jobs failed publishes what
+the others wrote, and then ends as failed: nobody looks at a night that says it went well.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from prefect import flow
 
 from dsdit.store import join
 from flows.logs import plain_errors
+from flows.night import check_all_done
 from flows.prepare import utc_now
 from flows.request import load_request
 from flows.tasks import check_nightly, hold_output, make_sample, plan_region, process, publish_region
@@ -40,6 +42,7 @@ def sr_region(region: str = "sample", overrides: dict[str, Any] | None = None, n
         make_sample(request.sample_region)
     with hold_output(request, now) as lease:
         plan_url = plan_region(request, now)
-        process(request, plan_url, lease)
-        places = publish_region(request, plan_url, lease)
+        night = process(request, plan_url, lease)
+        places = publish_region(request, plan_url, lease, night)
+    check_all_done(request, night)
     return {**places, "report": join(request.output, "report.json")}

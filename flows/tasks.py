@@ -29,14 +29,16 @@ from dsdit.plan_files import write_due
 from dsdit.receipts import Receipt, compact_receipts, join_receipts, new_receipts
 from dsdit.steps.picture import thumbnail_uri
 from dsdit.steps.publish import PUBLISHED
-from dsdit.steps.report import STALE, Tally, due_jobs, finish_report, make_report
-from dsdit.store import check_writable, create_scratch, forget_arrays, is_remote, join, read_bytes, remove, write_json
+from dsdit.steps.report import STALE, Tally, due_jobs, finish_report
+from dsdit.store import check_writable, forget_arrays, is_remote, join, read_bytes, remove, write_json
 from flows.cluster import open_cluster, quiet
 from flows.commits import Commits
 from flows.jobs import Places, read_plan
+from flows.leftovers import finish_publish, forget_plans, make_scratch, remove_partials
+from flows.night import Night, report_of, written
 from flows.prepare import check_places, keep_plan, make_plan, utc_now
 from flows.publishing import no_cog, publish_night
-from flows.reporting import read_report, report_markdown, report_record
+from flows.reporting import report_markdown, report_record
 from flows.request import Request
 from flows.settings import SampleRegion
 from flows.wavefront import Progress, Wavefront, run_wavefront, try_batch_on
@@ -92,8 +94,11 @@ def plan_region(request: Request, now: datetime) -> str:
 
 
 @task(name="process", cache_policy=NO_CACHE)
-def process(request: Request, plan_url: str, lease: Lease) -> None:
-    """Stages, samples and mosaics every due job on Dask, in a version that nobody reads yet."""
+def process(request: Request, plan_url: str, lease: Lease) -> Night:
+    """Stages, samples and mosaics every due job on Dask, in a version that nobody reads yet; returns what came of it.
+
+    What killed runs left is removed.
+    """
     quiet()
     logger = get_run_logger()
     plan = read_plan(plan_url)
@@ -102,10 +107,14 @@ def process(request: Request, plan_url: str, lease: Lease) -> None:
     if not store.holds():
         remove(places.receipts)
     _join(places.receipts, lease)
+    finish_publish(store, places.receipts)
+    remove_partials(request.output)
     due = due_jobs(plan, places.receipts)
     logger.info("process: %d of %d shards are due", len(due), len(plan.layout.mosaic_jobs))
     if not due:
-        return
+        if not request.keep_scratch:
+            remove(request.scratch_url)
+        return Night()
     lease.check()
     write_due(plan_url, due.places())
     version = store.begin()
@@ -114,7 +123,7 @@ def process(request: Request, plan_url: str, lease: Lease) -> None:
     version = store.forked(version)
     places = places._replace(mosaic=version.mosaic, fork=version.fork, lease=lease.url, holder=lease.holder)
     forget_arrays()
-    create_scratch(places.scratch, plan.lattice, plan.layout.jobs_window, plan.lattice.token_px)
+    make_scratch(plan, places, request.scratch_url)
     front = Wavefront(plan, places, due, request.keep_scratch)
     artifact = create_progress_artifact(0.0, key=f"{_key(request)}-tiles", description="tiles sampled")
     last = 0.0
@@ -130,9 +139,11 @@ def process(request: Request, plan_url: str, lease: Lease) -> None:
                 share = 0.9 * progress.tiles / progress.tiles_total + 0.1 * share
             update_progress_artifact(artifact, min(100.0, 100.0 * share))  # type: ignore[arg-type]
 
-    steps = Tally(plan)
+    steps, night = Tally(plan), Night(len(due))
 
     def tally(receipt: Receipt) -> None:
+        nonlocal night
+        night = night.add(receipt)
         if receipt.step != "mosaic":  # those are read again from where a later run will find them
             steps.add(receipt)
 
@@ -146,6 +157,7 @@ def process(request: Request, plan_url: str, lease: Lease) -> None:
     write_json(join(request.output, "report.json"), report_record(report))
     if not request.keep_scratch:
         remove(request.scratch_url)
+    return night
 
 
 def _join(receipts: str, lease: Lease) -> None:
@@ -156,28 +168,23 @@ def _join(receipts: str, lease: Lease) -> None:
 
 
 @task(name="publish", cache_policy=NO_CACHE)
-def publish_region(request: Request, plan_url: str, lease: Lease) -> dict[str, str]:
+def publish_region(request: Request, plan_url: str, lease: Lease, night: Night) -> dict[str, str]:
     """Checks the receipts against the plan, makes all that readers see and swaps it in; returns locations.
 
-    Where no version waits to be published nothing is written.
+    Where no version waits to be published, or nothing was written in the one that does, nothing is published.
     """
-    plan = read_plan(plan_url)
-    kept = read_report(request.output)
-    report = (
-        kept if kept is not None and kept.plan == plan.digest else make_report(plan, join(request.output, "receipts"))
-    )
-    written = sum(report.jobs.get(state, 0) for state in ("done", "degraded", STALE))
-    if not written:
+    plan, receipts = read_plan(plan_url), join(request.output, "receipts")
+    store = mosaic_store(request.output, request.store)
+    version = store.unpublished()
+    report = report_of(plan, request.output, receipts, night, version is not None)
+    if not store.versions() and not sum(report.jobs.get(state, 0) for state in ("done", "degraded", STALE)):
         raise DsditError(
             f"no shard of {request.name!r} could be written; the first reason: {(report.errors or ('none given',))[0]}"
         )
-    store = mosaic_store(request.output, request.store)
-    version = store.unpublished()
-    if version is not None:
+    if version is not None and any(written(receipt) for receipt in new_receipts(receipts, "mosaic")):
         now = utc_now()
         publish_night(request, plan_url, store, version, report, now, lease, get_run_logger().info)
         lease.check()
-        receipts = join(request.output, "receipts")
         before = sum(spent for step, spent in report.seconds.items() if step != "mosaic")
         write_history(request.output, now, version.name, plan, new_receipts(receipts, "mosaic"), before)
         store.publish(version, request.keep_versions)
@@ -188,11 +195,16 @@ def publish_region(request: Request, plan_url: str, lease: Lease) -> dict[str, s
         del places["cog"]
     text = report_markdown(report, missing)
     create_markdown_artifact(text, key=f"{_key(request)}-report", description="report of the run")
-    create_image_artifact(
-        thumbnail_uri(read_bytes(places["picture"]) or b""),
-        key=f"{_key(request)}-picture",
-        description=f"low resolution, reference, super-resolved, residual; {places['picture']}",
-    )
+    forget_plans(request.output, request.keep_versions)
+    picture = read_bytes(places["picture"])
+    if picture is None:
+        get_run_logger().warning("publish: there is no picture at %s: the next version has one", places["picture"])
+    else:
+        create_image_artifact(
+            thumbnail_uri(picture),
+            key=f"{_key(request)}-picture",
+            description=f"low resolution, reference, super-resolved, residual; {places['picture']}",
+        )
     return places
 
 
