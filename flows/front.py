@@ -33,6 +33,8 @@ class Wavefront:
     places: Places
     due: Sequence[Index]
     keep_scratch: bool = False
+    repeated: set[Work] = field(default_factory=set)
+    """Steps that two workers may have: what a late one writes must not lie without its other half, so that it stays."""
     waits: dict[Work, set[Work]] = field(default_factory=dict)
     """Open steps -> open steps they wait for."""
     readers: dict[Work, list[Work]] = field(default_factory=dict)
@@ -167,7 +169,7 @@ class Wavefront:
         del self.left[work]
         state = self.done.pop(work)
         self.failures.pop(work, None)
-        if self.keep_scratch:
+        if self.keep_scratch or work in self.repeated:
             return
         if self.remove is None:
             remove_scratch(self.plan, self.places, [(*work, state)])

@@ -3,37 +3,38 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import CancelledError
 from itertools import islice
 from typing import Any, TypeVar
 
 from distributed import Client, as_completed
 
+from flows.workers import WAIT_S, Workers
+
 DASK_RETRIES = 2
 """Times that Dask gives a raised step to a worker again."""
-_COUNT_WORKERS_S = 1.0
-"""How often the scheduler is asked for its workers."""
+_LOOK_S = 1.0
+"""How long is waited for one that is done, before it is asked whether there are workers."""
 T = TypeVar("T")
 R = TypeVar("R")
 
 
-class Bound:
-    """How many futures may be alive: so many a worker, of those that are there by now."""
+def finished_of(client: Client, running: Any, workers: Workers, in_flight: Mapping[Any, Any]) -> list[tuple[Any, Any]]:
+    """Each future that ended meanwhile with its result, or with the error that it ended in: one message fetches all.
 
-    def __init__(self, client: Client, per_worker: int) -> None:
-        self._client, self._per_worker = client, per_worker
-        self._counted, self._most = float("-inf"), 0
+    Empty where none did for a while. `running` is Dask's `as_completed`; keys that are not `in_flight` are left out.
+    """
+    if not in_flight:
+        return []
+    with running.thread_condition:
+        if not running.thread_condition.wait_for(running.has_ready, _LOOK_S):
+            return []
+    ended = [future for future in running.next_batch() if future.key in in_flight]
+    return workers.answered(lambda: _gathered(client, ended))
 
-    def most(self) -> int:
-        """The bound at this moment."""
-        if time.monotonic() - self._counted > _COUNT_WORKERS_S:
-            self._most = self._per_worker * max(1, len(self._client.scheduler_info(n_workers=-1)["workers"]))
-            self._counted = time.monotonic()
-        return self._most
 
-
-def gathered(client: Client, futures: list[Any]) -> list[tuple[Any, Any]]:
+def _gathered(client: Client, futures: list[Any]) -> list[tuple[Any, Any]]:
     """Each future with its result, or with the error that it ended in."""
     finished = [future for future in futures if future.status == "finished"]
     found: dict[Any, Any] = {}
@@ -54,16 +55,17 @@ def _ended(future: Any) -> Any:
 
 
 def run_bounded(
-    client: Client, run: Callable[..., R], arguments: Iterator[T], per_worker: int, **same: Any
+    client: Client, run: Callable[..., R], arguments: Iterator[T], per_worker: int, wait_s: float = WAIT_S, **same: Any
 ) -> Iterator[tuple[T, R]]:
     """`run(argument, **same)` of each argument on a worker, as they end; arguments are taken as there is room.
 
-    Raises what a call still raises after Dask has tried it again.
+    Raises what a call still raises after Dask has tried it again, and RequestError where there is no worker for
+    `wait_s`.
     """
-    bound, running, in_flight = Bound(client, per_worker), as_completed(loop=client.loop), dict[Any, T]()
+    workers, running, in_flight = Workers(client, wait_s), as_completed(loop=client.loop), dict[Any, T]()
 
     def submit() -> None:
-        given = list(islice(arguments, max(0, bound.most() - len(in_flight))))
+        given = list(islice(arguments, max(0, per_worker * max(1, workers.count()) - len(in_flight))))
         keys = [f"{run.__name__}-{number}-{time.monotonic_ns()}" for number in range(len(given))]
         futures = client.map(run, given, key=keys, pure=False, retries=DASK_RETRIES, **same) if given else []
         in_flight.update(zip((future.key for future in futures), given, strict=True))
@@ -71,7 +73,7 @@ def run_bounded(
 
     submit()
     while in_flight:
-        for future, result in gathered(client, running.next_batch()):
+        for future, result in finished_of(client, running, workers, in_flight):
             argument = in_flight.pop(future.key)
             if isinstance(result, Exception):
                 raise result

@@ -29,6 +29,7 @@ from flows.commits import MOST_WAITING
 from flows.futures import run_bounded
 from flows.jobs import Places, check_of, read_plan
 from flows.request import Request
+from flows.settings import Compute
 
 FEW_PARTS = 64
 """So many are made in the flow's own process sooner than a cluster starts."""
@@ -55,7 +56,7 @@ def publish_night(
         places = Places.of(plan_url, request.scratch_url, request.output)
         places = places._replace(mosaic=version.mosaic, lease=lease.url, holder=lease.holder)
         with open_cluster(request.compute) as client:
-            build_on(client, plan, places, store, version, changed, request.compute.futures_per_worker, lease.check)
+            build_on(client, plan, places, store, version, changed, request.compute, lease.check)
         due = Jobs.of([])
     lease.check()
     with store.writing(version) as mosaic:
@@ -72,7 +73,7 @@ def build_on(
     store: MosaicStore,
     version: Version,
     changed: Jobs,
-    futures_per_worker: int,
+    compute: Compute,
     check: Callable[[], None] = lambda: None,
 ) -> None:
     """Makes all parts that are due on the workers of `client`. A part that cannot be made ends the publish."""
@@ -81,7 +82,8 @@ def build_on(
     for stage in due_stages(plan, changed):
         here = places._replace(fork=store.forked(version).fork)
         waiting: list[bytes] = []
-        for _, change in run_bounded(client, run_part, stage.parts, futures_per_worker, places=here):
+        many, wait_s = compute.futures_per_worker, compute.worker_wait_s
+        for _, change in run_bounded(client, run_part, stage.parts, many, wait_s, places=here):
             check()
             waiting += [change] if change else []
             if len(waiting) >= MOST_WAITING:

@@ -145,6 +145,10 @@ class Compute(Frozen):
     memory_limit_bytes: Annotated[int, Field(ge=500_000_000)] | None = None
     """A local worker is restarted above it."""
     futures_per_worker: Annotated[int, Field(ge=1, le=4)] = 4
+    worker_wait_s: Annotated[float, Field(ge=1)] = 1800.0
+    """How long a run does without any worker before it ends; longer than the queue of a shared cluster."""
+    straggler_s: Annotated[float, Field(ge=1)] = 600.0
+    """A step that takes longer, and four times as long as others, is given to a second worker."""
 
     @model_validator(mode="after")
     def _address(self) -> Compute:

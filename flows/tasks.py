@@ -41,7 +41,8 @@ from flows.publishing import no_cog, publish_night
 from flows.reporting import report_markdown, report_record
 from flows.request import Request
 from flows.settings import SampleRegion
-from flows.wavefront import Progress, Wavefront, run_wavefront, try_batch_on
+from flows.wavefront import Progress, Wavefront, run_wavefront
+from flows.workers import try_batch_on
 
 PROGRESS_EVERY_S = 3.0
 
@@ -149,9 +150,21 @@ def process(request: Request, plan_url: str, lease: Lease) -> Night:
 
     commits = Commits(store, version, places.receipts, request.commit_every_s, lease.check)
     with open_cluster(request.compute) as client, commits.running():
-        try_batch_on(client, plan_url)
-        many = request.compute.futures_per_worker
-        run_wavefront(client, front, many, show, logger.error, tally, check=lease.check, commits=commits)
+        asked = request.compute
+        try_batch_on(client, plan_url, asked.worker_wait_s)
+        many, wait_s, late_s = asked.futures_per_worker, asked.worker_wait_s, asked.straggler_s
+        run_wavefront(
+            client,
+            front,
+            many,
+            show,
+            logger.error,
+            tally,
+            check=lease.check,
+            commits=commits,
+            wait_s=wait_s,
+            straggler_s=late_s,
+        )
     _join(places.receipts, lease)
     report = finish_report(steps, places.receipts)
     write_json(join(request.output, "report.json"), report_record(report))

@@ -1,7 +1,8 @@
 """The wavefront: jobs move on when the 3 x 3 they read has arrived.
 
 Dask holds a bounded number of futures at a time, each a step's name, a job's index and locations, never an array. The
-order prefers what frees scratch: mosaic before sample before stage, along the sweep of `flows.front`.
+order prefers what frees scratch: mosaic before sample before stage, along the sweep of `flows.front`. A step that takes
+far too long is given to another worker once more; see `flows.stragglers`.
 """
 
 from __future__ import annotations
@@ -9,71 +10,34 @@ from __future__ import annotations
 import heapq
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
-from distributed import Client, KilledWorker, as_completed
+from distributed import Client, as_completed
 
 from dsdit.errors import LeaseError
 from dsdit.receipts import Receipt, write_receipt
 from dsdit.window import Index
 from flows.commits import Commits
 from flows.front import Wavefront, Work
-from flows.futures import DASK_RETRIES, Bound, gathered
-from flows.jobs import Places, Uncommitted, failed_receipt, read_plan, receipts_of, run_step, try_batch
+from flows.futures import DASK_RETRIES, finished_of
+from flows.jobs import Places, Uncommitted, failed_receipt, receipts_of, run_step
+from flows.progress import Progress
 from flows.removals import Removals
+from flows.stragglers import LEAST_S, Pace
+from flows.workers import WAIT_S, Workers
 
-__all__ = ["DASK_RETRIES", "Progress", "Wavefront", "run_wavefront", "try_batch_on"]
+__all__ = ["DASK_RETRIES", "Progress", "Wavefront", "run_wavefront"]
 Run = Callable[[str, Index, Places], Receipt | Uncommitted]
-_TELLS = 20
-"""A run says how long it takes from one in so many tiles on."""
+_LOOK_S = 1.0
+"""How often a run looks for stragglers."""
 
 
-@dataclass(frozen=True)
-class Progress:
-    """What is done at one moment."""
+class Flight(NamedTuple):
+    """A step that Dask has."""
 
-    staged: int
-    """Jobs staged by this run."""
-    tiles: int
-    tiles_total: int
-    jobs: int
-    jobs_total: int
-    seconds: float
-    """Since the first job was given to be sampled."""
-
-    @property
-    def rate(self) -> float:
-        """Tiles per second since sampling began."""
-        return self.tiles / self.seconds if self.seconds > 0 else 0.0
-
-    @property
-    def left_s(self) -> float | None:
-        """Seconds left at this rate; None while too little is sampled to tell."""
-        known = self.rate > 0 and self.tiles * _TELLS >= self.tiles_total
-        return (self.tiles_total - self.tiles) / self.rate if known else None
-
-    def __str__(self) -> str:
-        left = "" if self.left_s is None else f", {self.left_s:.0f} s left"
-        speed = f", {self.rate:.1f} tiles/s{left}" if self.tiles else ""
-        return (
-            f"{self.staged} jobs staged; {self.tiles}/{self.tiles_total} tiles{speed}; "
-            f"{self.jobs}/{self.jobs_total} shards"
-        )
-
-
-def try_batch_on(client: Client, plan_url: str) -> None:
-    """Has one worker draw the run's batch once, before anything is spent.
-
-    Raises RequestError where its memory does not hold it, also where the worker was killed for what it took.
-    """
-    try:
-        client.submit(try_batch, plan_url, key=f"batch-{time.monotonic_ns()}", pure=False).result()
-    except KilledWorker as error:
-        plan = read_plan(plan_url)
-        from dsdit.sampling.fitting import batch_refused
-
-        raise batch_refused(plan.sampler.batch, plan.lattice.tile_px, "a Dask worker", error) from error
+    work: Work
+    future: Any
+    since: float
 
 
 def run_wavefront(
@@ -86,21 +50,24 @@ def run_wavefront(
     run: Run | None = None,
     check: Callable[[], None] = lambda: None,
     commits: Commits | None = None,
+    wait_s: float = WAIT_S,
+    straggler_s: float = LEAST_S,
 ) -> list[Receipt]:
     """Runs every step of `front`; returns the receipts of this run, or gives each to `on_receipt` and keeps none.
 
     `check` raises where this run must write nothing more; it is asked before anything is made of a finished step.
     A step that raises is tried again by Dask, then gets a receipt with the reason, and the rest goes on. `run` is what
     a worker does for a step: `run_step` by default. A shard that was written in a fork is done with its commit.
+    Raises RequestError where there is no worker for `wait_s`.
     """
     sampling: float | None = None
     staged = tiles = jobs = 0
-    bound = Bound(client, futures_per_worker)
+    workers, pace, looked = Workers(client, wait_s), Pace(straggler_s), time.monotonic()
     kept: list[Receipt] = []
     keep = kept.append if on_receipt is None else on_receipt
     ready: list[tuple[tuple[int, int, int], Work]] = []
     running = as_completed(loop=client.loop)
-    in_flight: dict[Any, Work] = {}
+    in_flight: dict[Any, Flight] = {}
 
     def push(works: list[Work]) -> None:
         for work in works:
@@ -123,9 +90,45 @@ def run_wavefront(
         on_failure(f"{step} of job {tuple(job)} failed: {reason}")
         done(work, receipt)
 
+    def give(works: list[Work], **where: Any) -> None:
+        """One message to the scheduler gives it all that may run now."""
+        futures = client.map(
+            run or run_step,
+            [step for step, _ in works],
+            [job for _, job in works],
+            key=[f"{step}-{job}-{time.monotonic_ns()}" for step, job in works],
+            places=front.places,
+            pure=False,
+            retries=DASK_RETRIES,
+            **where,
+        )
+        now = time.monotonic()
+        in_flight.update({f.key: Flight(work, f, now) for f, work in zip(futures, works, strict=True)})
+        running.update(futures)
+
+    def repeat(limit: int) -> None:
+        """Gives stragglers to workers that do not have them, each once."""
+        nonlocal looked
+        now = time.monotonic()
+        if now - looked < _LOOK_S:
+            return
+        looked = now
+        late = [
+            (key, flight.work)
+            for key, flight in in_flight.items()
+            if now - flight.since > pace.limit_s(flight.work[0]) and flight.work not in front.repeated
+        ]
+        having = client.processing() if late else {}
+        for key, work in late:
+            others = [worker for worker, keys in having.items() if key not in keys]
+            if len(in_flight) < limit and 0 < len(others) < len(having):
+                front.repeated.add(work)
+                give([work], workers=others, allow_other_workers=True)
+
     def submit() -> None:
         nonlocal sampling
-        limit = bound.most()
+        limit = futures_per_worker * max(1, workers.count())
+        repeat(limit)
         given: list[Work] = []
         while len(in_flight) + len(given) < limit:
             while not ready and (opened := front.open_next()) is not None:
@@ -140,20 +143,23 @@ def run_wavefront(
             if work[0] == "sample" and sampling is None:
                 sampling = time.monotonic()
             given.append(work)
-        if not given:
-            return
-        # One message to the scheduler gives it all that may run now.
-        futures = client.map(
-            run or run_step,
-            [step for step, _ in given],
-            [job for _, job in given],
-            key=[f"{step}-{job}-{time.monotonic_ns()}" for step, job in given],
-            places=front.places,
-            pure=False,
-            retries=DASK_RETRIES,
-        )
-        in_flight.update(zip((future.key for future in futures), given, strict=True))
-        running.update(futures)
+        if given:
+            give(given)
+
+    def land(key: Any, result: Any) -> Work | None:
+        """The step that ended so; None where its other copy was first, or may still do it."""
+        flight = in_flight.pop(key, None)
+        if flight is None:
+            return None
+        well = isinstance(result, Receipt | Uncommitted)
+        if well:
+            pace.took(flight.work[0], time.monotonic() - flight.since)
+        if flight.work in front.repeated:
+            for twin in [k for k, other in in_flight.items() if other.work == flight.work]:
+                if not well:
+                    return None
+                in_flight.pop(twin).future.cancel()
+        return flight.work
 
     def settle() -> None:
         if commits is not None:
@@ -166,13 +172,14 @@ def run_wavefront(
         front.remove = removals.add
         submit()
         while in_flight or (commits is not None and commits.waiting):
-            # One message fetches the results of all that finished meanwhile.
-            for future, result in gathered(client, running.next_batch() if in_flight else []):
+            for future, result in finished_of(client, running, workers, in_flight):
                 check()
-                work = in_flight.pop(future.key)
                 if isinstance(result, LeaseError):
                     raise result  # a worker saw it first: nothing more may be written, no receipt either
-                if isinstance(result, Receipt):
+                work = land(future.key, result)
+                if work is None:
+                    pass
+                elif isinstance(result, Receipt):
                     done(work, result)
                 elif isinstance(result, Uncommitted) and commits is not None:
                     commits.add(result)

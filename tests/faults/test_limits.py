@@ -18,7 +18,8 @@ from dsdit.status import JobState
 from dsdit.steps.report import due_jobs, make_report
 from dsdit.window import Index
 from flows.jobs import Places, run_step
-from flows.wavefront import Progress, Wavefront, run_wavefront, try_batch_on
+from flows.wavefront import Progress, Wavefront, run_wavefront
+from flows.workers import try_batch_on
 from tests.support.clustered import digest_of, run_on
 from tests.support.equator import equator_record
 from tests.support.kept import AROUND_ZERO, equator_catalog, kept_run

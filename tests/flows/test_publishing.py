@@ -25,6 +25,7 @@ from flows.cli import app
 from flows.jobs import Places
 from flows.publishing import build_on, publish_night
 from flows.request import Request, make_request
+from flows.settings import Compute
 from tests.dsdit.test_coarse import keys
 from tests.support.running import NOW
 from tests.support.shards import keep_receipts, make_mosaic, objects, plan_of
@@ -75,7 +76,7 @@ def test_parts_made_on_dask_have_the_bytes_of_those_made_here(kind: Kind, client
     assert changed == sorted(FIRST)
     asked: list[int] = []
     places = Places.of(url, str(tmp_path / "scratch"), str(output))._replace(mosaic=version.mosaic)
-    build_on(client, plan, places, store, version, changed, 2, lambda: asked.append(1))
+    build_on(client, plan, places, store, version, changed, Compute(futures_per_worker=2), lambda: asked.append(1))
     assert len(asked) >= 7, "a run that lost its lease is told at each part"
     store.publish(version, 2)
     make_mosaic(plan, str(plain), FIRST)
@@ -94,7 +95,7 @@ def test_a_part_that_cannot_be_made_ends_the_publish(client: Client, tmp_path: P
     places = Places.of(url, str(tmp_path / "scratch"), str(output))._replace(mosaic=version.mosaic)
     changed = changed_jobs(plan, version.mosaic, str(output / "receipts"))
     with pytest.raises(Exception, match=r".") as caught:
-        build_on(client, plan, places, store, version, changed, 2)
+        build_on(client, plan, places, store, version, changed, Compute(futures_per_worker=2))
     assert not isinstance(caught.value, AssertionError)
     assert store.versions() == [] and len(changed_jobs(plan, version.mosaic, str(output / "receipts"))) == 4
 

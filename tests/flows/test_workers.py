@@ -1,0 +1,153 @@
+"""A run without workers ends with a sentence; a step that hangs is done by another worker, and the night goes on."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from distributed import Client, LocalCluster, get_worker
+
+import flows.jobs
+from dsdit.errors import RequestError
+from dsdit.receipts import Receipt, list_receipts, write_receipt
+from dsdit.status import JobState
+from dsdit.steps.report import due_jobs
+from dsdit.window import Index
+from flows.front import Wavefront
+from flows.jobs import Places, receipts_of
+from flows.stragglers import Pace
+from flows.wavefront import run_wavefront
+from flows.workers import Workers, try_batch_on
+from tests.conftest import box
+from tests.support.commands import wait_for
+from tests.support.running import prepare, sample_record
+
+FOUR_ROWS = box(100, 900, 160, -400)
+BLOCKED = "blocked"
+"""A file beside scratch: while it is there, the first copy of the step that it names hangs."""
+
+
+@pytest.fixture
+def cluster() -> Iterator[LocalCluster]:
+    with LocalCluster(n_workers=2, threads_per_worker=1, processes=False, dashboard_address=None) as made:
+        yield made
+
+
+def quick_step(step: str, job: Index, places: Places) -> Receipt:
+    """A step without pixels: its receipt, and a line of the worker that began it."""
+    job = Index(*job)
+    folder = Path(places.scratch).parent
+    with (folder / "began").open("a") as file:
+        file.write(f"{step}{job} {get_worker().address}\n")
+    name, hangs = f"{step}{job}", folder / BLOCKED
+    if hangs.exists() and hangs.read_text() == name:
+        try:
+            (folder / "first").touch(exist_ok=False)
+        except FileExistsError:
+            pass
+        else:
+            while hangs.exists():
+                time.sleep(0.02)
+    plan = flows.jobs.read_plan(places.plan)
+    digest = {"stage": plan.stage_digest, "sample": plan.sample_digest, "mosaic": plan.job_digest}[step](job)
+    receipt = Receipt(step, job, JobState.DONE, digest, 0.0)
+    write_receipt(receipts_of(step, places), receipt)
+    return receipt
+
+
+def run(client: Any, front: Wavefront, **more: Any) -> list[Receipt]:
+    return run_wavefront(client, front, 2, lambda _: None, lambda _: None, run=quick_step, **more)
+
+
+@pytest.fixture
+def front(catalog: Path, weights: Path, tmp_path: Path) -> Wavefront:
+    _, plan, places = prepare(sample_record(catalog, weights, tmp_path / "out", FOUR_ROWS))
+    return Wavefront(plan, places, due_jobs(plan, places.receipts))
+
+
+def test_without_a_worker_a_run_ends_with_a_sentence(front: Wavefront) -> None:
+    with (
+        LocalCluster(n_workers=0, processes=False, dashboard_address=None) as none,
+        Client(none, set_as_default=False) as client,
+    ):
+        words = r"the cluster has had no worker for 2 s: start workers .* compute\.worker_wait_s"
+        with pytest.raises(RequestError, match=words):
+            try_batch_on(client, front.places.plan, 2)
+        with pytest.raises(RequestError, match=words):
+            run(client, front, wait_s=2)
+        workers = Workers(client, 60)
+        none.scale(1)
+        wait_for(lambda: workers.count() == 1, 60, "a worker that comes late counts")
+
+
+def test_workers_that_leave_and_never_return_end_the_run(front: Wavefront, cluster: LocalCluster) -> None:
+    with Client(cluster, set_as_default=False) as client:
+        began: list[float] = []
+
+        def leave(_: Receipt) -> None:
+            if not began:
+                began.append(time.monotonic())
+                cluster.scale(0)
+
+        with pytest.raises(RequestError, match="no worker for 3 s"):
+            run(client, front, wait_s=3, on_receipt=leave)
+        assert time.monotonic() - began[0] >= 3
+
+
+class Counted:
+    """A client that counts the futures that are unfinished after each message."""
+
+    def __init__(self, client: Client) -> None:
+        self._client, self.futures, self.most = client, [], 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)
+
+    def map(self, *args: Any, **more: Any) -> Any:
+        futures = self._client.map(*args, **more)
+        self.futures += futures
+        self.most = max(self.most, sum(future.status == "pending" for future in self.futures))
+        return futures
+
+
+@pytest.mark.parametrize("step", ["stage", "sample", "mosaic"])
+def test_a_step_that_hangs_is_done_by_another_worker(step: str, front: Wavefront, cluster: LocalCluster) -> None:
+    layout, folder = front.plan.layout, Path(front.places.scratch).parent
+    job = {"stage": layout.stage_jobs, "sample": layout.sample_jobs, "mosaic": layout.mosaic_jobs}[step][0]
+    blocked = folder / BLOCKED
+    blocked.write_text(f"{step}{job}")
+    try:
+        with Client(cluster, set_as_default=False) as client:
+            counted = Counted(client)
+            receipts = run(counted, front, straggler_s=1)
+            assert blocked.exists(), "nothing was freed"
+            steps = len(layout.stage_jobs) + len(layout.sample_jobs) + len(layout.mosaic_jobs)
+            assert len(receipts) == len({(r.step, r.job) for r in receipts}) == steps
+            assert {r.state for r in receipts} == {JobState.DONE}
+            assert counted.most <= 2 * 2
+            lines = [line.split() for line in (folder / "began").read_text().splitlines()]
+            twice = [at for name, at in lines if name == f"{step}{job}"]
+            assert len(twice) == len(set(twice)) == 2
+            most = Counter(name for name, _ in lines)
+            assert max(most.values()) == 2
+            blocked.unlink()
+            wait_for(lambda: not any(client.processing().values()), 30, "the late copy ends")
+    finally:
+        blocked.unlink(missing_ok=True)
+    assert set(list_receipts(front.places.receipts, "mosaic")) == set(layout.mosaic_jobs)
+    assert ((step, job) in front.repeated) and front.keep_scratch is False
+
+
+def test_a_step_is_late_by_the_measure_of_its_own_kind() -> None:
+    pace = Pace(10)
+    assert pace.limit_s("stage") == 40, "too few are done to tell"
+    for seconds in (1, 2, 90):
+        pace.took("stage", seconds)
+    assert pace.limit_s("stage") == 10
+    for _ in range(64):
+        pace.took("sample", 30)
+    assert pace.limit_s("sample") == 120
