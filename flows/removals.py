@@ -14,8 +14,8 @@ from dsdit.bulk import remove_objects
 from dsdit.plan import Plan
 from dsdit.receipts import receipt_object
 from dsdit.status import JobState
-from dsdit.steps.scratch import origin
-from dsdit.store import SCRATCH, shard_object
+from dsdit.steps.scratch import SCRATCH, origin
+from dsdit.store import shard_object
 from dsdit.window import Index
 from flows.jobs import Places
 
