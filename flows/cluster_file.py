@@ -20,6 +20,9 @@ class ClusterFile(Frozen):
     kind: Literal["local", "cuda", "kubernetes", "slurm", "address"]
     options: dict[str, Any] = Field(default_factory=dict)
     """Given to the class that makes the cluster: LocalCluster, LocalCUDACluster, KubeCluster, SLURMCluster."""
+    sample_needs: dict[str, float] = Field(default_factory=dict)
+    """Dask resources that a sample takes of its worker, such as {GPU: 1}; the workers must offer them. With a second
+    thread a worker then reads and writes other jobs while its device samples one."""
     manifest: str | None = None
     """Of kind kubernetes: path of a DaskCluster manifest, relative to this file."""
 

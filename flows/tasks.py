@@ -32,6 +32,7 @@ from dsdit.steps.publish import PUBLISHED
 from dsdit.steps.report import STALE, Tally, due_jobs, finish_report
 from dsdit.store import check_writable, forget_arrays, is_remote, join, read_bytes, remove, write_json
 from flows.cluster import open_cluster, quiet
+from flows.cluster_file import load_cluster
 from flows.commits import Commits
 from flows.jobs import Places, read_plan
 from flows.leftovers import finish_publish, forget_plans, make_scratch, remove_partials
@@ -164,6 +165,7 @@ def process(request: Request, plan_url: str, lease: Lease) -> Night:
             commits=commits,
             wait_s=wait_s,
             straggler_s=late_s,
+            sample_needs=load_cluster(asked.cluster)[0].sample_needs,
         )
     _join(places.receipts, lease)
     report = finish_report(steps, places.receipts)

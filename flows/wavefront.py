@@ -52,13 +52,15 @@ def run_wavefront(
     commits: Commits | None = None,
     wait_s: float = WAIT_S,
     straggler_s: float = LEAST_S,
+    sample_needs: dict[str, float] | None = None,
 ) -> list[Receipt]:
     """Runs every step of `front`; returns the receipts of this run, or gives each to `on_receipt` and keeps none.
 
     `check` raises where this run must write nothing more; it is asked before anything is made of a finished step.
     A step that raises is tried again by Dask, then gets a receipt with the reason, and the rest goes on. `run` is what
     a worker does for a step: `run_step` by default. A shard that was written in a fork is done with its commit.
-    Raises RequestError where there is no worker for `wait_s`.
+    `sample_needs` are the Dask resources that a sample takes of its worker. Raises RequestError where there is no
+    worker for `wait_s`.
     """
     sampling: float | None = None
     staged = tiles = jobs = 0
@@ -91,20 +93,26 @@ def run_wavefront(
         done(work, receipt)
 
     def give(works: list[Work], **where: Any) -> None:
-        """One message to the scheduler gives it all that may run now."""
-        futures = client.map(
-            run or run_step,
-            [step for step, _ in works],
-            [job for _, job in works],
-            key=[f"{step}-{job}-{time.monotonic_ns()}" for step, job in works],
-            places=front.places,
-            pure=False,
-            retries=DASK_RETRIES,
-            **where,
-        )
-        now = time.monotonic()
-        in_flight.update({f.key: Flight(work, f, now) for f, work in zip(futures, works, strict=True)})
-        running.update(futures)
+        """One message to the scheduler gives it all that may run now, or two where samples need resources."""
+        kinds = [(work, sample_needs or None if work[0] == "sample" else None) for work in works]
+        for resources in [None, sample_needs] if sample_needs else [None]:
+            part = [work for work, needs in kinds if needs is resources]
+            if not part:
+                continue
+            futures = client.map(
+                run or run_step,
+                [step for step, _ in part],
+                [job for _, job in part],
+                key=[f"{step}-{job}-{time.monotonic_ns()}" for step, job in part],
+                places=front.places,
+                pure=False,
+                retries=DASK_RETRIES,
+                resources=resources,
+                **where,
+            )
+            now = time.monotonic()
+            in_flight.update({f.key: Flight(work, f, now) for f, work in zip(futures, part, strict=True)})
+            running.update(futures)
 
     def repeat(limit: int) -> None:
         """Gives stragglers to workers that do not have them, each once."""

@@ -30,7 +30,8 @@ def test_every_cluster_that_ships_can_be_read() -> None:
         file, manifest = load_cluster(name)
         assert file.kind == name and (manifest is None) == (name != "kubernetes")
     cuda, _ = load_cluster("cuda")
-    assert cuda.options["threads_per_worker"] == 1 and cuda.options["rmm_pool_size"] is None
+    assert cuda.options["threads_per_worker"] == 2 and cuda.options["resources"] == cuda.sample_needs == {"GPU": 1}
+    assert cuda.options["rmm_pool_size"] is None
     for name in ("local", "cuda"):
         assert load_cluster(name)[0].options["host"] == "127.0.0.1"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -151,3 +152,31 @@ def test_a_step_is_late_by_the_measure_of_its_own_kind() -> None:
     for _ in range(64):
         pace.took("sample", 30)
     assert pace.limit_s("sample") == 120
+
+
+spans: list[tuple[str, float, float]] = []
+
+
+def timed_step(step: str, job: Index, places: Places) -> Receipt:
+    """A step that takes 50 ms and is noted."""
+    began = time.monotonic()
+    time.sleep(0.05)
+    receipt = quick_step(step, job, places)
+    spans.append((step, began, time.monotonic()))
+    return receipt
+
+
+def test_one_step_samples_while_the_other_thread_of_its_worker_stages(front: Wavefront) -> None:
+    spans.clear()
+    with (
+        LocalCluster(
+            n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None, resources={"GPU": 1}
+        ) as one,
+        Client(one, set_as_default=False) as client,
+    ):
+        run_wavefront(client, front, 4, lambda _: None, lambda _: None, run=timed_step, sample_needs={"GPU": 1})
+    samples = sorted((began, ended) for step, began, ended in spans if step == "sample")
+    assert len(samples) > 2
+    assert all(ended <= after for (_, ended), (after, _) in pairwise(samples)), "two samples at once"
+    others = [(began, ended) for step, began, ended in spans if step != "sample"]
+    assert any(a < ended and began < b for began, ended in samples for a, b in others), "nothing else meanwhile"
