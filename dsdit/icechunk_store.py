@@ -34,6 +34,7 @@ from icechunk.session import ForkSession
 from dsdit.errors import StoreError
 from dsdit.mosaic_store import REPOSITORY, Version
 from dsdit.mounts import mounted
+from dsdit.storage_settings import storage_settings
 from dsdit.store import filesystem, is_remote, join, list_names, remove, remove_object
 from dsdit.versions import FOLDER, SEEN, not_kept, publish_version
 
@@ -273,4 +274,5 @@ def _storage(url: str) -> icechunk.Storage:
         allow_http=bool(endpoint and endpoint.startswith("http://")),
         force_path_style=bool(endpoint),
         from_env=True,
+        requester_pays=bool(storage_settings().get("requester_pays")),
     )

@@ -24,6 +24,7 @@ from zarr.codecs import BloscCodec
 
 from dsdit.errors import StoreError
 from dsdit.mounts import find_mount
+from dsdit.storage_settings import storage_settings
 from dsdit.window import Index, Window
 
 _COMPRESSOR = BloscCodec(cname="zstd", clevel=3, shuffle="shuffle")
@@ -56,9 +57,12 @@ def filesystem(url: str) -> tuple[fsspec.AbstractFileSystem, str]:
 
 
 def _options(url: str) -> dict[str, Any]:
+    if not is_remote(url):
+        return {}
+    settings = storage_settings()
     told = fsspec.config.conf.get(url.partition("://")[0], {}).get("config_kwargs", {})
-    remote = {"use_listings_cache": False, "config_kwargs": {"max_pool_connections": 64, **told}}
-    return remote if is_remote(url) else {}
+    clients = {"max_pool_connections": 64, **told, **settings.get("config_kwargs", {})}
+    return {**settings, "use_listings_cache": False, "config_kwargs": clients}
 
 
 def check_writable(url: str) -> None:

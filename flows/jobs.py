@@ -6,7 +6,7 @@ The plan and the network are loaded once a process. Data first, then the receipt
 from __future__ import annotations
 
 from functools import lru_cache, partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import dsdit.plan_files
 from catalogs.staging import stage
@@ -18,6 +18,7 @@ from dsdit.receipts import Receipt, write_receipt
 from dsdit.status import JobState, TileState
 from dsdit.steps.mosaic import mosaic
 from dsdit.steps.sample import sample
+from dsdit.storage_settings import use_storage
 from dsdit.store import arrays_of, join, read_window
 from dsdit.window import Index
 
@@ -41,6 +42,8 @@ class Places(NamedTuple):
     """The output's lease."""
     holder: str = ""
     """Id of the run; a step writes nothing once the lease is another's. Empty: nobody asks."""
+    storage: dict[str, Any] | None = None
+    """What object stores are told with each request; see `dsdit.storage_settings`."""
 
     @classmethod
     def of(cls, plan: str, scratch: str, output: str) -> Places:
@@ -70,6 +73,7 @@ def read_plan(url: str) -> Plan:
 def run_step(step: str, job: Index, places: Places) -> Receipt | Uncommitted:
     """Runs one step of one job, writes its receipt and returns it; see `Uncommitted` for the shard of a fork."""
     keep_freed_memory()
+    use_storage(places.storage or {})
     with arrays_of(places.holder):
         return _run(step, Index(*job), places)
 

@@ -22,6 +22,7 @@ from dsdit.steps.cog import COG_MAX_PX, wants_cog
 from dsdit.steps.description import stac_item
 from dsdit.steps.publish import PUBLISHED, publish, same_shards
 from dsdit.steps.report import Report
+from dsdit.storage_settings import use_storage
 from dsdit.store import arrays_of, join, read_json
 from dsdit.versions import carry_over
 from flows.cluster import open_cluster
@@ -54,7 +55,8 @@ def publish_night(
     say(f"publish: {len(changed)} shards were written, {count} parts of levels and overview are due")
     if count > FEW_PARTS:
         places = Places.of(plan_url, request.scratch_url, request.output)
-        places = places._replace(mosaic=version.mosaic, lease=lease.url, holder=lease.holder)
+        told = request.storage_options
+        places = places._replace(mosaic=version.mosaic, lease=lease.url, holder=lease.holder, storage=told)
         with open_cluster(request.compute) as client:
             build_on(client, plan, places, store, version, changed, request.compute, lease.check)
         due = Jobs.of([])
@@ -97,6 +99,7 @@ def build_on(
 def run_part(part: Part, places: Places) -> bytes:
     """On a worker: makes one part; returns what it changed in its fork, nothing where it wrote in place."""
     keep_freed_memory()
+    use_storage(places.storage or {})
     with arrays_of(places.holder):
         return _run_part(part, places)
 

@@ -28,6 +28,7 @@ from dsdit.errors import RequestError
 from dsdit.grid import Grid
 from dsdit.region import Region
 from dsdit.registration import SEARCH_LR
+from dsdit.storage_settings import check_storage, use_storage
 from flows.settings import (
     Compute,
     Cost,
@@ -72,6 +73,8 @@ class Request(Frozen):
     """Keeps the harmonised reference beside the mosaic, for pictures and notebooks."""
     store: Literal["zarr", "icechunk"] = "zarr"
     """Where the versions of the mosaic lie: in folders of plain Zarr, or in an Icechunk repository."""
+    storage_options: dict[str, Any] = Field(default_factory=dict)
+    """What s3fs tells the object store of output and scratch with each request, such as encryption; no login."""
     commit_every_s: Annotated[float, Field(ge=0.1, le=60)] = 20.0
     """How long what a run wrote may wait for its commit, with store: icechunk."""
     cog: Literal["auto", "always", "never"] = "auto"
@@ -110,6 +113,17 @@ class Request(Frozen):
             raise ValueError(
                 f"ref.max_shift_px is {self.ref.max_shift_px:g}: shifts are looked for up to {most} HR pixels at scale "
                 f"{self.scale}, give that or less"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _storage(self) -> Request:
+        check_storage(self.storage_options)
+        unheard = sorted(self.storage_options.keys() - {"requester_pays"})
+        if self.store == "icechunk" and unheard:
+            raise ValueError(
+                f"storage_options: a repository's own client sends no {', '.join(unheard)}: "
+                "set it as the bucket's default, or take store: zarr"
             )
         return self
 
@@ -162,6 +176,7 @@ def region_names() -> list[str]:
 def load_request(region: str, overrides: dict[str, Any] | None = None) -> Request:
     """A request by shipped name or YAML path; `overrides` replace top-level keys, or keys within them.
 
+    Its `storage_options` are those of this process from then on.
     Raises RequestError with one sentence for each thing that is wrong.
     """
     if region in region_names():
@@ -180,7 +195,9 @@ def load_request(region: str, overrides: dict[str, Any] | None = None) -> Reques
         raise RequestError(f"{region} is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(record, dict):
         raise RequestError(f"{region} does not hold a mapping of settings")
-    return make_request(_merged(record, overrides or {}), region)
+    request = make_request(_merged(record, overrides or {}), region)
+    use_storage(request.storage_options)
+    return request
 
 
 def make_request(record: dict[str, Any], where: str = "request") -> Request:

@@ -104,7 +104,7 @@ def process(request: Request, plan_url: str, lease: Lease) -> Night:
     quiet()
     logger = get_run_logger()
     plan = read_plan(plan_url)
-    places = Places.of(plan_url, request.scratch_url, request.output)
+    places = Places.of(plan_url, request.scratch_url, request.output)._replace(storage=request.storage_options)
     store = mosaic_store(request.output, request.store)
     if not store.holds():
         remove(places.receipts)

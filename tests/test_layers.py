@@ -33,7 +33,7 @@ OWNERS = {
     "pyarrow": {"dsdit/tables.py"},
 }
 LEVELS = [
-    {"errors", "bands", "window", "status", "mounts", "allocator", "lonlat"},
+    {"errors", "bands", "window", "status", "mounts", "storage_settings", "allocator", "lonlat"},
     {"grid", "region", "tiling", "blend", "radiometry", "sensor", "job_map", "layout"},
     {"choices", "fits", "item_numbers", "sampler_settings", "seams", "plan", "terms"},
     {"registration"},
