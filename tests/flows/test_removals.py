@@ -13,7 +13,8 @@ import flows.removals
 from dsdit.errors import LeaseError, StoreError
 from dsdit.receipts import Receipt, list_receipts, write_receipt
 from dsdit.status import JobState
-from dsdit.store import create_scratch, forget_arrays, join, write_bytes
+from dsdit.steps.scratch import create_scratch
+from dsdit.store import forget_arrays, join, write_bytes
 from dsdit.window import Index
 from flows.jobs import Places
 from flows.removals import SCRATCH_ARRAYS, Released, Removals, remove_scratch
