@@ -2,7 +2,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV   := .venv
 BIN    := $(VENV)/bin
-PYTEST := $(BIN)/python -m pytest -q -n 2 --dist loadfile
+PYTEST := $(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
 STAMP  := $(VENV)/.installed
 UV     := $(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt
 export PREFECT_SERVER_ANALYTICS_ENABLED := false

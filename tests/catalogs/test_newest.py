@@ -7,6 +7,7 @@ import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from shapely.geometry import Polygon, box, mapping, shape
@@ -73,6 +74,7 @@ def test_few_candidates_give_what_all_with_all_gives(items: list[SceneItem], mix
     assert newest_processing(items) == expected
 
 
+@pytest.mark.slow
 def test_a_continent_of_scenes_takes_seconds() -> None:
     flights = [
         scene(

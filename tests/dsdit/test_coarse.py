@@ -30,7 +30,7 @@ NIGHT = {Index(-7, -19): 9, Index(2, 2): 8, Index(2, 3): 7, Index(12, 9): 6}
 """Two corners of the region, and neighbours that lie under two parents."""
 
 
-@pytest.fixture(params=[24, 60], ids=["a pixel a shard", "pixels a shard"])
+@pytest.fixture(params=[pytest.param(24, marks=pytest.mark.slow), 60], ids=["a pixel a shard", "pixels a shard"])
 def plan(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Plan:
     """A region that is too large to be looked at in its own arrays."""
     monkeypatch.setattr(overview, "MOST_PX", request.param)
@@ -137,11 +137,9 @@ def test_the_overview_is_the_mean_of_what_is_there(plan: Plan, tmp_path: Path) -
         assert np.isnan(shown).any() and np.isfinite(shown).any()
     fine = decode(read_window(level_url(str(tmp_path), 0), "sr", mosaic_window(plan), region))
     blocks = fine.reshape(3, fine.shape[1] // (8 * factor), 8 * factor, -1, 8 * factor)
-    there = np.isfinite(blocks)
-    assert (np.isfinite(sr) == there.any((2, 4))).all()
-    whole = there.all((2, 4))  # where a part is missing each level counts what it has, and rounds
-    assert whole.any()
-    np.testing.assert_allclose(sr[whole], blocks.mean((2, 4))[whole], atol=2e-4)
+    # Where parts are missing each level counts what it has, and rounds: a mean of means.
+    with np.errstate(invalid="ignore"):
+        np.testing.assert_allclose(sr, np.nansum(blocks, (2, 4)) / np.isfinite(blocks).sum((2, 4)), atol=2e-3)
 
 
 @pytest.mark.parametrize(("rows", "cols", "most"), [(37, 1000, 90), (1300, 700, 300), (64, 64, 64)])

@@ -100,7 +100,7 @@ def test_without_a_fault_all_is_done(catalog: Path, weights: Path, tmp_path: Pat
     assert any(item is not None and item.startswith(NEWEST_REF) for item in used), used
 
 
-@pytest.mark.parametrize("spoil", [scramble, truncate])
+@pytest.mark.parametrize("spoil", [pytest.param(scramble, marks=pytest.mark.slow), truncate])
 def test_a_corrupt_reference_falls_back_to_the_next(spoil: Any, spoilt: Path, weights: Path, tmp_path: Path) -> None:
     broken = [i["id"] for i in items(spoilt) if i["id"].startswith(NEWEST_REF)]
     for item in broken:

@@ -259,6 +259,7 @@ def test_a_store_that_spoils_a_tenth_of_all_requests_costs_no_night(s3: S3, monk
         assert set((dsdit.open_mosaic(output, version)["sr"].values // 10).ravel().tolist()) == seen
 
 
+@pytest.mark.slow
 def test_no_version_is_overlooked_where_answers_break_off(s3: S3, monkeypatch: pytest.MonkeyPatch) -> None:
     """An overlooked version would have its number given again, and its shards collected as garbage."""
     output = f"s3://{BUCKET}/cut/out"

@@ -113,7 +113,7 @@ def test_the_order_turned_round(around_zero: Ran, again: dict[str, Any]) -> None
     check_same_answer(around_zero, other)
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_workers_of_a_dask_cluster(around_zero: Ran, again: dict[str, Any], workers: int) -> None:
     check_same_answer(around_zero, run_on_dask(again, workers))
 

@@ -82,6 +82,7 @@ def test_land_leaves_out_jobs_and_changes_no_pixel_of_the_others(
     assert ran.plan.digest != whole.plan.digest
 
 
+@pytest.mark.slow
 def test_land_everywhere_is_as_none(whole: Ran, catalog: Path, weights: Path, tmp_path: Path) -> None:
     land = write_land(tmp_path / "land.geojson", whole.plan.region.footprint.buffer(3000))
     record = sample_record(catalog, weights, tmp_path / "output", WHOLE, tiling=SHARDS_384, land=str(land))

@@ -47,6 +47,7 @@ def figures(ran: Ran, folder: Path) -> dict[str, float]:
     }
 
 
+@pytest.mark.slow
 def test_a_small_region_is_better_than_interpolation(catalog: Path, tmp_path: Path) -> None:
     one = {"batch": 8}
     record = sample_record(catalog, Path("dsdit-tiny"), tmp_path, box(0, 480, 640, 0), sampling=one)

@@ -175,6 +175,7 @@ def dakota(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Ran,
     return run_here(record), truth, window
 
 
+@pytest.mark.slow
 def test_dakota_is_better_than_interpolation_and_true_to_lr(dakota: tuple[Ran, np.ndarray, Window]) -> None:
     ran, truth, window = dakota
     place = ran.plan.region.window
@@ -191,6 +192,7 @@ def test_dakota_is_better_than_interpolation_and_true_to_lr(dakota: tuple[Ran, n
     assert ran.report.pixels["done"] > 0.9 * sum(ran.report.pixels.values())
 
 
+@pytest.mark.slow
 def test_dakota_shows_no_blocks(dakota: tuple[Ran, np.ndarray, Window]) -> None:
     ran, truth, window = dakota
     place = ran.plan.region.window
@@ -200,6 +202,7 @@ def test_dakota_shows_no_blocks(dakota: tuple[Ran, np.ndarray, Window]) -> None:
     assert blocks <= 1.08 * own
 
 
+@pytest.mark.slow
 def test_dakota_array_starts_at_whole_shards(dakota: tuple[Ran, np.ndarray, Window]) -> None:
     ran, _, _ = dakota
     window = mosaic_window(ran.plan)

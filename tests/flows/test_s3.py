@@ -81,6 +81,7 @@ def test_what_can_be_written_to_is_found_out_before(s3: S3, monkeypatch: pytest.
     assert "hidden" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_a_run_that_was_interrupted_goes_on_to_the_bytes_of_a_local_one(
     s3: S3, local: Ran, record: dict[str, Any]
 ) -> None:

@@ -172,6 +172,7 @@ def test_scratch_goes_as_its_readers_finish(client: Client, catalog: Path, weigh
     assert digest_of(ran) == digest_of(run_here(sample_record(catalog, weights, tmp_path / "here", FOUR_ROWS)))
 
 
+@pytest.mark.slow
 def test_scratch_does_not_grow_with_the_region(
     client: Client, catalog: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -115,7 +115,7 @@ class Counted:
         return futures
 
 
-@pytest.mark.parametrize("step", ["stage", "sample", "mosaic"])
+@pytest.mark.parametrize("step", [pytest.param("stage", marks=pytest.mark.slow), "sample", "mosaic"])
 def test_a_step_that_hangs_is_done_by_another_worker(step: str, front: Wavefront, cluster: LocalCluster) -> None:
     layout, folder = front.plan.layout, Path(front.places.scratch).parent
     job = {"stage": layout.stage_jobs, "sample": layout.sample_jobs, "mosaic": layout.mosaic_jobs}[step][0]
