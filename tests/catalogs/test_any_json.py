@@ -69,7 +69,7 @@ SOURCES = [
 ]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(records(), st.sampled_from(SOURCES))
 def test_any_json_is_a_scene_that_can_be_kept_or_is_refused_with_a_sentence(record: Any, source: Any) -> None:
     item = read_item(record)

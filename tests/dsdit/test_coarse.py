@@ -77,6 +77,7 @@ def keys(store: object) -> dict[str, bytes]:
     return asyncio.run(read())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("plan", [60], indirect=True)
 def test_a_night_in_a_repository_gives_the_same_bytes(plan: Plan, tmp_path: Path) -> None:
     store, plain = mosaic_store(str(tmp_path / "out"), "icechunk"), tmp_path / "plain"
@@ -91,6 +92,7 @@ def test_a_night_in_a_repository_gives_the_same_bytes(plan: Plan, tmp_path: Path
     assert keys(store.opened()) == objects(plain)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("plan", [60], indirect=True)
 def test_what_a_killed_publish_left_out_is_made_by_the_next_one(plan: Plan, tmp_path: Path) -> None:
     """Nights are known from their receipts until a publish has joined them."""

@@ -117,7 +117,9 @@ def write_pair(folder, hr, ref, name="x-0", suffix="png", manifest=False):
         (pairs / "manifest.csv").write_text(f"split,id\nval,{name}\n")
 
 
-@pytest.mark.parametrize("manifest", [True, pytest.param(False, marks=pytest.mark.short)])
+@pytest.mark.parametrize(
+    "manifest", [pytest.param(True, marks=pytest.mark.short), pytest.param(False, marks=pytest.mark.slow)]
+)
 def test_rows_and_parts_have_every_figure(tmp_path, manifest):
     hr, ref = two_dates((200, 136))
     write_pair(tmp_path, hr, ref, suffix="tif" if manifest else "png", manifest=manifest)

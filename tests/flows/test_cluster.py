@@ -43,6 +43,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield url
 
 
+@pytest.mark.slow
 def test_a_running_scheduler_gives_the_same_bytes(address: str, catalog: Path, weights: Path, tmp_path: Path) -> None:
     compute = {"cluster": "address", "address": address}
     ran = run_on(sample_record(catalog, weights, tmp_path / "out", ONE_SHARD, compute=compute))

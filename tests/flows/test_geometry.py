@@ -221,6 +221,7 @@ def test_a_cog_larger_than_one_block_has_overviews(wide: Ran, tmp_path: Path) ->
         assert outside.all()
 
 
+@pytest.mark.slow
 def test_a_region_at_scale_10(catalog: Path, weights: Path, tmp_path: Path) -> None:
     bounds = box(441.3, 233.6, 529.6, 162.3)
     ran = run_here(sample_record(catalog, weights, tmp_path / "output", bounds, gsd_m=1.0, scale=10, tiling={}))

@@ -87,6 +87,7 @@ def run(path: Path) -> str:
     return done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_every_layer_is_that_of_plain_zarr_and_what_failed_is_mended_in_the_same_branch(
     weights: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

@@ -139,6 +139,7 @@ def test_a_night_in_which_shards_fail_publishes_the_others_and_ends_as_failed(
     assert version(record) == "3" and report(record)["jobs"] == {"done": 2, "planned": 2, "due": 0}
 
 
+@pytest.mark.short
 def test_a_shard_without_a_clear_scene_has_not_failed() -> None:
     night = Night(3)
     for state in (JobState.DONE, JobState.DEGRADED):

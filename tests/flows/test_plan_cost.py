@@ -57,6 +57,7 @@ def whole(catalog: Path, weights: Path, tmp_path_factory: pytest.TempPathFactory
     return run_here(sample_record(catalog, weights, output, WHOLE, tiling=SHARDS_384))
 
 
+@pytest.mark.slow
 def test_land_leaves_out_jobs_and_changes_no_pixel_of_the_others(
     whole: Ran, catalog: Path, weights: Path, tmp_path: Path
 ) -> None:

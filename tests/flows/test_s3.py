@@ -106,6 +106,7 @@ def test_a_run_that_was_interrupted_goes_on_to_the_bytes_of_a_local_one(
     check_no_secret(s3)
 
 
+@pytest.mark.slow
 def test_images_are_read_from_a_bucket_that_the_users_source_allows(
     s3: S3, local: Ran, weights: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

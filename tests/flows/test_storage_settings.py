@@ -52,6 +52,7 @@ def test_small_objects_and_arrays_are_written_with_what_is_asked(s3: S3) -> None
         assert encrypted(s3, f"{name}/") == {bool(settings)}
 
 
+@pytest.mark.slow
 def test_a_worker_writes_with_what_the_request_asks(catalog: Path, weights: Path, tmp_path: Path, s3: S3) -> None:
     record = sample_record(catalog, weights, tmp_path / "out", box(40, 240, 360, 80))
     _, plan, places = prepare(record)
