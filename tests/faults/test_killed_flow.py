@@ -71,7 +71,7 @@ def standing(output: Path) -> dict[Index, Receipt]:
     return read_receipts(receipts, "mosaic")
 
 
-@pytest.mark.short
+@pytest.mark.faults
 def test_the_same_command_goes_on_after_a_killed_flow(catalog: Path, weights: Path, tmp_path: Path) -> None:
     straight = run_here(sample_record(catalog, weights, tmp_path / "straight", THREE_SHARDS))
     output = tmp_path / "out"

@@ -118,7 +118,7 @@ def beat(here: Installation, flow: str, deployment: str) -> str:
     return run
 
 
-@pytest.mark.short
+@pytest.mark.slow
 def test_a_run_without_heartbeats_is_marked_and_that_of_another_flow_is_left_alone(tmp_path: Path) -> None:
     with ExitStack() as stack:
         here = stack.enter_context(prefect_server(tmp_path))

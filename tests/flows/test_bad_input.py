@@ -176,7 +176,7 @@ def test_a_wrong_key_on_the_command_line(catalog: Path, weights: Path, tmp_path:
     nothing_written(tmp_path / "out")
 
 
-@pytest.mark.short
+@pytest.mark.slow
 def test_the_command_itself_before_and_within_the_flow(catalog: Path, weights: Path, tmp_path: Path) -> None:
     env = environment(prefect_home())
     record = sample_record(catalog, weights, tmp_path / "out", ONE_SHARD)

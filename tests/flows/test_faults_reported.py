@@ -245,7 +245,7 @@ def break_tile(monkeypatch: pytest.MonkeyPatch, window: Window) -> None:
     monkeypatch.setattr(TileSampler, "__call__", broken)
 
 
-@pytest.mark.short
+@pytest.mark.slow
 def test_nan_from_the_network_fails_its_job_marks_its_neighbours_and_is_mended(
     catalog: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

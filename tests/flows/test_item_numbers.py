@@ -26,7 +26,7 @@ def used(ran: Ran, name: str, rows: slice) -> set[str]:
     return {table[n]["id"] for n in np.unique(ran.lr_layer(name)[rows]) if n >= 0}
 
 
-@pytest.mark.short
+@pytest.mark.slow
 def test_untouched_shards_keep_the_items_they_were_made_of(weights: Path, tmp_path: Path) -> None:
     catalog = make_nights(tmp_path / "catalog")
     record = night_record(catalog, weights, tmp_path / "out")

@@ -94,7 +94,7 @@ def shards(record: dict[str, Any]) -> list[tuple[str, dict[str, int]]]:
     return [(entry["version"], entry["shards"]) for entry in read_history(record["output"])]
 
 
-@pytest.mark.short
+@pytest.mark.slow
 def test_a_report_of_another_run_is_not_taken(record: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """All failed; then all was done, and the run was killed before it published: the third has nothing to do."""
     fault.add("all")
@@ -163,12 +163,12 @@ def test_a_publish_that_is_killed_leaves_one_entry_a_version(
     assert shards(record) == [("1", {"done": 2})] and version(record) == "1"
     receipts = f"{record['output']}/receipts"
     gone = min(list_receipts(receipts, "mosaic"))
-    (Path(receipts) / "mosaic" / f"{gone}.done.json").unlink()
+    write_receipt(receipts, Receipt("mosaic", gone, JobState.FAILED, "0" * 64, 0.0))
     run(record)
     assert shards(record) == [("1", {"done": 2}), ("2", {"done": 1})]
 
 
-@pytest.mark.short
+@pytest.mark.slow
 def test_what_dead_runs_left_is_removed(record: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     output = Path(record["output"])
     plans, scratch = output / "plans", output / "scratch"
@@ -200,7 +200,7 @@ def test_what_dead_runs_left_is_removed(record: dict[str, Any], monkeypatch: pyt
     assert (plans / "latest.json.old").exists()
 
 
-@pytest.mark.short
+@pytest.mark.slow
 def test_scratch_of_other_jobs_gives_way(record: dict[str, Any]) -> None:
     """As a dead run leaves it before its request names another region."""
     scratch = Path(record["output"]) / "scratch"

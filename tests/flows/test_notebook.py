@@ -60,7 +60,7 @@ def test_notebook_draws(
 
 
 @pytest.mark.parametrize(
-    "kind", [pytest.param("zarr", marks=pytest.mark.slow), pytest.param("icechunk", marks=pytest.mark.short)]
+    "kind", [pytest.param("zarr", marks=pytest.mark.slow), pytest.param("icechunk", marks=pytest.mark.slow)]
 )
 def test_notebook_opens_an_older_version(
     catalog: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: Kind

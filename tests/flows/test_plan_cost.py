@@ -201,6 +201,7 @@ def colours(png: bytes) -> set[tuple[int, ...]]:
     return seen & set(COLOURS.values())
 
 
+@pytest.mark.slow
 def test_the_picture_shows_what_is_done_due_and_off_land(whole: Ran) -> None:
     plan = whole.plan
     jobs = plan.layout.mosaic_jobs

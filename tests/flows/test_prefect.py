@@ -108,6 +108,7 @@ def test_a_parameter_that_nobody_knows_is_refused_at_submission(installation: In
     assert installation.ask("flow_runs/count") == before
 
 
+@pytest.mark.slow
 def test_a_request_that_cannot_be_used_fails_with_its_sentence(installation: Installation, tmp_path: Path) -> None:
     path = tmp_path / "none.yaml"
     done = installation.run(f"region={path}")

@@ -19,7 +19,7 @@ from tests.support.running import Ran, prepare, run_here, run_steps, sample_reco
 ONE_SHARD, THREE_SHARDS = box(100, 200, 220, 120), box(-400, 160, 900, 100)
 
 
-@pytest.mark.short
+@pytest.mark.slow
 def test_an_output_that_is_made_anew_and_larger_is_written_whole(catalog: Path, weights: Path, tmp_path: Path) -> None:
     output = tmp_path / "out"
     straight = run_here(sample_record(catalog, weights, tmp_path / "straight", THREE_SHARDS))

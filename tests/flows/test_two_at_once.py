@@ -33,7 +33,7 @@ from tests.support.kept import AROUND_ZERO, equator_catalog, kept_run
 from tests.support.running import prepare, run_steps
 
 
-@pytest.mark.short
+@pytest.mark.slow
 def test_a_second_run_is_refused_and_takes_over_from_a_dead_one(
     weights: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

@@ -63,7 +63,7 @@ def test_a_reader_that_never_stops_sees_whole_states_only(record: dict[str, Any]
     assert scope["state"](output / "versions/1/mosaic.zarr") == old
 
 
-@pytest.mark.short
+@pytest.mark.slow
 def test_nothing_due_writes_nothing_and_one_shard_due_writes_one(record: dict[str, Any], tmp_path: Path) -> None:
     """After the test above."""
     output, path = Path(record["output"]), write(tmp_path / "request.yaml", record)
