@@ -152,7 +152,7 @@ def test_serve_brings_up_everything_and_ends_cleanly_in_the_middle_of_a_run(
         below = descendants(process.pid)
         assert len(below) >= 4
         process.send_signal(signal.SIGINT)
-        assert process.wait(60) == 0, log.read_text()
+        assert process.wait(150) == 0, log.read_text()
         wait_for(lambda: not running(below), 20, "server and worker are gone")
     assert not healthy(api)
     assert "Traceback" not in log.read_text()
