@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from catalogs.passes import Passes
+from catalogs.passes import Passes, places_in
 from catalogs.scoring import alike, score_us
 from dsdit.choices import MAX_CANDIDATES
 
@@ -97,9 +97,7 @@ def choose_scenes(
 
 def _behind(cell: NDArray[np.int64], best: NDArray[np.int64], span: int) -> NDArray[np.int64]:
     """(pass, 2) what is added to the worth of a pass's scenes, and of its spare ones, which come last in their cell."""
-    order = np.argsort(cell * span + best)
-    rank = np.empty(len(order), np.int64)
-    rank[order] = np.arange(len(order))
+    rank = places_in(np.argsort(cell * span + best))
     last = np.searchsorted(cell, cell, "right") - 1
     return np.stack([2 * rank, 2 * last + 1], 1) * span
 

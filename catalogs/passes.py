@@ -40,9 +40,7 @@ class Passes:
             [k if p is None else number[p] for p, k in zip(platforms or [None] * count, own, strict=True)], np.int64
         )
         order = np.lexsort((np.arange(count), when_us, codes))
-        place = np.empty(count, np.int64)
-        place[order] = np.arange(count)
-        return cls(place, codes[order], when_us[order])
+        return cls(places_in(order), codes[order], when_us[order])
 
     def starts(self, cell: NDArray[np.int64], place: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Which rows begin a pass, of rows sorted by cell and, in each, by place."""
@@ -53,6 +51,13 @@ class Passes:
             | (self.when_us[place[1:]] - self.when_us[place[:-1]] > SAME_PASS_US)
         )
         return first
+
+
+def places_in(order: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Place of each row in an order of rows: its inverse."""
+    place = np.empty(len(order), np.int64)
+    place[order] = np.arange(len(order))
+    return place
 
 
 def group_passes(items: Sequence[Mapping[str, Any]]) -> tuple[int, ...]:

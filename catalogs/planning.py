@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from catalogs.item import SceneItem
 from catalogs.matching import Seen, choose_references, choose_scenes
 from catalogs.measure import Cover
-from catalogs.passes import Passes
+from catalogs.passes import Passes, places_in
 from dsdit.choices import MAX_CANDIDATES, Cells
 from dsdit.window import Index, Window
 
@@ -84,9 +84,7 @@ class Dates:
     ) -> Dates:
         """From columns of a table of items."""
         order = np.lexsort((np.asarray(digests), -when_us))
-        place = np.empty(len(order), np.int64)
-        place[order] = np.arange(len(order))
-        return cls(when_us, place, Passes.of(when_us, platforms))
+        return cls(when_us, places_in(order), Passes.of(when_us, platforms))
 
     @classmethod
     def of_items(cls, items: Sequence[SceneItem]) -> Dates:

@@ -94,9 +94,9 @@ def run_wavefront(
 
     def give(works: list[Work], **where: Any) -> None:
         """One message to the scheduler gives it all that may run now, or two where samples need resources."""
-        kinds = [(work, sample_needs or None if work[0] == "sample" else None) for work in works]
-        for resources in [None, sample_needs] if sample_needs else [None]:
-            part = [work for work, needs in kinds if needs is resources]
+        needy = [work for work in works if sample_needs and work[0] == "sample"]
+        others = [work for work in works if work not in needy] if needy else works
+        for part, resources in ((others, None), (needy, sample_needs)):
             if not part:
                 continue
             futures = client.map(
