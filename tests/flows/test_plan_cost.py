@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import re
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -212,6 +214,22 @@ def test_the_picture_shows_what_is_done_due_and_off_land(whole: Ran) -> None:
     assert colours(picture_of_plan(plan, Jobs.of(list(jobs)[:1]))) == {done, due}
     dry = replace(plan, land_wkt=shard_box(plan, jobs[3]).buffer(-20).wkt)
     assert colours(picture_of_plan(dry, dry.layout.mosaic_jobs)) >= {off}
+
+
+def test_status_shows_how_far_a_dead_run_came(whole: Ran, catalog: Path, weights: Path, tmp_path: Path) -> None:
+    steps = [receipt.step for receipt in whole.receipts]
+    dead = sample_record(catalog, weights, tmp_path / "dead", WHOLE, tiling=SHARDS_384)
+    run_here(dead, stop_after=steps.index("mosaic") + 1)
+    picture = tmp_path / "map.png"
+    asked = CliRunner().invoke(app, ["status", str(tmp_path / "dead"), "--picture", str(picture)])
+    assert asked.exit_code == 0, asked.output
+    assert "1 done, 3 due" in asked.output
+    legend = {word: letter for letter, word in re.findall(r"(\S)\s+(done|waiting|staged|sampled)\b", asked.output)}
+    rows = [line.split() for line in asked.output.splitlines() if set(line.split()) <= set(legend.values()) and line]
+    shown = Counter(letter for row in rows for letter in row)
+    assert shown[legend["done"]] == 1 and shown.total() == 4, asked.output
+    assert COLOURS["done"] in colours(picture.read_bytes())
+    assert colours(picture.read_bytes()) & {COLOURS[name] for name in ("waiting", "staged", "sampled")}
 
 
 def test_the_command_says_all_of_it(catalog: Path, weights: Path, tmp_path: Path) -> None:

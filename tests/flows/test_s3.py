@@ -106,20 +106,26 @@ def test_a_run_that_was_interrupted_goes_on_to_the_bytes_of_a_local_one(
     check_no_secret(s3)
 
 
-@pytest.mark.slow
-def test_images_are_read_from_a_bucket_that_the_users_source_allows(
-    s3: S3, local: Ran, weights: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    catalog, mine = equator_catalog(tmp_path_factory.getbasetemp()), tmp_path / "mine"
-    mine.mkdir()
+def bucket_catalog(s3: S3, catalog: Path, folder: Path) -> Path:
+    """The catalog in `folder`, its images in the bucket, and the user's sources that allow it; returns the folder."""
+    folder.mkdir()
     s3.write_folder(catalog, "images")
     items = json.loads((catalog / "items.json").read_text())
     for item in items["features"]:
         item["assets"]["image"]["href"] = f"s3://{BUCKET}/images/{item['collection']}.tif"
-    (mine / "items.json").write_text(json.dumps(items))
+    (folder / "items.json").write_text(json.dumps(items))
     for name in ("equator-lr", "equator-ref"):
         text = (catalog / f"{name}.yaml").read_text()
-        (mine / f"{name}.yaml").write_text(f"{text}schemes: [s3]\nhosts: [{BUCKET}]\nsigning: aws\n")
+        (folder / f"{name}.yaml").write_text(f"{text}schemes: [s3]\nhosts: [{BUCKET}]\nsigning: aws\n")
+    return folder
+
+
+@pytest.mark.slow
+def test_images_are_read_from_a_bucket_that_the_users_source_allows(
+    s3: S3, local: Ran, weights: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    catalog = equator_catalog(tmp_path_factory.getbasetemp())
+    mine = bucket_catalog(s3, catalog, tmp_path / "mine")
     read = run_here(equator_record(mine, weights, tmp_path / "out", AROUND_ZERO))
     assert {item["hrefs"]["image"] for item in read.plan.items} == {
         f"s3://{BUCKET}/images/{name}.tif" for name in ("equator-lr", "equator-ref")
@@ -133,11 +139,13 @@ def test_images_are_read_from_a_bucket_that_the_users_source_allows(
 
 
 @pytest.mark.slow
-def test_the_commands_run_on_two_workers_and_tell_how_far_they_are(
-    s3: S3, local: Ran, record: dict[str, Any], tmp_path: Path
+def test_the_commands_run_on_two_workers_with_input_scratch_and_output_in_the_store(
+    s3: S3, local: Ran, weights: Path, record: dict[str, Any], tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     env = served()
-    record = {**record, "bounds": list(SOUTH)}
+    mine = bucket_catalog(s3, equator_catalog(tmp_path_factory.getbasetemp()), tmp_path / "mine")
+    places = {name: record[name] for name in ("output", "scratch")}
+    record = {**equator_record(mine, weights, Path("replaced"), SOUTH), **places}
     path = write_request(tmp_path / "request.yaml", record)
     write_bytes(f"{record['scratch']}/mine", b"another's")
     ran = call([*DSDIT, "run", str(path)], env)
@@ -150,6 +158,7 @@ def test_the_commands_run_on_two_workers_and_tell_how_far_they_are(
     assert [key.rpartition("/")[2] for key in s3.objects(record["scratch"].removeprefix(f"s3://{BUCKET}/"))] == ["mine"]
     again = run_here(record)
     assert not again.receipts
+    assert {item["hrefs"]["image"].partition("://")[0] for item in again.plan.items} == {"s3"}
     check_same_answer(local, again)
     told = call([*DSDIT, "status", record["output"]], env)
     assert told.returncode == 0, told.stderr
