@@ -20,7 +20,7 @@ from __future__ import annotations
 import os
 import pickle
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cached_property, partial
@@ -106,6 +106,9 @@ class IcechunkStore:
         with told(self.mosaic):
             session.merge(*(_load(part) for part in changes))
         self._commit(version, session, f"{len(changes)} shards")
+
+    def put_back(self, version: Version, names: Iterable[str]) -> None:
+        """Nothing of a failed job is there: its fork was never committed."""
 
     def publish(self, version: Version, keep: int) -> None:
         self._begin_branch(f"{KEPT}{version.name}", self._session(version).snapshot_id)

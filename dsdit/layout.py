@@ -6,6 +6,7 @@ leaves whole jobs out, as if the region ended there: no pixel of a job that runs
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
@@ -109,6 +110,14 @@ class Layout:
     def samples_of_mosaic(self, job: Index) -> tuple[Index, ...]:
         """Sample jobs that mosaic(job) reads."""
         return tuple(n for n in job.neighbours() if n in self.sample_jobs)
+
+    def inputs_of(self, step: str, job: Index) -> Iterator[tuple[str, Index]]:
+        """Steps whose output in scratch a step of `job` reads."""
+        if step == "mosaic":
+            yield from (("sample", n) for n in self.samples_of_mosaic(job))
+        if step != "stage":
+            stages = self.stages_of_sample if step == "sample" else self.stages_of_mosaic
+            yield from (("stage", n) for n in stages(job))
 
 
 _KEPT_JOBS = 4096

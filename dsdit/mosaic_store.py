@@ -7,7 +7,7 @@ what it changed; nothing of it counts before the commit.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Literal, NamedTuple, Protocol
 
@@ -21,6 +21,7 @@ from dsdit.versions import (
     publish_version,
     published_mosaic,
     published_versions,
+    put_back,
     unpublished,
 )
 
@@ -68,6 +69,9 @@ class MosaicStore(Protocol):
     def commit(self, version: Version, changes: Sequence[bytes]) -> None:
         """Makes what workers changed in their forks count, all of it or nothing."""
 
+    def put_back(self, version: Version, names: Iterable[str]) -> None:
+        """Makes objects of the mosaic what they were published as, where a worker in place left them half new."""
+
     def publish(self, version: Version, keep: int) -> None:
         """Makes the version what readers see; `keep` versions stay, this one included."""
 
@@ -109,6 +113,9 @@ class ZarrStore:
 
     def commit(self, version: Version, changes: Sequence[bytes]) -> None:
         """Nothing waits: a worker wrote in place."""
+
+    def put_back(self, version: Version, names: Iterable[str]) -> None:
+        put_back(self.output, version.folder, names)
 
     def publish(self, version: Version, keep: int) -> None:
         publish_version(self.output, version.folder, keep)

@@ -19,6 +19,7 @@ import logging
 import os
 import shutil
 import uuid
+from collections.abc import Iterable
 from pathlib import Path
 
 from dsdit.errors import StoreError
@@ -126,10 +127,25 @@ def carry_over(output: str, folder: str, name: str) -> bool:
         return False
     place = Path(filesystem(target)[1])
     place.parent.mkdir(parents=True, exist_ok=True)
-    partial = place.with_name(f"{name}.{uuid.uuid4().hex}{PARTIAL}")
-    _link(file, partial)
-    partial.replace(place)
+    _replace_by_link(file, place)
     return True
+
+
+def put_back(output: str, folder: str, names: Iterable[str]) -> None:
+    """Makes objects of the mosaic in the version at `folder` what they are in the published one; there or not there.
+
+    On an object store the two are one place, and nothing is done.
+    """
+    if is_remote(output):
+        return
+    before = _folder(output) / POINTER / MOSAIC
+    for name in names:
+        place = Path(filesystem(join(folder, MOSAIC, name))[1])
+        if (before / name).is_file():
+            place.parent.mkdir(parents=True, exist_ok=True)
+            _replace_by_link(before / name, place)
+        else:
+            place.unlink(missing_ok=True)
 
 
 def mend_links(output: str) -> None:
@@ -184,6 +200,13 @@ def link_tree(source: Path, target: Path) -> int:
 
 _NO_LINKS = (errno.EPERM, errno.EXDEV, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK)
 """What a disk without hard links answers, and one on which a file cannot have another."""
+
+
+def _replace_by_link(source: Path, target: Path) -> None:
+    """`target` becomes a link to `source`, by one rename."""
+    partial = target.with_name(f"{target.name}.{uuid.uuid4().hex}{PARTIAL}")
+    _link(source, partial)
+    partial.replace(target)
 
 
 def _link(source: Path, target: Path) -> OSError | None:

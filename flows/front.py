@@ -109,7 +109,7 @@ class Wavefront:
     def _open(self, work: Work, ready: list[Work]) -> None:
         waits: set[Work] = set()
         self.waits[work] = waits
-        for source in self._reads(work):
+        for source in self.plan.layout.inputs_of(*work):
             if source not in self.left:
                 self.left[source] = sum(1 for _ in self._readers_of(source))
                 if self._stands(source):
@@ -125,16 +125,6 @@ class Wavefront:
     def _stands(self, work: Work) -> bool:
         step, job = work
         return job in (self._standing_samples if step == "sample" else self._standing_stages)
-
-    def _reads(self, work: Work) -> Iterable[Work]:
-        step, job = work
-        layout = self.plan.layout
-        if step == "stage":
-            return
-        if step == "mosaic":
-            yield from (("sample", n) for n in layout.samples_of_mosaic(job))
-        stages = layout.stages_of_sample if step == "sample" else layout.stages_of_mosaic
-        yield from (("stage", n) for n in stages(job))
 
     def _readers_of(self, work: Work) -> Iterable[Work]:
         """Steps of this run that read what a stage or sample writes."""
@@ -159,7 +149,7 @@ class Wavefront:
             self.waits[other].discard(work)
             if not self.waits[other]:
                 ready.append(other)
-        for source in self._reads(work):
+        for source in self.plan.layout.inputs_of(*work):
             self.left[source] -= 1
             if not self.left[source]:
                 self._release(source)

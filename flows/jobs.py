@@ -12,14 +12,14 @@ import dsdit.plan_files
 from catalogs.staging import stage
 from dsdit.allocator import keep_freed_memory
 from dsdit.lease import Check, check_holder, unasked
-from dsdit.mosaic_group import level_url, mosaic_window
 from dsdit.plan import Plan
 from dsdit.receipts import Receipt, write_receipt
 from dsdit.status import JobState, TileState
+from dsdit.steps.inputs import Inputs, check_inputs, read_inputs
 from dsdit.steps.mosaic import mosaic
 from dsdit.steps.sample import sample
 from dsdit.storage_settings import use_storage
-from dsdit.store import arrays_of, join, read_window
+from dsdit.store import arrays_of, join
 from dsdit.window import Index
 
 
@@ -80,7 +80,8 @@ def run_step(step: str, job: Index, places: Places) -> Receipt | Uncommitted:
 
 def _run(step: str, job: Index, places: Places) -> Receipt | Uncommitted:
     plan = read_plan(places.plan)
-    check = check_of(places)
+    inputs = read_inputs(places.scratch_receipts, plan.layout.inputs_of(step, job))
+    check = partial(_check, places, inputs)
     if step == "stage":
         receipt = stage(plan, job, places.scratch, check)
     elif step == "sample":
@@ -91,31 +92,36 @@ def _run(step: str, job: Index, places: Places) -> Receipt | Uncommitted:
         from dsdit.icechunk_store import forked
 
         with forked(places.mosaic, places.fork) as (place, changes):
-            return Uncommitted(_run_mosaic(plan, job, places._replace(mosaic=place)), changes())
+            return Uncommitted(_run_mosaic(plan, job, places._replace(mosaic=place), inputs, check), changes())
     else:
-        receipt = _run_mosaic(plan, job, places)
+        receipt = _run_mosaic(plan, job, places, inputs, check)
     write_receipt(receipts_of(step, places), receipt)
     return receipt
 
 
-def _run_mosaic(plan: Plan, job: Index, places: Places) -> Receipt:
-    check = check_of(places)
-    check()
-    _take_back(plan, job, places)
-    return mosaic(plan, job, places.scratch, places.mosaic, places.scratch_receipts, check)
+def _run_mosaic(plan: Plan, job: Index, places: Places, inputs: Inputs, check: Check) -> Receipt:
+    take_back = partial(_take_back, plan, job, places)
+    return mosaic(plan, job, places.scratch, places.mosaic, inputs, check, take_back)
+
+
+def _check(places: Places, inputs: Inputs) -> None:
+    """What a step asks before it writes: whether what it read stands, and whether the output is still its run's."""
+    check_inputs(places.scratch_receipts, inputs)
+    check_of(places)()
 
 
 def check_of(places: Places) -> Check:
-    """What a step asks before it writes: whether the output is still its run's."""
+    """What asks whether the output is still its run's."""
     return partial(check_holder, places.lease, places.holder) if places.holder else unasked
 
 
-def try_batch(plan_url: str) -> None:
+def try_batch(places: Places) -> None:
     """One network pass of the run's batch, on this worker. Raises RequestError where its memory does not hold it."""
     from dsdit.sampling.fitting import check_batch_fits
     from dsdit.sampling.sampler import open_sampler
 
-    plan = read_plan(plan_url)
+    use_storage(places.storage or {})
+    plan = read_plan(places.plan)
     check_batch_fits(open_sampler(plan.model, plan.sampler), plan.lattice.tile_px, plan.lattice.scale)
 
 
@@ -124,10 +130,8 @@ def _take_back(plan: Plan, job: Index, places: Places) -> None:
 
     Killed while it writes, a run leaves a shard that is due whatever the next plan is, that of the old receipt too.
     """
-    shard = plan.lattice.shard_window(job)
-    if read_window(level_url(places.mosaic, 0), "status", mosaic_window(plan), shard).any():
-        reason = f"the run ended while it wrote the shard of job {tuple(job)}"
-        write_receipt(places.receipts, failed_receipt(plan, "mosaic", job, plan.job_digest(job), reason))
+    reason = f"the run ended while it wrote the shard of job {tuple(job)}"
+    write_receipt(places.receipts, failed_receipt(plan, "mosaic", job, plan.job_digest(job), reason))
 
 
 def receipts_of(step: str, places: Places) -> str:

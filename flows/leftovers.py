@@ -11,6 +11,7 @@ from pathlib import Path
 
 from dsdit.errors import StoreError
 from dsdit.history import read_history
+from dsdit.lease import Check
 from dsdit.mosaic_store import MosaicStore
 from dsdit.plan import Plan
 from dsdit.plan_files import drop_plans
@@ -34,13 +35,23 @@ def finish_publish(store: MosaicStore, receipts: str) -> None:
         compact_receipts(receipts, "mosaic")
 
 
-def make_scratch(plan: Plan, places: Places, scratch: str) -> None:
+def drop_scratch(scratch: str, check: Check) -> None:
+    """Removes all scratch, receipts first: killed in the middle it leaves no receipt of what is gone.
+
+    `check` raises where the output, and so perhaps this scratch, is another run's by now.
+    """
+    for place in (join(scratch, "receipts"), scratch):
+        check()
+        remove(place)
+
+
+def make_scratch(plan: Plan, places: Places, scratch: str, check: Check) -> None:
     """Scratch for the plan's jobs; in place of a dead run's of other jobs, which nobody can go on with."""
     jobs, token_px = plan.layout.jobs_window, plan.lattice.token_px
     try:
         create_scratch(places.scratch, plan.lattice, jobs, token_px)
     except StoreError:
-        remove(scratch)
+        drop_scratch(scratch, check)
         create_scratch(places.scratch, plan.lattice, jobs, token_px)
 
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from dsdit.errors import FailedJobsError
+from dsdit.mosaic_store import MosaicStore, Version
 from dsdit.plan import Plan
-from dsdit.receipts import Receipt
+from dsdit.receipts import Receipt, new_receipts
 from dsdit.status import JobState
+from dsdit.steps.mosaic import mark_failed, unfinished
 from dsdit.steps.report import Report, make_report
+from dsdit.steps.shard import shard_objects
 from dsdit.store import join, write_json
 from flows.reporting import read_report, report_record
 from flows.request import Request
@@ -33,6 +36,18 @@ class Night:
 def written(receipt: Receipt) -> bool:
     """Whether the receipt tells of a step that left something."""
     return receipt.state is not JobState.FAILED
+
+
+def put_back_failed(plan: Plan, store: MosaicStore, version: Version, receipts: str) -> None:
+    """Failed jobs leave their shards as they were; one that never was is marked as failed."""
+    failed = [receipt.job for receipt in new_receipts(receipts, "mosaic") if not written(receipt)]
+    if not failed:
+        return
+    with store.writing(version) as mosaic:
+        for job in failed:
+            if unfinished(plan, job, mosaic):
+                store.put_back(version, shard_objects(plan, mosaic, job))
+                mark_failed(plan, job, mosaic)
 
 
 def report_of(plan: Plan, output: str, receipts: str, night: Night, publishes: bool) -> Report:

@@ -35,8 +35,8 @@ from flows.cluster import open_cluster, quiet
 from flows.cluster_file import load_cluster
 from flows.commits import Commits
 from flows.jobs import Places, read_plan
-from flows.leftovers import finish_publish, forget_plans, make_scratch, remove_partials
-from flows.night import Night, report_of, written
+from flows.leftovers import drop_scratch, finish_publish, forget_plans, make_scratch, remove_partials
+from flows.night import Night, put_back_failed, report_of, written
 from flows.prepare import check_places, keep_plan, make_plan, utc_now
 from flows.publishing import no_cog, publish_night
 from flows.reporting import report_markdown, report_record
@@ -115,7 +115,7 @@ def process(request: Request, plan_url: str, lease: Lease) -> Night:
     logger.info("process: %d of %d shards are due", len(due), len(plan.layout.mosaic_jobs))
     if not due:
         if not request.keep_scratch:
-            remove(request.scratch_url)
+            drop_scratch(request.scratch_url, lease.check)
         return Night()
     lease.check()
     write_due(plan_url, due.places())
@@ -125,7 +125,7 @@ def process(request: Request, plan_url: str, lease: Lease) -> Night:
     version = store.forked(version)
     places = places._replace(mosaic=version.mosaic, fork=version.fork, lease=lease.url, holder=lease.holder)
     forget_arrays()
-    make_scratch(plan, places, request.scratch_url)
+    make_scratch(plan, places, request.scratch_url, lease.check)
     front = Wavefront(plan, places, due, request.keep_scratch)
     artifact = create_progress_artifact(0.0, key=f"{_key(request)}-tiles", description="tiles sampled")
     last = 0.0
@@ -152,7 +152,7 @@ def process(request: Request, plan_url: str, lease: Lease) -> Night:
     commits = Commits(store, version, places.receipts, request.commit_every_s, lease.check)
     with open_cluster(request.compute) as client, commits.running():
         asked = request.compute
-        try_batch_on(client, plan_url, asked.worker_wait_s)
+        try_batch_on(client, places, asked.worker_wait_s)
         many, wait_s, late_s = asked.futures_per_worker, asked.worker_wait_s, asked.straggler_s
         run_wavefront(
             client,
@@ -171,7 +171,7 @@ def process(request: Request, plan_url: str, lease: Lease) -> Night:
     report = finish_report(steps, places.receipts)
     write_json(join(request.output, "report.json"), report_record(report))
     if not request.keep_scratch:
-        remove(request.scratch_url)
+        drop_scratch(request.scratch_url, lease.check)
     return night
 
 
@@ -198,6 +198,7 @@ def publish_region(request: Request, plan_url: str, lease: Lease, night: Night) 
         )
     if version is not None and any(written(receipt) for receipt in new_receipts(receipts, "mosaic")):
         now = utc_now()
+        put_back_failed(plan, store, version, receipts)
         publish_night(request, plan_url, store, version, report, now, lease, get_run_logger().info)
         lease.check()
         before = sum(spent for step, spent in report.seconds.items() if step != "mosaic")

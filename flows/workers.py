@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from distributed import Client, KilledWorker
 
 from dsdit.errors import RequestError
-from flows.jobs import read_plan, try_batch
+from flows.jobs import Places, read_plan, try_batch
 
 WAIT_S = 1800.0
 """How long a run does without any worker: a queue of a shared cluster may be that long."""
@@ -59,17 +59,17 @@ class Workers:
             self.count()
 
 
-def try_batch_on(client: Client, plan_url: str, wait_s: float = WAIT_S) -> None:
+def try_batch_on(client: Client, places: Places, wait_s: float = WAIT_S) -> None:
     """Has one worker draw the run's batch once, before anything is spent.
 
     Raises RequestError where its memory does not hold it, also where the worker was killed for what it took, and
     where there is no worker for `wait_s`.
     """
-    future: Any = client.submit(try_batch, plan_url, key=f"batch-{time.monotonic_ns()}", pure=False)
+    future: Any = client.submit(try_batch, places, key=f"batch-{time.monotonic_ns()}", pure=False)
     try:
         Workers(client, wait_s).answered(future.result)
     except KilledWorker as error:
-        plan = read_plan(plan_url)
+        plan = read_plan(places.plan)
         from dsdit.sampling.fitting import batch_refused
 
         raise batch_refused(plan.sampler.batch, plan.lattice.tile_px, "a Dask worker", error) from error

@@ -106,7 +106,7 @@ def test_a_batch_that_kills_its_worker_is_refused_before_the_run(record: dict[st
     _, _, places = prepare({**record, "sampling": {"steps": 2, "batch": 1000}})
     refused = pytest.raises(RequestError, match="1000 tiles of 128 px a network call do not fit the memory of a Dask")
     with small_cluster(700_000_000) as cluster, Client(cluster, set_as_default=False) as client, refused:
-        try_batch_on(client, places.plan)
+        try_batch_on(client, places)
     assert not list(Path(record["output"]).glob("scratch/receipts/*/*"))
 
 

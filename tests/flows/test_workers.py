@@ -77,7 +77,7 @@ def test_without_a_worker_a_run_ends_with_a_sentence(front: Wavefront) -> None:
     ):
         words = r"the cluster has had no worker for 2 s: start workers .* compute\.worker_wait_s"
         with pytest.raises(RequestError, match=words):
-            try_batch_on(client, front.places.plan, 2)
+            try_batch_on(client, front.places, 2)
         with pytest.raises(RequestError, match=words):
             run(client, front, wait_s=2)
         workers = Workers(client, 60)

@@ -1,0 +1,44 @@
+"""What a step reads from scratch, by the receipts that prove it: they go before the data does.
+
+A step that hung, or whose worker lost its scheduler, may wake up when another copy of it is long done and scratch is
+released: it would read fill and take it for no data. So the receipts are read before the pixels, and looked for once
+more just before anything is written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from dsdit.bulk import read_objects
+from dsdit.errors import StoreError
+from dsdit.receipts import Receipt, read_receipt, receipt_object
+from dsdit.window import Index
+
+Inputs = Mapping[tuple[str, Index], Receipt]
+"""(step, job) -> its receipt."""
+
+
+def read_inputs(url: str, works: Iterable[tuple[str, Index]]) -> Inputs:
+    """Receipts below `url` of the steps that another one reads. Raises StoreError where one is not there."""
+    found: dict[tuple[str, Index], Receipt] = {}
+    for step, job in works:
+        receipt = read_receipt(url, step, job)
+        if receipt is None:
+            raise _gone(url, f"{step}/{job}")
+        found[step, job] = receipt
+    return found
+
+
+def check_inputs(url: str, inputs: Inputs) -> None:
+    """Raises StoreError where a receipt has gone since it was read, and with it perhaps what it proves."""
+    names = [receipt_object(step, job, receipt.state) for (step, job), receipt in inputs.items()]
+    for name, content in read_objects(url, names):
+        if content is None:
+            raise _gone(url, name)
+
+
+def _gone(url: str, name: str) -> StoreError:
+    return StoreError(
+        f"{url} has no receipt {name}, so that what this step reads may be gone: another copy of it was done, or "
+        "scratch was removed beside the run; the next run does again what is missing"
+    )
