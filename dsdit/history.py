@@ -2,7 +2,7 @@
 
 What a publish that was cut off had written gives way to the entry of the one that was not. An entry is a summary in
 JSON and, beside it, a table of the shards that were written since the version before. Its name is the moment of the
-run that published, so that entries sort by time.
+run that published, or just after the entry before it where the clock went back, so that entries sort by their order.
 """
 
 from __future__ import annotations
@@ -10,12 +10,13 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import islice
 from typing import Any
 
 import numpy as np
 
+from dsdit.bulk import read_objects
 from dsdit.plan import Plan
 from dsdit.receipts import Receipt
 from dsdit.status import JobState
@@ -36,7 +37,7 @@ def write_history(
     are those that workers spent on other steps than mosaic.
     """
     _remove_begun(output, version)
-    url = join(output, FOLDER, f"{when:%Y%m%dT%H%M%S%f}Z")
+    url = join(output, FOLDER, _name(when, _names(output)))
     states: Counter[str] = Counter()
     ids: set[str] = set()
     rest = iter(receipts)
@@ -72,27 +73,43 @@ def _columns(receipts: list[Receipt]) -> dict[str, Any]:
     }
 
 
+_MOMENT = "%Y%m%dT%H%M%S%fZ"
+
+
+def _names(output: str, suffix: str = ".json") -> list[str]:
+    """Names of the entries, oldest first; by their tables those too that have no summary."""
+    return [name.removesuffix(suffix) for name in list_names(join(output, FOLDER)) if name.endswith(suffix)]
+
+
+def _name(when: datetime, names: list[str]) -> str:
+    name = when.strftime(_MOMENT)
+    if names and name <= names[-1]:
+        return (datetime.strptime(names[-1], _MOMENT) + timedelta(microseconds=1)).strftime(_MOMENT)
+    return name
+
+
 def _remove_begun(output: str, version: str) -> None:
-    """Entries of a numbered version; one that is written in place has the same name for ever."""
-    names = [name for name in list_names(join(output, FOLDER)) if name.endswith(".json")] if version.isdigit() else []
-    for name in reversed(names):
-        url = join(output, FOLDER, name)
-        if (read_json(url) or {}).get("version") != version:
-            return
-        remove_object(url)
-        remove_object(f"{url.removesuffix('.json')}.parquet")
+    """Entries of a numbered version; one that is written in place has the same name for ever. Tables without entry."""
+    folder, names = join(output, FOLDER), _names(output)
+    gone = set(_names(output, ".parquet")) - set(names)
+    if version.isdigit():
+        for name, content in read_objects(folder, (f"{name}.json" for name in names)):
+            if content is not None and json.loads(content).get("version") == version:
+                remove_object(join(folder, name))
+                gone.add(name.removesuffix(".json"))
+    for name in gone:
+        remove_object(join(folder, f"{name}.parquet"))
 
 
 def read_history(output: str, last: int | None = None) -> list[dict[str, Any]]:
     """Summaries of the `last` entries, or of all, oldest first."""
-    names = [name for name in list_names(join(output, FOLDER)) if name.endswith(".json")]
-    found = [read_json(join(output, FOLDER, name)) for name in (names if last is None else names[-last:])]
+    names = _names(output)
+    found = [read_json(join(output, FOLDER, f"{name}.json")) for name in (names if last is None else names[-last:])]
     return [entry for entry in found if entry is not None]
 
 
 def read_history_shards(output: str, number: int = -1) -> dict[tuple[int, int], tuple[JobState, tuple[str, ...]]]:
     """Shards of an entry, by default the newest: (row, col) -> state, and ids of the items that it was made of."""
-    names = [name for name in list_names(join(output, FOLDER)) if name.endswith(".parquet")]
-    table = read_table(join(output, FOLDER, names[number])) or {}
+    table = read_table(join(output, FOLDER, f"{_names(output)[number]}.parquet")) or {}
     columns = (table["row"].tolist(), table["col"].tolist(), table["state"].tolist(), table["sources"])
     return {(r, c): (_STATES[s], tuple(json.loads(str(ids)))) for r, c, s, ids in zip(*columns, strict=True)}

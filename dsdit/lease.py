@@ -205,9 +205,12 @@ def _path(url: str) -> Path:
 
 
 @contextmanager
-def _locked(path: Path, how: int) -> Iterator[int]:
-    """A descriptor of the file, made if it is not there, under its lock. The lock goes with its process."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+def _locked(path: Path, how: int, flags: int) -> Iterator[int]:
+    """A descriptor of the file under its lock, which goes with its process. Raises StoreError."""
+    try:
+        descriptor = os.open(path, flags | os.O_CLOEXEC, 0o666)
+    except PermissionError as error:
+        raise StoreError(f"{path} cannot be opened ({error.strerror}): ask for the right to") from error
     try:
         try:
             fcntl.flock(descriptor, how)
@@ -222,7 +225,7 @@ def _read_file(url: str) -> tuple[str | None, bytes]:
     path = _path(url)
     if not path.exists():
         return None, b""
-    with _locked(path, fcntl.LOCK_SH) as descriptor:
+    with _locked(path, fcntl.LOCK_SH, os.O_RDONLY) as descriptor:
         content = os.pread(descriptor, 2**16, 0)
     return (_tag(content) if content else None), content
 
@@ -230,7 +233,7 @@ def _read_file(url: str) -> tuple[str | None, bytes]:
 def _swap_file(url: str, tag: str | None, content: bytes) -> bool:
     path = _path(url)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with _locked(path, fcntl.LOCK_EX) as descriptor:
+    with _locked(path, fcntl.LOCK_EX, os.O_RDWR | os.O_CREAT) as descriptor:
         there = os.pread(descriptor, 2**16, 0)
         if (_tag(there) if there else None) != tag:
             return False

@@ -7,6 +7,7 @@ folders or s3:// URLs; credentials come from the environment alone.
 from __future__ import annotations
 
 import json
+import os
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -89,9 +90,15 @@ def write_bytes(url: str, content: bytes) -> None:
         return
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     partial = f"{path}.{uuid.uuid4().hex}.partial"
-    with fs.open(partial, "wb") as file:
-        file.write(content)
+    Path(partial).write_bytes(content)
+    _settle(partial)
     Path(partial).replace(path)
+
+
+def _settle(path: str) -> None:
+    """Has a file's content on the disk itself, so that nothing that is written later outlives it when power fails."""
+    with suppress(FileNotFoundError), Path(path).open("rb") as file:  # Zarr writes no object for a shard of fill alone
+        os.fsync(file.fileno())
 
 
 def write_file(url: str, path: Path) -> None:
@@ -259,6 +266,8 @@ def write_shard(url: str, name: str, origin: Index, job: Index, values: NDArray[
             )
         place[axis] = slice(step * shard[axis], (step + 1) * shard[axis])
     array[tuple(place)] = values
+    if not is_remote(url):
+        _settle(join(filesystem(url)[1], shard_object(url, name, origin, job)))
 
 
 def shard_object(url: str, name: str, origin: Index, job: Index) -> str:

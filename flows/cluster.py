@@ -83,6 +83,11 @@ _ROLES = ("client", "scheduler", "worker")
 
 def _start(compute: Compute, file: ClusterFile, manifest: dict[str, Any] | None) -> Any:
     options = dict(file.options)
+    if compute.tls is not None and file.kind != "slurm":
+        raise RequestError(
+            f"compute.tls: a cluster of kind {file.kind!r} that the run starts itself does not take it: leave it out, "
+            "or start the cluster with its certificates and give its address with cluster: address"
+        )
     if file.kind == "cuda":
         return _cuda(options)
     if file.kind == "slurm":

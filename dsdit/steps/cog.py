@@ -5,7 +5,11 @@ A COG is one object that is written as a whole. That serves a region up to a siz
 
 from __future__ import annotations
 
+import fcntl
+import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
@@ -66,8 +70,8 @@ def write_cog(plan: Plan, mosaic: str, url: str, window: Window | None = None) -
         "photometric": "rgb",
         "bigtiff": "if_safer",
     }
-    with tempfile.TemporaryDirectory() as folder:
-        plain, packed = Path(folder) / "plain.tif", Path(folder) / "cog.tif"
+    with _workspace() as folder:
+        plain, packed = folder / "plain.tif", folder / "cog.tif"
         with rasterio.open(plain, "w", **profile) as file:
             for shard in place.coarsen(side).indices():
                 part = plan.lattice.shard_window(shard).intersect(place)
@@ -81,3 +85,18 @@ def write_cog(plan: Plan, mosaic: str, url: str, window: Window | None = None) -
             file.update_tags(**tags, TIFFTAG_SOFTWARE=f"dsdit {version('dsdit')}")
         rasterio.shutil.copy(plain, packed, driver="COG", compress="deflate", overview_resampling="average")
         write_file(url, packed)
+
+
+_PREFIX, _LOCK = "dsdit-cog-", "lock"
+
+
+@contextmanager
+def _workspace() -> Iterator[Path]:
+    """A temporary folder; what killed processes left of theirs, which may be tens of GB, is removed first."""
+    for lock in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*/{_LOCK}"):
+        with suppress(OSError), lock.open() as file:  # another user's, or one that another process removes
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(lock.parent)
+    with tempfile.TemporaryDirectory(prefix=_PREFIX) as folder, (Path(folder) / _LOCK).open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield Path(folder)

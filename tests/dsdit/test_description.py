@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +21,7 @@ from dsdit.grid import Grid
 from dsdit.lonlat import lonlat_bbox, shorten_outline, within_180
 from dsdit.plan import Plan
 from dsdit.region import Region
+from dsdit.steps import cog
 from dsdit.steps.cog import write_cog
 from dsdit.steps.description import MOST_VERTICES, group_attributes, stac_item
 from dsdit.steps.report import make_report
@@ -137,3 +142,28 @@ def test_more_islands_than_vertices_become_one_hull_on_each_side() -> None:
     west, _, east, _ = lonlat_bbox(shown)
     assert west == pytest.approx(170, abs=0.3) and east == pytest.approx(-170, abs=0.3)
     assert shown.area == pytest.approx(20 * 20, rel=0.08)
+
+
+def test_what_killed_writers_of_a_cog_left_is_removed_and_a_living_ones_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    code = "import time; from dsdit.steps import cog\nwith cog._workspace() as p: print(p, flush=True); time.sleep(600)"
+    writers = [
+        subprocess.Popen(
+            [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env={**os.environ, "TMPDIR": str(tmp_path)}
+        )
+        for _ in range(2)
+    ]
+    try:
+        dead, living = [Path(writer.stdout.readline().strip()) for writer in writers if writer.stdout]
+        assert dead.is_dir() and living.is_dir()
+        writers[0].kill()
+        writers[0].wait()
+        with cog._workspace() as mine:
+            assert not dead.exists() and living.is_dir() and mine.is_dir()
+        assert [path.name for path in tmp_path.iterdir()] == [living.name]
+    finally:
+        for writer in writers:
+            writer.kill()
+            writer.communicate()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -47,6 +48,23 @@ def test_an_entry_tells_what_was_made_of_what(tmp_path: Path) -> None:
     assert read_history(str(tmp_path), 1) == [second]
     assert read_history_shards(str(tmp_path), 0)[2, 4] == (JobState.FAILED, ("a", "b2"))
     assert read_history_shards(str(tmp_path)) == {(0, 4): (JobState.DONE, ("a", "b0"))}
+
+
+def test_a_publish_that_was_cut_off_leaves_no_entry_whatever_the_clock_said(tmp_path: Path) -> None:
+    """Cut off between table and summary, and after it; and the clock of the second try is an hour behind."""
+    plan: Any = SimpleNamespace(digest="p", model=SimpleNamespace(digest="m"), settings_digest="s")
+    write_history(str(tmp_path), WHEN, "1", plan, [receipt(0)])
+    write_history(str(tmp_path), WHEN.replace(hour=4), "2", plan, [receipt(1), receipt(2)])
+    write_history(str(tmp_path), WHEN.replace(hour=3), "3", plan, [receipt(3)])
+    (newest,) = [p for p in (tmp_path / "history").glob("*.json") if json.loads(p.read_text())["version"] == "3"]
+    newest.unlink()
+    write_history(str(tmp_path), WHEN.replace(hour=1), "2", plan, [receipt(4)])
+    assert [entry["version"] for entry in read_history(str(tmp_path))] == ["1", "2"]
+    assert set(read_history_shards(str(tmp_path))) == {(4, 4)}
+    assert len(list((tmp_path / "history").iterdir())) == 4
+    write_history(str(tmp_path), WHEN.replace(hour=0), "3", plan, [receipt(5)])
+    assert [entry["version"] for entry in read_history(str(tmp_path))] == ["1", "2", "3"]
+    assert [set(read_history_shards(str(tmp_path), n)) for n in range(3)] == [{(0, 4)}, {(4, 4)}, {(5, 4)}]
 
 
 def test_damage_is_found_in_objects_and_in_the_table(tmp_path: Path) -> None:

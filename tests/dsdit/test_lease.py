@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from dsdit.errors import LeaseError
-from dsdit.lease import LOST, Lease, held, read
+from dsdit.lease import LOST, NAME, Lease, held, read
 from dsdit.store import read_bytes, write_bytes
 from tests.support.commands import ROOT, environment, wait_for
 from tests.support.s3 import BUCKET, s3_server
@@ -181,3 +182,16 @@ def test_many_at_once_have_one_winner(output: str) -> None:
     won = [lease for lease, tag in zip(began, tags, strict=True) if lease._swap(tag)]
     assert won == began[:1]
     assert read(began[0].url).words == "0"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="takes rights away from another user, which root alone can")
+def test_who_may_only_read_an_output_sees_who_holds_it(tmp_path: Path) -> None:
+    with held(str(tmp_path), "the run of a test"):
+        for folder in (tmp_path, *tmp_path.parents[:2]):
+            folder.chmod(0o755)
+        (tmp_path / NAME).chmod(0o644)
+        os.seteuid(65534)
+        try:
+            assert read(str(tmp_path / NAME)).words == "the run of a test"
+        finally:
+            os.seteuid(0)

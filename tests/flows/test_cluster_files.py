@@ -141,6 +141,16 @@ def test_the_job_script_asks_for_one_gpu_and_starts_one_worker(tmp_path: Path) -
         assert re.search(words, script), words
 
 
+@pytest.mark.parametrize("cluster", ["local", "cuda", "kubernetes"])
+def test_certificates_that_a_cluster_would_not_use_are_refused(cluster: str) -> None:
+    compute = Compute(cluster=cluster, tls=Tls(ca="ca.pem", cert="cert.pem", key="key.pem"))
+    with (
+        pytest.raises(RequestError, match=rf"compute\.tls: .*'{cluster}'.* cluster: address"),
+        open_cluster(compute),
+    ):
+        pass
+
+
 def test_slurm_that_is_not_there_is_one_sentence() -> None:
     words = "needs Slurm's command sbatch" if find_spec("dask_jobqueue") else r"needs dask-jobqueue: .*cluster: local"
     with pytest.raises(RequestError, match=words), open_cluster(Compute(cluster="slurm")):
