@@ -2,7 +2,7 @@
 
 A moment is the number of receipts of stages and samples in scratch. The run that comes after waits for the lease of a
 dead one to expire, and for an orphan to end. Receipts of shards that were written before the kill must stand as they
-are.
+are, and in every other pair of trials, where scratch is kept, those of stages and samples too.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import random
 import signal
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +78,8 @@ def run_prefect_campaign(
             for number in range(runs):
                 begun, delay_s = draw_moment(chance, len(straight.receipts) - 1)
                 trial = Trial(number, VICTIMS[number % 2], begun, delay_s if begun else 3 * delay_s)
-                path = write_request(folder / f"{number}.yaml", make_record(folder / f"out{number}"))
+                record = {**make_record(folder / f"out{number}"), "keep_scratch": number % 4 < 2}
+                path = write_request(folder / f"{number}.yaml", record)
                 _run_trial(trial, here, workers, path, straight, folder / f"out{number}")
                 say(str(trial))
                 trials.append(trial)
@@ -103,7 +104,7 @@ def _run_trial(
     wait_for(lambda: told() >= trial.begun or here.state_of(run) in _ENDS, 600, "a step", 0.05)
     time.sleep(trial.delay_s)
     trial.finished = here.state_of(run) in _ENDS or not workers.kill(trial.victim)
-    kept = read_receipts(receipts, "mosaic")
+    kept, steps = read_receipts(receipts, "mosaic"), _steps(output)
     again = here.begin_run(path, "sr-region")
     wait_for(lambda: here.state_of(again) in _ENDS, 600, "the next run ends", 0.5)
     if here.state_of(again) != "Completed":
@@ -111,6 +112,16 @@ def _run_trial(
     trial.seconds = time.monotonic() - began
     after = judge(trial, straight, output)
     trial.again = sum(after.get(job) != receipt for job, receipt in kept.items() if receipt.state is JobState.DONE)
+    trial.again += sum(steps[name] != content for name, content in _steps(output).items() if name in steps)
+
+
+def _steps(output: Path) -> dict[str, bytes]:
+    """Receipts of stages and samples in scratch, while it is there."""
+    found: dict[str, bytes] = {}
+    for path in output.glob("scratch/receipts/*/*.json"):
+        with suppress(FileNotFoundError):
+            found[f"{path.parent.name}/{path.name}"] = path.read_bytes()
+    return found
 
 
 _ENDS = ("Completed", "Failed", "Crashed", "Cancelled")

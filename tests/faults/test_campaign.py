@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.campaign import VICTIMS, quick_record, run_campaign
+from tests.faults.campaign import VICTIMS, Trial, quick_record, run_campaign
 from tests.faults.prefect_campaign import run_prefect_campaign
 from tests.support.kept import AROUND_ZERO, SOUTH, equator_catalog
 
@@ -23,7 +23,13 @@ def check(weights: Path, base: Path, folder: Path, bounds: tuple[float, float, f
     trials = run_campaign(runs, SEED, lambda output: quick_record(catalog, weights, output, bounds), folder)
     assert len(trials) == runs
     assert not [str(trial) for trial in trials if not trial.good]
-    assert any(not trial.finished for trial in trials)
+    check_hit(trials)
+
+
+def check_hit(trials: list[Trial]) -> None:
+    """Most kills hit a run that was under way."""
+    missed = [str(trial) for trial in trials if trial.finished]
+    assert len(missed) <= len(trials) // 4, missed
 
 
 @pytest.mark.short
@@ -47,3 +53,4 @@ def test_many_kills_through_prefect(weights: Path, tmp_path: Path, tmp_path_fact
     )
     assert len(trials) == PREFECT_RUNS
     assert not [str(trial) for trial in trials if not trial.good]
+    check_hit(trials)
