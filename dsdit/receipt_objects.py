@@ -51,13 +51,14 @@ def _checksum(record: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _name(job: Index, state: JobState) -> str:
+def receipt_name(job: Index, state: JobState) -> str:
+    """Name of a receipt's object among those of its step."""
     return f"{job}.{state}.json"
 
 
 def receipt_object(step: str, job: Index, state: JobState) -> str:
     """Name of a receipt's object below the place of all receipts."""
-    return join(step, _name(job, state))
+    return join(step, receipt_name(job, state))
 
 
 def receipt_record(receipt: Receipt) -> dict[str, Any]:
@@ -76,14 +77,14 @@ def write_receipt(url: str, receipt: Receipt) -> None:
     """Writes the receipt below `url`, then removes the job's receipts of other states."""
     record = receipt_record(receipt)
     folder = join(url, receipt.step)
-    write_json(join(folder, _name(receipt.job, receipt.state)), {**record, "checksum": _checksum(record)})
-    remove_objects(folder, [_name(receipt.job, state) for state in JobState if state != receipt.state])
+    write_json(join(folder, receipt_name(receipt.job, receipt.state)), {**record, "checksum": _checksum(record)})
+    remove_objects(folder, [receipt_name(receipt.job, state) for state in JobState if state != receipt.state])
 
 
 def read_receipt(url: str, step: str, job: Index) -> Receipt | None:
     """The receipt in the job's object; None where there is none or it is damaged."""
     for state in JobState:
-        receipt = _decode(read_bytes(join(url, step, _name(job, state))))
+        receipt = _decode(read_bytes(join(url, step, receipt_name(job, state))))
         if receipt is not None:
             return receipt
     return None
@@ -102,7 +103,7 @@ def _decode(content: bytes | None) -> Receipt | None:
 
 def remove_receipts(url: str, step: str, jobs: Iterable[Index]) -> None:
     """Removes the receipt objects of jobs: what they proved is about to go."""
-    remove_objects(join(url, step), (_name(job, state) for job in jobs for state in JobState))
+    remove_objects(join(url, step), (receipt_name(job, state) for job in jobs for state in JobState))
 
 
 def list_objects(url: str, step: str) -> Listed:
@@ -114,7 +115,7 @@ def list_objects(url: str, step: str) -> Listed:
             row, col = parts[0][:7], parts[0][7:]
             found.setdefault(Index(int(row), int(col)), []).append(JobState(parts[1]))
     order = list(JobState)
-    return {job: tuple(_name(job, s) for s in sorted(found[job], key=order.index)) for job in sorted(found)}
+    return {job: tuple(receipt_name(job, s) for s in sorted(found[job], key=order.index)) for job in sorted(found)}
 
 
 def state_of(names: tuple[str, ...]) -> JobState:

@@ -31,6 +31,11 @@ STAGES_OPEN, SAMPLES_OPEN = 3, 2
 """Rows of jobs that lie in scratch at once, each as long as the region's shorter side; see `flows.front`."""
 _BLOCK_PX = 512
 """Side of a block of a COG: what one request reads."""
+_WRITE, _READ = 3, 2.5
+"""Requests that Zarr takes to write a shard (it looks for the one before) and to read parts of one (size, index and
+chunks); a test counts them."""
+_SAMPLE_READS, _MOSAIC_READS = 4, 5
+"""Arrays that a sample reads of each stage around it, and a mosaic of each stage and sample around it together."""
 
 
 def with_scene(plan: Plan, window: Window, overhang_px: int = 0) -> NDArray[np.bool_]:
@@ -93,8 +98,11 @@ def price(
     else:
         hours = int(sampled.sum()) * passes * SECONDS_PER_TILE / 3600
         words = f"{SECONDS_PER_TILE:g} s a tile and pass, assumed: set cost.seconds_per_tile, or run once"
-    requests = reads + objects + coarse * 4 + len(due) + len(stages) + len(samples)
+    requests = reads + _WRITE * objects + coarse * 4 + 2 * len(due)
+    around = min(9, len(stages))
     scratched = len(stages) * len(SCRATCH_ARRAYS["stage"]) + len(samples) * len(SCRATCH_ARRAYS["sample"])
+    read_again = around * (_SAMPLE_READS * len(samples) + _MOSAIC_READS * len(due))
+    asked = 2 * around * (len(samples) + 2 * len(due)) + 2 * (len(stages) + len(samples))  # receipts
     found: dict[str, Any] = {
         "shards": len(layout.mosaic_jobs),
         "shards_due": len(due),
@@ -109,7 +117,7 @@ def price(
         "bytes_scratch": len(stages) * per_stage + len(samples) * per_sample,
         "objects": objects,
         "requests": requests,
-        "requests_of_scratch": 2 * scratched,
+        "requests_of_scratch": int(_WRITE * scratched + _READ * read_again) + asked,
         "device_hours": hours,
         "speed": words,
         "items": len(plan.items),

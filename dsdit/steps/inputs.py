@@ -11,7 +11,8 @@ from collections.abc import Iterable, Mapping
 
 from dsdit.bulk import read_objects
 from dsdit.errors import StoreError
-from dsdit.receipts import Receipt, read_receipt, receipt_object
+from dsdit.receipt_objects import Listed, Receipt, read_listed, read_receipt, receipt_name, receipt_object
+from dsdit.status import JobState
 from dsdit.window import Index
 
 Inputs = Mapping[tuple[str, Index], Receipt]
@@ -19,13 +20,21 @@ Inputs = Mapping[tuple[str, Index], Receipt]
 
 
 def read_inputs(url: str, works: Iterable[tuple[str, Index]]) -> Inputs:
-    """Receipts below `url` of the steps that another one reads. Raises StoreError where one is not there."""
-    found: dict[tuple[str, Index], Receipt] = {}
+    """Receipts below `url` of the steps that another one reads. Raises StoreError where one is not there.
+
+    All are asked for side by side in the state that most are in, and then those that are in another.
+    """
+    jobs: dict[str, list[Index]] = {}
     for step, job in works:
-        receipt = read_receipt(url, step, job)
-        if receipt is None:
-            raise _gone(url, f"{step}/{job}")
-        found[step, job] = receipt
+        jobs.setdefault(step, []).append(job)
+    found: dict[tuple[str, Index], Receipt] = {}
+    for step, asked in jobs.items():
+        listed: Listed = {job: (receipt_name(job, JobState.DONE),) for job in asked}
+        for job, receipt, _ in read_listed(url, step, listed):
+            other = receipt or read_receipt(url, step, job)
+            if other is None:
+                raise _gone(url, f"{step}/{job}")
+            found[step, job] = other
     return found
 
 

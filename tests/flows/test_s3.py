@@ -16,6 +16,7 @@ from dsdit.receipts import list_receipts
 from dsdit.steps.publish import mosaic_digest, publish
 from dsdit.steps.report import due_jobs
 from dsdit.store import check_writable, forget_arrays, list_names, remove, write_bytes
+from flows.cost import price
 from tests.support.checks import check_same_answer
 from tests.support.clustered import digest_of
 from tests.support.commands import DSDIT, call, served, write_request
@@ -118,6 +119,21 @@ def bucket_catalog(s3: S3, catalog: Path, folder: Path) -> Path:
         text = (catalog / f"{name}.yaml").read_text()
         (folder / f"{name}.yaml").write_text(f"{text}schemes: [s3]\nhosts: [{BUCKET}]\nsigning: aws\n")
     return folder
+
+
+@pytest.mark.slow
+def test_a_plan_tells_the_requests_that_a_run_makes(s3: S3, record: dict[str, Any]) -> None:
+    ran = run_here(record)
+    told = price(ran.plan)
+    prefix = record["output"].removeprefix("s3://").removesuffix("/out")
+    asked = [line for line in s3.requests(f"{prefix}/") if not line.endswith("zarr.json")]
+    scratch = [line for line in asked if f"{prefix}/scratch/" in line]
+    shards = [line for line in asked if "/out/mosaic.zarr/" in line and "/c/" in line]
+    receipts = [line for line in asked if "/out/receipts/" in line]
+    assert len(scratch) <= told["requests_of_scratch"] <= 1.6 * len(scratch)
+    assert len(shards) + len(receipts) <= told["requests"]
+    written = [line for line in shards if line.startswith("PUT ")]
+    assert len(ran.plan.layout.mosaic_jobs) * 8 <= len(written) <= told["objects"] + 8
 
 
 @pytest.mark.slow

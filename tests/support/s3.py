@@ -6,6 +6,7 @@ Nothing of it stands in a request: endpoint and credentials come from the enviro
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -28,14 +29,20 @@ KEY, SECRET = "AKIAOFTHETESTS", "a-secret-of-the-tests"
 class S3:
     """The server, seen from the tests."""
 
-    def __init__(self, endpoint: str) -> None:
+    def __init__(self, endpoint: str, log: Path) -> None:
         self.endpoint = endpoint
+        self._log = log
         self.client = boto3.client("s3")
 
     def objects(self, prefix: str = "") -> dict[str, tuple[str, str]]:
         """Key -> (time of writing, ETag) of what lies below a prefix."""
         pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix=prefix)
         return {o["Key"]: (str(o["LastModified"]), o["ETag"]) for page in pages for o in page.get("Contents", [])}
+
+    def requests(self, part: str = "") -> list[str]:
+        """Method and path of the requests so far whose path holds `part`."""
+        found = re.findall(r'"((?:GET|PUT|HEAD|POST|DELETE) \S+)', self._log.read_text())
+        return [line for line in found if part in line]
 
     def read(self, key: str) -> bytes:
         """Content of an object."""
@@ -68,7 +75,7 @@ def s3_server(log: Path) -> Iterator[S3]:
     with started(command, dict(os.environ), log), patch.dict(os.environ, place):
         wait_for(lambda: _answers(endpoint), 60, "the S3 server answers")
         s3fs.S3FileSystem.clear_instance_cache()
-        server = S3(endpoint)
+        server = S3(endpoint, log)
         server.client.create_bucket(Bucket=BUCKET)
         yield server
         s3fs.S3FileSystem.clear_instance_cache()
