@@ -31,7 +31,7 @@ STAGES_OPEN, SAMPLES_OPEN = 3, 2
 """Rows of jobs that lie in scratch at once, each as long as the region's shorter side; see `flows.front`."""
 _BLOCK_PX = 512
 """Side of a block of a COG: what one request reads."""
-_WRITE, _READ = 3, 2.5
+WRITE_REQUESTS, _READ_REQUESTS = 3, 2.5
 """Requests that Zarr takes to write a shard (it looks for the one before) and to read parts of one (size, index and
 chunks); a test counts them."""
 _SAMPLE_READS, _MOSAIC_READS = 4, 5
@@ -63,6 +63,15 @@ def _reach(plan: Plan, due: Jobs) -> tuple[Jobs, Jobs]:
     grown = Jobs(samples.window, samples.mask | due.on(samples.window))
     around = grown.window.expand(1)
     return samples, Jobs(around, grown.near() & plan.layout.stage_jobs.on(around))
+
+
+def requests_of_scratch(stages: int, samples: int, mosaics: int, around: int = 9) -> int:
+    """Requests of so many steps where scratch lies in an object store; `around` are the neighbours that each reads."""
+    around = min(around, stages)
+    written = stages * len(SCRATCH_ARRAYS["stage"]) + samples * len(SCRATCH_ARRAYS["sample"])
+    read = around * (_SAMPLE_READS * samples + _MOSAIC_READS * mosaics)
+    receipts = 2 * around * (samples + 2 * mosaics) + 2 * (stages + samples)
+    return int(WRITE_REQUESTS * written + _READ_REQUESTS * read) + receipts
 
 
 def price(
@@ -98,11 +107,8 @@ def price(
     else:
         hours = int(sampled.sum()) * passes * SECONDS_PER_TILE / 3600
         words = f"{SECONDS_PER_TILE:g} s a tile and pass, assumed: set cost.seconds_per_tile, or run once"
-    requests = reads + _WRITE * objects + coarse * 4 + 2 * len(due)
-    around = min(9, len(stages))
-    scratched = len(stages) * len(SCRATCH_ARRAYS["stage"]) + len(samples) * len(SCRATCH_ARRAYS["sample"])
-    read_again = around * (_SAMPLE_READS * len(samples) + _MOSAIC_READS * len(due))
-    asked = 2 * around * (len(samples) + 2 * len(due)) + 2 * (len(stages) + len(samples))  # receipts
+    requests = reads + WRITE_REQUESTS * objects + coarse * 4 + 2 * len(due)
+    scratch_requests = requests_of_scratch(len(stages), len(samples), len(due))
     found: dict[str, Any] = {
         "shards": len(layout.mosaic_jobs),
         "shards_due": len(due),
@@ -117,7 +123,7 @@ def price(
         "bytes_scratch": len(stages) * per_stage + len(samples) * per_sample,
         "objects": objects,
         "requests": requests,
-        "requests_of_scratch": int(_WRITE * scratched + _READ * read_again) + asked,
+        "requests_of_scratch": scratch_requests,
         "device_hours": hours,
         "speed": words,
         "items": len(plan.items),

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from dsdit.mosaic_group import LR_ARRAYS
-from flows.cost import SAMPLES_OPEN, STAGES_OPEN
+from flows.cost import SAMPLES_OPEN, STAGES_OPEN, WRITE_REQUESTS, requests_of_scratch
 from tests.benchmarks.continent import LATTICE
 
 WORKERS = 1000
@@ -48,6 +48,9 @@ def rows(area_km2: float) -> list[tuple[str, str]]:
     pixels = side**2
     shard_bytes = pixels * 7 * 4 / 3 + (side // LATTICE.scale) ** 2 * 30
     objects = jobs * (2 + len(LR_ARRAYS) + 2 / 3 + 1)
+    many = 1_000_000  # so that the edge of a region counts for nothing
+    scratch_requests = requests_of_scratch(many, many, many) / many
+    out_requests = WRITE_REQUESTS * objects / jobs + 2
     short = (area_km2 * 1e6) ** 0.5 / side
     stage = pixels * 16 + (side // LATTICE.scale) ** 2 * 17
     sample = LATTICE.shard_strides**2 * (3 * LATTICE.tile_px**2 + (LATTICE.tile_px // LATTICE.token_px) ** 2) * 4
@@ -66,9 +69,16 @@ def rows(area_km2: float) -> list[tuple[str, str]]:
         ("CPU time of client and scheduler", f"{scheduler_s / 3600:,.1f} h, one process"),
         ("jobs a second that one scheduler can give out", f"{1000 / JOB_CPU_MS.value:,.0f}"),
         ("devices that keep one scheduler busy, 60 s a job", f"{60 * 1000 / JOB_CPU_MS.value:,.0f}"),
-        (f"object writes a second with {WORKERS:,} devices at 60 s a job", f"{WORKERS / 60 * objects / jobs:,.0f}"),
+        (
+            f"requests a second with {WORKERS:,} devices at 60 s a job: of the mosaic; of scratch in a store",
+            f"{WORKERS / 60 * out_requests:,.0f}; {WORKERS / 60 * scratch_requests:,.0f}",
+        ),
         ("bytes written a second then", f"{WORKERS / 60 * shard_bytes / 1e9:,.2f} GB"),
         (f"one night, {CHANGED:.0%} of the jobs: core-hours", f"{core_hours * CHANGED:,.0f}"),
+        (
+            "one night: requests, of the mosaic; of scratch in a store",
+            f"{jobs * CHANGED * out_requests / 1e6:,.1f}; {jobs * CHANGED * scratch_requests / 1e6:,.1f} million",
+        ),
         ("one night: objects written", f"{objects * CHANGED:,.0f}"),
         ("seconds of planning a night (by jobs, one process)", f"{PLAN_S.value * jobs / 795_355:,.0f}"),
     ]
@@ -99,14 +109,18 @@ def page() -> str:
         "  and no published network was measured: multiply the row of device-hours by the seconds a tile of yours, and",
         "  set `cost.seconds_per_tile` for `dsdit plan`.",
         f"- Assumed: {CHANGED:.0%} of the jobs change in a night, a job takes a device 60 s, and the areas.",
-        "- Not in the table: search and measure, which run in the flow's own process. Cleaning an answer takes",
-        "  some 2.6 ms of CPU an item (3,000 items on a busy machine: ten minutes for 230,000), and each pair of a",
-        "  reference and a scene that meet is read for its fit and shift by eight threads, once for ever: on the",
-        "  first night of a continent, some two million pairs, **this is the first bottleneck**, and a continent",
-        "  wants to be begun state by state. Later nights measure new scenes alone.",
+        "- Not in the table: search and measure, which run in the flow's own process. Each pair of a reference and",
+        "  a scene that meet is read for its fit and shift by eight threads, once for ever: on the first night of a",
+        "  continent 1.7 million pairs (`plan_at_size`), **this is the first bottleneck**, and a continent wants to",
+        "  be begun state by state. Later nights measure new scenes alone.",
+        "- Requests are by the counts that `dsdit plan` uses, which a test holds to what a run asks of a store.",
+        "  Scratch in an object store takes most of them: a disk that all workers share takes none. S3 allows 3,500",
+        "  writes and 5,500 reads a second and prefix.",
+        "- A night costs its device-hours, its requests and the month's storage at your prices: `dsdit plan`",
+        "  multiplies them where `cost` is set.",
         "- After that it is the devices, until there are as many as keep one scheduler busy; from there on it is",
         "  the scheduler. Regions with schedulers of their own part that load: lattices are global, so that",
-        "  neighbouring regions agree on their pixels. Object writes stay far below both.",
+        "  neighbouring regions agree on their pixels.",
         "",
     ]
     return "\n".join(lines)
