@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from flows.prepare import keep_plan, make_plan
 from flows.request import make_request
 from tests.support.nights import CLOUD, NORTH, add_scene, make_nights, night_record
-from tests.support.running import run_here
+from tests.support.running import make_weights, run_here
 
 
 def plan_at(record: dict[str, Any], now: datetime) -> list[str]:
@@ -36,13 +37,18 @@ def test_a_rolling_period_never_puts_clouds_where_it_was_clear(weights: Path, tm
     assert plan_at(record, datetime(2024, 7, 22, tzinfo=UTC)) == ["clear+first+clouds", "first+clouds"]
 
 
-def test_another_setting_makes_every_shard_due(weights: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("change", ["setting", "model"])
+def test_another_setting_or_model_makes_every_shard_due(change: str, weights: Path, tmp_path: Path) -> None:
     from dsdit.steps.report import due_jobs
 
     catalog = make_nights(tmp_path / "catalog")
     record = night_record(catalog, weights, tmp_path / "out")
     ran = run_here(record)
     assert len(due_jobs(ran.plan, ran.places.receipts)) == 0
-    request = make_request({**record, "sampling": {**record["sampling"], "seed": 1}})
+    if change == "setting":
+        other = {"sampling": {**record["sampling"], "seed": 1}}
+    else:
+        other = {"model": {"weights": str(make_weights(tmp_path / "trained-on", seed=1))}}
+    request = make_request({**record, **other})
     again = make_plan(request, datetime(2024, 7, 20, tzinfo=UTC), lambda _: None)
     assert np.array_equal(due_jobs(again, ran.places.receipts).mask, np.ones((5, 1), bool))

@@ -16,6 +16,9 @@ from dsdit.window import Index
 from flows.jobs import run_step
 from flows.request import load_request
 from tests.conftest import box
+from tests.support.commands import DSDIT, call, served, write_request
+from tests.support.equator import equator_record
+from tests.support.kept import SOUTH, equator_catalog
 from tests.support.running import prepare, sample_record
 from tests.support.s3 import BUCKET, S3, s3_server
 
@@ -62,6 +65,22 @@ def test_a_worker_writes_with_what_the_request_asks(catalog: Path, weights: Path
     assert encrypted(s3, "receipts/") == {True}
     run_step("stage", Index(*plan.layout.stage_jobs[0]), places)
     assert storage_settings() == {}
+
+
+@pytest.mark.slow
+def test_a_whole_run_finds_its_store_by_the_request_alone(
+    s3: S3, weights: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """The environment has the login; where the store is, and that all is to be encrypted, only the request says."""
+    catalog, place = equator_catalog(tmp_path_factory.getbasetemp()), f"s3://{BUCKET}/asked"
+    settings = {**ENCRYPTED, "client_kwargs": {"endpoint_url": s3.endpoint}}
+    record = equator_record(catalog, weights, Path("replaced"), SOUTH, storage_options=settings)
+    path = write_request(tmp_path / "request.yaml", {**record, "output": f"{place}/out", "scratch": f"{place}/scratch"})
+    env = {key: value for key, value in served().items() if key not in ("AWS_ENDPOINT_URL", "AWS_S3_ENDPOINT")}
+    ran = call([*DSDIT, "run", str(path)], env)
+    assert ran.returncode == 0, ran.stderr
+    assert {"asked/out/sr.tif", "asked/out/report.json", "asked/out/mosaic.zarr/zarr.json"} <= set(s3.objects("asked/"))
+    assert encrypted(s3, "asked/") == {True}
 
 
 @pytest.mark.parametrize(
