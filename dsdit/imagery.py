@@ -6,7 +6,6 @@ Memory holds them as 8-bit values; 480 pairs of 256 px are 200 MB as float32 and
 from __future__ import annotations
 
 import csv
-import math
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from glob import escape
@@ -42,6 +41,8 @@ class Scene:
     """(3, H, W), the newer date."""
     ref: NDArray[np.uint8] | None
     """(3, H, W), the older date, or None for a single image."""
+    place: str = ""
+    """Name of the ground that is shown; scenes of one place share it. Empty where nobody told."""
 
 
 def _read_image(path: Path) -> NDArray[np.uint8]:
@@ -87,8 +88,8 @@ def _listed(folder: Path, split: str, licences: Collection[str] | None) -> list[
 def read_pairs(data: Path, split: str, licences: Collection[str] | None = None) -> list[Scene]:
     """Scenes of `data`/pairs: A_<id>.* older and B_<id>.* newer, png, jpg or tif of 8 bits.
 
-    A manifest.csv with columns `split` and `id` (and `a`, `b`, `licence_class`) chooses `split` and the licence
-    classes given (None: all); without one every pair is read. Raises RequestError.
+    A manifest.csv with columns `split` and `id` (and `a`, `b`, `place`, `licence_class`) chooses `split` and the
+    licence classes given (None: all); without one every pair is read. Raises RequestError.
     """
     folder = data / "pairs"
     scenes = []
@@ -99,7 +100,8 @@ def read_pairs(data: Path, split: str, licences: Collection[str] | None = None) 
         )
         if older.shape != newer.shape:
             raise RequestError(f"pair {row['id']}: A is {older.shape[1:]} px and B {newer.shape[1:]} px (y, x)")
-        scenes.append(Scene(row["id"], row["id"].split("-")[0], row.get("licence_class") or "", newer, older))
+        origin, licence = row["id"].split("-")[0], row.get("licence_class") or ""
+        scenes.append(Scene(row["id"], origin, licence, newer, older, row.get("place") or row["id"]))
     return scenes
 
 
@@ -147,13 +149,30 @@ def registered(scene: Scene, shift: Shift) -> Scene:
     return replace(scene, ref=ref)
 
 
+def matched_to_lr(ref: NDArray[np.float32], lr: NDArray[np.float32], scale: int) -> NDArray[np.float32]:
+    """A reference (3, H, W) with the mean and spread of `lr` (3, h, w), as the sensor of `lr` sees it.
+
+    They may show different ground, and differ in size; both are in one range of values. H and W are multiples of
+    `scale`. The gain is held within 0.5 to 2.
+    """
+    gain, offset = match_gain_offset(decimate(ref, scale, EVALUATION_MTF), lr)
+    return ref * gain + offset
+
+
 def matched_pair(scene: Scene, scale: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Truth and matched reference of a pair, (3, H, W) scaled, cut to a multiple of `scale` and of 8 px."""
+    """Truth and reference of a pair, (3, H, W) scaled, cut to a multiple of `scale`; the reference matched to LR.
+
+    Raises ValueError for a single image, RequestError for one without a whole LR pixel.
+    """
     if scene.ref is None:
         raise ValueError(f"{scene.id} is a single image")
-    unit = math.lcm(scale, LOW_BAND_PX)
-    h, w = (n // unit * unit for n in scene.hr.shape[1:])
-    gain, offset = match_gain_offset(low_band(scene.ref), low_band(scene.hr))
-    hr = scene.hr[:, :h, :w].astype(np.float32)
-    ref = scene.ref[:, :h, :w].astype(np.float32) * gain + offset
-    return hr * np.float32(2 / 255) - 1, ref * np.float32(2 / 255) - 1
+    hr = scaled(scene.hr, scale)
+    return hr, matched_to_lr(scaled(scene.ref, scale), decimate(hr, scale, EVALUATION_MTF), scale)
+
+
+def scaled(image: NDArray[np.uint8], scale: int) -> NDArray[np.float32]:
+    """(3, H, W) of 8 bits -> -1 to 1, cut to a multiple of `scale`. Raises RequestError where nothing is left."""
+    h, w = (n // scale * scale for n in image.shape[1:])
+    if not h or not w:
+        raise RequestError(f"an image of {image.shape[1:]} px (y, x) has no whole pixel at scale {scale}: leave it out")
+    return image[:, :h, :w].astype(np.float32) * np.float32(2 / 255) - 1

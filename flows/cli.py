@@ -235,6 +235,8 @@ def evaluate(
         if json_ is not None:
             json_.write_text(json.dumps(figures, indent=1))
         print_evaluation(figures, Console(width=max(EVALUATION_COLUMNS, Console().width)))
+        for note in figures["notes"]:
+            typer.echo(note, err=True)
 
 
 @app.command()

@@ -12,7 +12,7 @@ is restored to LR afterwards, so that rows differ only in what they put above LR
     model_faithful      the setting that aims at the posterior mean
     model_unregistered  that setting with the reference as it lies
     model_no_reference  default setting without a reference
-    model_wrong_reference   default setting with another place's
+    model_wrong_reference   default setting with another place's, in this one's radiometry; where there is another
     model_nfe<N>        N Euler steps
 
 The model is given what the flow gives it: the reference moved by the shift that LR alone tells (`registration`). The
@@ -27,21 +27,43 @@ from __future__ import annotations
 
 import multiprocessing
 from collections import defaultdict
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from dsdit.errors import RequestError
 from dsdit.evaluation.case import Case, make_case
 from dsdit.evaluation.influence import auc, joined
-from dsdit.evaluation.measuring import Figures, Measured, Order, end_with_parent, measure
-from dsdit.imagery import read_pairs
+from dsdit.evaluation.measuring import INFLUENCE, Figures, Measured, Order, end_with_parent, measure
+from dsdit.evaluation.rows import ROWS, WRONG, nfe_row
+from dsdit.imagery import Scene, read_pairs
 from dsdit.model.weights import load_weights
 
 Rows = dict[str, dict[str, Figures]]
+SCALES = (2, 16)
+"""Least and largest scale, in HR pixels per LR pixel."""
 __all__ = ["Case", "Rows", "evaluate", "make_case"]
+
+
+def other_place(scenes: Sequence[Scene], number: int) -> Scene | None:
+    """The nearest scene before `number` that shows another place, past the first one from the end; None without one."""
+    place = scenes[number].place
+    return next((s for k in range(1, len(scenes)) if (s := scenes[number - k]).place != place), None)
+
+
+def _check(rows: Collection[str] | None, nfe: Collection[int], scale: int) -> None:
+    """Raises RequestError for a row or a scale that is not known."""
+    if not SCALES[0] <= scale <= SCALES[1]:
+        raise RequestError(f"scale is {scale}: it must lie within {SCALES[0]} and {SCALES[1]}")
+    known = [*ROWS, *map(nfe_row, nfe), INFLUENCE]
+    unknown = sorted(set(rows or ()) - set(known))
+    if unknown:
+        raise RequestError(
+            f"--row {', '.join(unknown)} is not known: use {', '.join(known)}, or model_nfe<N> with --nfe N"
+        )
 
 
 def _mean(figures: list[Figures]) -> Figures:
@@ -61,23 +83,25 @@ def evaluate(
     pictures: Path | None = None,
     progress: Callable[[int, int], None] | None = None,
     workers: int = 1,
-) -> dict[str, object]:
-    """Measures `weights` on `data`/pairs: {"weights", "digest", "split", "scale", "rows", "reference_weight"}.
+) -> dict[str, Any]:
+    """Measures `weights` on `data`/pairs: {"weights", "digest", "split", "scale", "rows", "reference_weight", "notes"}.
 
     `rows` is {row: {part: {psnr, ssim, .., pairs}}} with the metrics of `metrics.METRICS`, and for rows of the model
-    `lr_error_before`, before restoring; `reference_weight` holds AUCs (`influence`). Parts are all, agreeing,
-    disagreeing, changed, unchanged, and the same of images under the licences that shipped weights may be trained on:
-    free_all and so on. `licences`, `rows` and `every` (each N-th pair) narrow what is measured; `pictures` is a folder
-    for one contact sheet a pair; `progress` is told (done, total). With more than one of `workers` pairs are measured
-    in processes of their own; figures do not depend on it. Raises RequestError where there is no pair to measure.
+    `lr_error_before`, before restoring; `reference_weight` holds AUCs (`influence`), `notes` sentences about what was
+    left out. Parts are all, agreeing, disagreeing, changed, unchanged, and the same of images under the licences that
+    shipped weights may be trained on: free_all and so on. `licences`, `rows` and `every` (each N-th pair) narrow what
+    is measured; `pictures` is a folder for one contact sheet a pair; `progress` is told (done, total). With more than
+    one of `workers` pairs are measured in processes of their own; figures do not depend on it. Raises RequestError
+    where there is no pair to measure, and for rows and scales that are not known.
     """
+    _check(rows, nfe, scale)
     loaded = load_weights(weights)
     scenes = read_pairs(data, split, licences)
     if not scenes:
         raise RequestError(f"{data}/pairs has no pair of split {split!r}: give --split, or another folder")
     chosen = None if rows is None else tuple(rows)
     orders = [
-        Order(str(weights), scene, scenes[k - 1], scale, chosen, tuple(nfe), pictures)
+        Order(str(weights), scene, other_place(scenes, k), scale, chosen, tuple(nfe), pictures)
         for k, scene in list(enumerate(scenes))[::every]
     ]
     measured: list[Measured | None] = [None] * len(orders)
@@ -101,6 +125,8 @@ def evaluate(
         for row, parts in each.figures.items():
             for part, values in parts.items():
                 figures[row][part].append(values)
+    alone = [order.scene.id for order in orders if order.other is None and (rows is None or WRONG in rows)]
+    notes = [f"{WRONG} is left out of {len(alone)} pairs: there is no pair of another place"] if alone else []
     means: Rows = {row: {part: _mean(values) for part, values in parts.items()} for row, parts in figures.items()}
     return {
         "weights": loaded.config.name,
@@ -109,4 +135,5 @@ def evaluate(
         "scale": scale,
         "rows": means,
         "reference_weight": auc(joined(each.influence for each in found)),
+        "notes": notes,
     }

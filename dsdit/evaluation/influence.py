@@ -2,9 +2,10 @@
 
 `plw` is the patch-level weighting's share of the reference, averaged over the blocks; `guidance` the difference
 between the strong and the weak pass of autoguidance; `guidance_share` that difference over the reference's high band.
-Each is high where the reference steers. A 64 px block is changed where the dates' middle bands disagree (`change`),
-or where their high bands disagree though the middle bands do not (`misregistration`: shifted, other view, other
-season). The AUC is the probability that an unchanged block has more influence than a changed one.
+Each is high where the reference steers. The network is given the reference as the flow gives it, moved by the shift
+that LR tells; what kind a block is, the dates tell as they lie. A 64 px block is changed where the dates' middle bands
+disagree (`change`), or where their high bands disagree though the middle bands do not (`misregistration`: shifted,
+other view, other season). The AUC is the probability that an unchanged block has more influence than a changed one.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ def influence_maps(weights: Weights, case: Case) -> dict[str, Array]:
     height, width = case.hr.shape[1:]
     names = ("plw", "guidance", "guidance_share")
     maps = {name: np.full((height, width), np.nan, np.float32) for name in names}
-    pictures = (case.restored, case.ref, case.detail)
+    pictures = (case.restored, case.registered, case.moved_detail)
     for row in range(0, height - tile + 1, tile):
         for col in range(0, width - tile + 1, tile):
             at = (slice(row, row + tile), slice(col, col + tile))
@@ -45,7 +46,8 @@ def influence_maps(weights: Weights, case: Case) -> dict[str, Array]:
                 given = model.conditions(cuts[0], cuts[1], np.ones((1, tile, tile), bool), cuts[2], scale)
                 z = torch.zeros(1, *model.latent_shape(tile, tile), device=model.device, dtype=model.dtype)
                 strong, weak = (model.denoise(z, 1.0, given, s) for s in (1.0, 0.0))
-                difference = model.decode(strong.x0 - weak.x0, np.zeros_like(cuts[0])).float().cpu().numpy()[0]
+                with_it, without = (model.decode(passed.x0, cuts[0]).float().cpu() for passed in (strong, weak))
+                difference = (with_it - without).numpy()[0]
                 plw = strong.weighting[0].float().cpu().numpy()
             side = tile // plw.shape[0]
             maps["plw"][at] = np.repeat(np.repeat(plw, side, 0), side, 1)

@@ -23,6 +23,8 @@ from dsdit.model.weights import Weights, load_weights
 from dsdit.sensor import EVALUATION_MTF, restore
 
 Figures = dict[str, float]
+INFLUENCE = "reference_weight"
+"""What asks, among the rows, for the AUCs of `influence`."""
 
 
 @dataclass(frozen=True)
@@ -33,8 +35,8 @@ class Order:
     """Shipped name or folder."""
     scene: Scene
     """The pair."""
-    other: Scene
-    """Another place, which lends the wrong reference."""
+    other: Scene | None
+    """Another place, which lends the wrong reference; None where there is none."""
     scale: int
     rows: Collection[str] | None
     """Names of rows, or None for all of them."""
@@ -94,7 +96,7 @@ def measure(order: Order) -> Measured:
                 figures[name][f"free_{part}"] = found
     if order.pictures is not None:
         write_sheet(order.pictures / f"{case.scene.id}.png", case, shown)
-    wanted = order.rows is None or "reference_weight" in order.rows
+    wanted = order.rows is None or INFLUENCE in order.rows
     return Measured(figures, influence_blocks(weights, case) if wanted else {})
 
 

@@ -11,7 +11,7 @@ from scipy.ndimage import gaussian_filter
 
 from dsdit.evaluation.case import Case
 from dsdit.evaluation.metrics import band
-from dsdit.imagery import Scene, matched_pair
+from dsdit.imagery import Scene, matched_to_lr, scaled
 from dsdit.model.weights import Weights
 from dsdit.sampler_settings import SamplerDefaults
 from dsdit.sampling.picture import super_resolve
@@ -19,6 +19,29 @@ from dsdit.sensor import EVALUATION_MTF, recover, upsample
 
 Array = NDArray[np.float32]
 _GAIN_SIGMA_LR = 3.0
+WRONG = "model_wrong_reference"
+"""The row that needs a second place."""
+ROWS = (
+    "bicubic",
+    "bicubic_restored",
+    "reference",
+    "injection",
+    "injection_gain",
+    "injection_half",
+    "injection_oracle",
+    "injection_oracle_registered",
+    "model",
+    "model_faithful",
+    "model_unregistered",
+    "model_no_reference",
+    WRONG,
+)
+"""Names of the rows; with `nfe` those of `nfe_row` are added."""
+
+
+def nfe_row(steps: int) -> str:
+    """Name of the row of so many Euler steps."""
+    return f"model_nfe{steps}"
 
 
 def local_gain(case: Case) -> Array:
@@ -42,17 +65,22 @@ def oracle_gain(case: Case, detail: Array) -> np.float32:
     return np.float32(float((missing.astype(np.float64) * detail).sum()) / max(energy, 1e-12))
 
 
-def _elsewhere(case: Case, other: Scene) -> Array:
-    """The reference of another place on this place, as large as both are."""
-    _, ref = matched_pair(other, case.scale)
-    h, w = (min(a, b) for a, b in zip(case.hr.shape[1:], ref.shape[1:], strict=True))
-    wrong = case.restored.copy()
-    wrong[:, :h, :w] = ref[:, :h, :w]
-    return wrong
+def stranger(case: Case, other: Scene) -> Array:
+    """The reference of another place, in this place's radiometry and size; a smaller one is mirrored on and on."""
+    assert other.ref is not None
+    ref = matched_to_lr(scaled(other.ref, case.scale), case.lr, case.scale)
+    height, width = case.hr.shape[1:]
+    missing = [(0, max(0, n - have)) for n, have in zip((height, width), ref.shape[1:], strict=True)]
+    return np.pad(ref, [(0, 0), *missing], mode="symmetric")[:, :height, :width]
 
 
-def make_rows(weights: Weights, case: Case, other: Scene, nfe: Collection[int] = ()) -> dict[str, Callable[[], Array]]:
-    """Each row's picture, made when called and not yet restored to LR. `other` lends the wrong reference."""
+def make_rows(
+    weights: Weights, case: Case, other: Scene | None, nfe: Collection[int] = ()
+) -> dict[str, Callable[[], Array]]:
+    """Each row's picture, made when called and not yet restored to LR. `other` lends the wrong reference.
+
+    Without another place there is no row of a wrong reference.
+    """
     faithful = weights.config.faithful
 
     def network(settings: SamplerDefaults | None, ref: Callable[[], Array] | None) -> Callable[[], Array]:
@@ -71,8 +99,9 @@ def make_rows(weights: Weights, case: Case, other: Scene, nfe: Collection[int] =
         "model_faithful": network(faithful, lambda: case.registered),
         "model_unregistered": network(faithful, lambda: case.ref),
         "model_no_reference": network(None, None),
-        "model_wrong_reference": network(None, lambda: _elsewhere(case, other)),
     }
+    if other is not None:
+        rows[WRONG] = network(None, lambda: stranger(case, other))
     for count in nfe:
-        rows[f"model_nfe{count}"] = network(replace(faithful, steps=count), lambda: case.registered)
+        rows[nfe_row(count)] = network(replace(faithful, steps=count), lambda: case.registered)
     return rows

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -24,7 +22,8 @@ BATCH = 8
 def tile_starts(length: int, tile: int, overlap: int, unit: int) -> list[int]:
     """First pixels of as few tiles as cover `length` with at least `overlap`, evenly apart in multiples of `unit`.
 
-    They stay within the picture: a tile that hangs over its edge sees made-up ground there, and suffers from it.
+    They stay within a picture of whole `unit`s that holds a tile: one that hangs over its edge sees made-up ground
+    there, and suffers from it.
     """
     if length <= tile:
         return [0]
@@ -53,11 +52,10 @@ def super_resolve(
     detail = np.zeros_like(restored) if ref is None else high_band(ref, scale, mtf_nyquist)
     tile, overlap = default_tile(model.token_px, scale)
     height, width = restored.shape[1:]
-    unit = math.lcm(model.token_px, scale)
     places = [
         Window(row, col, row + tile, col + tile)
-        for row in tile_starts(height, tile, overlap, unit)
-        for col in tile_starts(width, tile, overlap, unit)
+        for row in tile_starts(height, tile, overlap, scale)
+        for col in tile_starts(width, tile, overlap, scale)
     ]
     pictures = np.pad(np.stack([restored, reference, detail]), ((0, 0), (0, 0), (0, tile), (0, tile)), mode="edge")
     tiles: list[tuple[Window, Array]] = []

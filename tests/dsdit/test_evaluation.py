@@ -20,7 +20,6 @@ MODEL_ROWS = [
     "model_unregistered",
     "model_faithful",
     "model_no_reference",
-    "model_wrong_reference",
     "model_nfe2",
 ]
 
