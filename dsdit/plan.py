@@ -100,7 +100,7 @@ class Plan:
                 "format": FORMAT,
                 "grid": asdict(self.region.grid),
                 "lattice": asdict(self.lattice),
-                "sampler": asdict(self.sampler),
+                "sampler": self.sampler.digested,
                 "model": {"digest": self.model.digest, "dtype": self.model.dtype},
                 "mtf_nyquist": self.mtf_nyquist,
                 "ref_min_cover": self.ref_min_cover,

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
+
+SCHEDULES = ("spaced", "published")
+"""Names of `sampling.schedule.sigmas_of`."""
 
 
 @dataclass(frozen=True)
@@ -13,6 +16,9 @@ class SamplerDefaults:
     steps: int = 1
     """Steps of the solver from noise to picture; one from pure noise is the posterior mean."""
     solver: str = "euler"
+    """A name of `sampling.solver.SOLVERS`."""
+    schedule: str = "spaced"
+    """Noise levels of the steps: "spaced" evenly in time, or those of the paper's release, "published"."""
     guidance_scale: float = 1.0
     """Autoguidance weight; 1 takes one network call a step, others two."""
     guidance_from: str = "ref_scale"
@@ -22,6 +28,15 @@ class SamplerDefaults:
     """Noise level at which sampling starts; below 1 it starts from the LR picture under noise."""
     ensemble: int = 1
     """Mirrored and turned forms of each tile that are averaged: 1, 2, 4 or 8, each at the cost of all passes."""
+
+    def __post_init__(self) -> None:
+        if self.schedule not in SCHEDULES:
+            raise ValueError(f"schedule is {self.schedule!r}: it must be one of {list(SCHEDULES)}")
+        if self.schedule == "published" and self.start_sigma != 1:
+            raise ValueError(
+                f"start_sigma is {self.start_sigma} and schedule published, which starts at 1: "
+                "leave one of them out, or take schedule spaced"
+            )
 
 
 @dataclass(frozen=True)
@@ -34,6 +49,14 @@ class SamplerSettings(SamplerDefaults):
     """Key of the noise."""
     batch: int = 8
     """Tiles per network call; always filled up to this size."""
+
+    @property
+    def digested(self) -> dict[str, Any]:
+        """What digests of plans are made of; the schedule is among it where it is not "spaced"."""
+        record = asdict(self)
+        if self.schedule == "spaced":
+            del record["schedule"]
+        return record
 
     @classmethod
     def from_dict(cls, record: dict[str, Any]) -> SamplerSettings:

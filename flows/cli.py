@@ -211,6 +211,11 @@ def evaluate(
     pictures: Annotated[Path | None, typer.Option(help="Folder for a contact sheet of each pair.")] = None,
     nfe: Annotated[list[int] | None, typer.Option(help="Adds a row of that many Euler steps; repeatable.")] = None,
     row: Annotated[list[str] | None, typer.Option(help="Measures this row alone; repeatable.")] = None,
+    solver: Annotated[
+        str | None, typer.Option(help="Replaces the weights' solver: euler, published_dpmpp_2m ..")
+    ] = None,
+    schedule: Annotated[str | None, typer.Option(help="Replaces the weights' schedule: spaced or published.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Replaces the weights' number of steps.")] = None,
     every: Annotated[int, typer.Option(min=1, help="Measures each N-th pair alone.")] = 1,
     workers: Annotated[int, typer.Option(min=1, help="Processes that measure pairs at the same time.")] = 1,
 ) -> None:
@@ -219,6 +224,7 @@ def evaluate(
         from dsdit.evaluation import evaluate as run_evaluation
         from flows.reporting import EVALUATION_COLUMNS, pair_progress, print_evaluation
 
+        replaced = {"solver": solver, "schedule": schedule, "steps": steps}
         with pair_progress() as progress:
             figures = run_evaluation(
                 folder,
@@ -231,6 +237,7 @@ def evaluate(
                 pictures=pictures,
                 progress=progress,
                 workers=workers,
+                sampling={name: value for name, value in replaced.items() if value is not None},
             )
         if json_ is not None:
             json_.write_text(json.dumps(figures, indent=1))

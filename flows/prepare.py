@@ -42,11 +42,14 @@ _PIXEL_TOLERANCE = 0.05
 
 
 def sampler_settings(request: Request, config: WeightsConfig) -> SamplerSettings:
-    """The weights' own setting that the request names, with what the request says itself."""
+    """The weights' own setting that the request names, with what the request says itself. Raises RequestError."""
     asked = request.sampling
     own = config.faithful if asked.setting == "faithful" else config.sampler
     said = {k: v for k, v in asked.model_dump(exclude={"setting"}).items() if v is not None}
-    return SamplerSettings(**{**asdict(own), **said})
+    try:
+        return SamplerSettings(**{**asdict(own), **said})
+    except ValueError as error:
+        raise RequestError(f"sampling: {error}") from error
 
 
 def describe_settings(request: Request) -> list[str]:
@@ -58,8 +61,8 @@ def describe_settings(request: Request) -> list[str]:
         made = sampler_settings(request.model_copy(update={"sampling": asked}), config)
         passes = network_passes(made)
         lines.append(
-            f"{name}: {made.solver}, steps {made.steps}, guidance {made.guidance_scale:g}, ensemble {made.ensemble}, "
-            f"{passes} network pass{'es' if passes > 1 else ''} a tile"
+            f"{name}: {made.solver}, steps {made.steps} ({made.schedule}), guidance {made.guidance_scale:g}, "
+            f"ensemble {made.ensemble}, {passes} network pass{'es' if passes > 1 else ''} a tile"
         )
     return lines
 

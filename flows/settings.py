@@ -93,7 +93,9 @@ class Sampling(Frozen):
     setting: Literal["default", "faithful"] = "default"
     """default has the reference's detail; faithful aims at the smallest expected error, and is softer."""
     steps: Annotated[int, Field(ge=1, le=1000)] | None = None
-    solver: Literal["euler", "heun", "dpmpp_2m"] | None = None
+    solver: Literal["euler", "heun", "dpmpp_2m", "published_dpmpp_2m"] | None = None
+    schedule: Literal["spaced", "published"] | None = None
+    """Noise levels of the steps: even in time, or those of the paper's release."""
     guidance_scale: Annotated[float, Field(ge=0, le=10)] | None = None
     guidance_from: Literal["ref_scale", "no_reference"] | None = None
     """What guidance leads away from: the pass with ref_scale 0, or the tile as if it had no reference."""

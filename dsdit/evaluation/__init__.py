@@ -27,8 +27,9 @@ from __future__ import annotations
 
 import multiprocessing
 from collections import defaultdict
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,8 @@ from dsdit.evaluation.measuring import INFLUENCE, Figures, Measured, Order, end_
 from dsdit.evaluation.rows import ROWS, WRONG, nfe_row
 from dsdit.imagery import Scene, read_pairs
 from dsdit.model.weights import load_weights
+from dsdit.sampler_settings import SamplerDefaults
+from dsdit.sampling.solver import SOLVERS
 
 Rows = dict[str, dict[str, Figures]]
 SCALES = (2, 16)
@@ -66,6 +69,16 @@ def _check(rows: Collection[str] | None, nfe: Collection[int], scale: int) -> No
         )
 
 
+def _check_sampling(setting: SamplerDefaults, sampling: Mapping[str, Any]) -> None:
+    """Raises RequestError where the setting cannot be so."""
+    try:
+        made = replace(setting, **sampling)
+    except (TypeError, ValueError) as error:
+        raise RequestError(f"sampling: {error}") from error
+    if made.solver not in SOLVERS:
+        raise RequestError(f"--solver {made.solver!r} is not known: use one of {', '.join(SOLVERS)}")
+
+
 def _mean(figures: list[Figures]) -> Figures:
     means = {name: round(float(np.mean([f[name] for f in figures])), 4) for name in figures[0]}
     return {**means, "pairs": len(figures)}
@@ -83,6 +96,7 @@ def evaluate(
     pictures: Path | None = None,
     progress: Callable[[int, int], None] | None = None,
     workers: int = 1,
+    sampling: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Measures `weights` on `data`/pairs: {"weights", "digest", "split", "scale", "rows", "reference_weight", "notes"}.
 
@@ -91,17 +105,20 @@ def evaluate(
     left out. Parts are all, agreeing, disagreeing, changed, unchanged, and the same of images under the licences that
     shipped weights may be trained on: free_all and so on. `licences`, `rows` and `every` (each N-th pair) narrow what
     is measured; `pictures` is a folder for one contact sheet a pair; `progress` is told (done, total). With more than
-    one of `workers` pairs are measured in processes of their own; figures do not depend on it. Raises RequestError
-    where there is no pair to measure, and for rows and scales that are not known.
+    one of `workers` pairs are measured in processes of their own; figures do not depend on it. `sampling` replaces
+    parts of both settings of the weights, by names of `SamplerDefaults`, and stands in the record where it is given.
+    Raises RequestError where there is no pair to measure, and for rows, scales and settings that are not known.
     """
     _check(rows, nfe, scale)
     loaded = load_weights(weights)
+    for setting in (loaded.config.sampler, loaded.config.faithful):
+        _check_sampling(setting, sampling or {})
     scenes = read_pairs(data, split, licences)
     if not scenes:
         raise RequestError(f"{data}/pairs has no pair of split {split!r}: give --split, or another folder")
     chosen = None if rows is None else tuple(rows)
     orders = [
-        Order(str(weights), scene, other_place(scenes, k), scale, chosen, tuple(nfe), pictures)
+        Order(str(weights), scene, other_place(scenes, k), scale, chosen, tuple(nfe), pictures, sampling or {})
         for k, scene in list(enumerate(scenes))[::every]
     ]
     measured: list[Measured | None] = [None] * len(orders)
@@ -133,6 +150,7 @@ def evaluate(
         "digest": loaded.digest,
         "split": split,
         "scale": scale,
+        **({"sampling": dict(sampling)} if sampling else {}),
         "rows": means,
         "reference_weight": auc(joined(each.influence for each in found)),
         "notes": notes,

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from functools import lru_cache
 from multiprocessing import parent_process
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -44,6 +45,8 @@ class Order:
     """Numbers of Euler steps, each a row more."""
     pictures: Path | None
     """Folder for a contact sheet."""
+    sampling: Mapping[str, Any] = field(default_factory=dict)
+    """What replaces parts of the weights' settings, by names of `SamplerDefaults`."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +85,7 @@ def measure(order: Order) -> Measured:
     truth = Truth(case.hr, case.lr, case.restored, scale, weights.config.curve_maximum)
     figures: dict[str, dict[str, Figures]] = {}
     shown: dict[str, Array] = {}
-    for name, make in make_rows(weights, case, order.other, order.nfe).items():
+    for name, make in make_rows(weights, case, order.other, order.nfe, order.sampling).items():
         if order.rows is not None and name not in order.rows:
             continue
         before = make()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -75,15 +76,19 @@ def stranger(case: Case, other: Scene) -> Array:
 
 
 def make_rows(
-    weights: Weights, case: Case, other: Scene | None, nfe: Collection[int] = ()
+    weights: Weights,
+    case: Case,
+    other: Scene | None,
+    nfe: Collection[int] = (),
+    sampling: Mapping[str, Any] | None = None,
 ) -> dict[str, Callable[[], Array]]:
     """Each row's picture, made when called and not yet restored to LR. `other` lends the wrong reference.
 
-    Without another place there is no row of a wrong reference.
+    Without another place there is no row of a wrong reference. `sampling` replaces parts of both settings.
     """
-    faithful = weights.config.faithful
+    default, faithful = (replace(s, **(sampling or {})) for s in (weights.config.sampler, weights.config.faithful))
 
-    def network(settings: SamplerDefaults | None, ref: Callable[[], Array] | None) -> Callable[[], Array]:
+    def network(settings: SamplerDefaults, ref: Callable[[], Array] | None) -> Callable[[], Array]:
         return lambda: super_resolve(weights, case.lr, case.scale, None if ref is None else ref(), settings)
 
     rows: dict[str, Callable[[], Array]] = {
@@ -95,13 +100,13 @@ def make_rows(
         "injection_half": lambda: case.restored + case.detail * np.float32(0.5),
         "injection_oracle": lambda: case.restored + oracle_gain(case, case.detail) * case.detail,
         "injection_oracle_registered": lambda: case.restored + oracle_gain(case, case.moved_detail) * case.moved_detail,
-        "model": network(None, lambda: case.registered),
+        "model": network(default, lambda: case.registered),
         "model_faithful": network(faithful, lambda: case.registered),
         "model_unregistered": network(faithful, lambda: case.ref),
-        "model_no_reference": network(None, None),
+        "model_no_reference": network(default, None),
     }
     if other is not None:
-        rows[WRONG] = network(None, lambda: stranger(case, other))
+        rows[WRONG] = network(default, lambda: stranger(case, other))
     for count in nfe:
         rows[nfe_row(count)] = network(replace(faithful, steps=count), lambda: case.registered)
     return rows

@@ -37,6 +37,8 @@ SD3_PREFIX = "model.diffusion_model."
 """What the names of the network's tensors begin with in an SD3 file."""
 HEAD_SIZE = 64
 """Size of an attention head in SD3 and DS-DiT; a file without q/k norm does not tell it."""
+PUBLISHED_STEPS = 40
+"""Euler steps on the published schedule: the paper takes 40 to 50."""
 SD3_LICENCE = (
     "Derived from Stable Diffusion 3 Medium: Stability AI Community License, Copyright Stability AI Ltd., "
     "whose terms hold for these weights and for what is derived from them; read them before use."
@@ -157,7 +159,7 @@ def import_weights(
     tensors = from_sd3(entries, source) if is_sd3 else entries
     network = infer_config(tensors, source)
     check_tensors(tensors, meta_network(network), source)
-    defaults = SamplerDefaults(steps=40)
+    defaults = SamplerDefaults(steps=PUBLISHED_STEPS, schedule="published")
     config = WeightsConfig(
         name=name or out.resolve().name,
         network=network,

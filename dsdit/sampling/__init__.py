@@ -2,7 +2,7 @@
 
 from dsdit.sampling.guidance import autoguidance, guided
 from dsdit.sampling.noise import block_noise, noise_window
-from dsdit.sampling.schedule import published_sigmas, spaced_sigmas
+from dsdit.sampling.schedule import published_sigmas, sigmas_of, spaced_sigmas
 from dsdit.sampling.solver import SOLVERS, sample
 
 __all__ = [
@@ -13,5 +13,6 @@ __all__ = [
     "noise_window",
     "published_sigmas",
     "sample",
+    "sigmas_of",
     "spaced_sigmas",
 ]

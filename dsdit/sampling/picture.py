@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -60,7 +62,7 @@ def super_resolve(
     pictures = np.pad(np.stack([restored, reference, detail]), ((0, 0), (0, 0), (0, tile), (0, tile)), mode="edge")
     tiles: list[tuple[Window, Array]] = []
     generator = torch.Generator().manual_seed(0)
-    full = SamplerSettings(**{name: getattr(chosen, name) for name in SamplerDefaults.__dataclass_fields__})
+    full = chosen if isinstance(chosen, SamplerSettings) else SamplerSettings(**asdict(chosen))
     for first in range(0, len(places), BATCH):
         some = places[first : first + BATCH]
         cuts = np.stack([pictures[..., p.row0 : p.row1, p.col0 : p.col1] for p in some], axis=1)

@@ -24,7 +24,7 @@ from dsdit.radiometry import Curve
 from dsdit.sampling.ensemble import Form, averaged
 from dsdit.sampling.guidance import guided
 from dsdit.sampling.noise import noise_window
-from dsdit.sampling.schedule import spaced_sigmas
+from dsdit.sampling.schedule import sigmas_of
 from dsdit.sampling.solver import Velocity, sample
 from dsdit.window import Window
 
@@ -41,7 +41,7 @@ def network_passes(settings: SamplerSettings) -> int:
         calls += 1
         return torch.zeros_like(z)
 
-    sigmas = spaced_sigmas(settings.steps, start=settings.start_sigma)
+    sigmas = sigmas_of(settings)
     velocity = guided(strength, settings.guidance_scale, interval=settings.guidance_interval)
     sample(velocity, torch.zeros(1), sigmas, settings.solver)
     return calls * settings.ensemble
@@ -109,7 +109,7 @@ def draw_tiles(
 
     `settings.batch` is not looked at. `listen` is told of every pass, and whether it is a strong one.
     """
-    sigmas = spaced_sigmas(settings.steps, start=settings.start_sigma)
+    sigmas = sigmas_of(settings)
 
     def draw(form: Form) -> tuple[Array, Array]:
         laid = batch.laid(form)

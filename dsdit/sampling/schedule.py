@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from dsdit.sampler_settings import SamplerDefaults
+
 _TRAIN_STEPS = 1000
 
 
@@ -43,3 +45,10 @@ def spaced_sigmas(steps: int, shift: float = 3.0, start: float = 1.0) -> Tensor:
     levels = shifted(torch.linspace(begin, 0, steps + 1, dtype=torch.float64), shift).float()
     levels[0] = start
     return levels
+
+
+def sigmas_of(settings: SamplerDefaults) -> Tensor:
+    """(steps + 1,) noise levels of the settings' schedule."""
+    if settings.schedule == "published":
+        return published_sigmas(settings.steps)
+    return spaced_sigmas(settings.steps, start=settings.start_sigma)

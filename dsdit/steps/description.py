@@ -42,6 +42,7 @@ def group_attributes(plan: Plan, report: Report, when: datetime) -> dict[str, An
             "steps": plan.sampler.steps,
             "guidance_scale": plan.sampler.guidance_scale,
             "solver": plan.sampler.solver,
+            "schedule": plan.sampler.schedule,
             "seed": plan.sampler.seed,
         },
         "items": [json.loads(name) for name in plan.item_names],

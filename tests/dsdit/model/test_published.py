@@ -52,6 +52,11 @@ def given(model: PublishedModel, valid: bool | np.ndarray = True) -> PublishedCo
     return model.conditions(restored, np.where(where[:, None], ref, np.nan), where, np.zeros_like(ref), 8)
 
 
+def test_imported_weights_are_run_as_published(weights: Weights) -> None:
+    for setting in (weights.config.sampler, weights.config.faithful):
+        assert (setting.schedule, setting.solver, setting.steps) == ("published", "euler", 40)
+
+
 def test_interface(weights: Weights) -> None:
     model = weights.model
     assert isinstance(model, PublishedModel)
