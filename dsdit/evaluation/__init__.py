@@ -37,8 +37,10 @@ import numpy as np
 
 from dsdit.errors import RequestError
 from dsdit.evaluation.case import Case, make_case
+from dsdit.evaluation.correctness import correctness_note
 from dsdit.evaluation.influence import auc, joined
 from dsdit.evaluation.measuring import INFLUENCE, Figures, Measured, Order, end_with_parent, measure
+from dsdit.evaluation.perceptual import lpips_note
 from dsdit.evaluation.rows import ROWS, WRONG, nfe_row
 from dsdit.imagery import Scene, read_pairs
 from dsdit.model.weights import load_weights
@@ -144,6 +146,7 @@ def evaluate(
                 figures[row][part].append(values)
     alone = [order.scene.id for order in orders if order.other is None and (rows is None or WRONG in rows)]
     notes = [f"{WRONG} is left out of {len(alone)} pairs: there is no pair of another place"] if alone else []
+    notes += [note for note in (lpips_note(), correctness_note()) if note is not None]
     means: Rows = {row: {part: _mean(values) for part, values in parts.items()} for row, parts in figures.items()}
     return {
         "weights": loaded.config.name,

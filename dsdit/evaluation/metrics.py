@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from skimage.metrics import structural_similarity
 
+from dsdit.evaluation.correctness import SHARES, shares
+from dsdit.evaluation.perceptual import lpips_map
 from dsdit.sensor import EVALUATION_MTF, decimate
 
 Array = NDArray[np.float32]
@@ -26,14 +28,10 @@ METRICS = (
     "lr_error",
     "sam",
     "flip",
-    "improvement",
-    "omission",
-    "hallucination",
+    *SHARES,
 )
-"""Names of the figures of a row and part."""
-_TEMPERATURE = 0.25
-_CALIBRATION = {"improvement": 0.8, "omission": 0.8, "hallucination": 0.4}
-_STRONG = 0.75
+"""Names of the figures of a row and part; `lpips` is added where it can be had (`perceptual`)."""
+_MEANS = ("ssim", "lr_error", "sam", "flip", "lpips")
 
 
 def psnr_db(sr: Array, hr: Array) -> float:
@@ -91,35 +89,6 @@ def spectral_angle(sr: Array, hr: Array) -> Array:
     return np.degrees(np.arccos(np.clip(dot / np.maximum(norm, 1e-6), -1, 1))).astype(np.float32)
 
 
-def correctness(sr: Array, hr: Array, smooth: Array) -> Array:
-    """(H, W, 3) three times -> (3, H, W) shares of improvement, omission and hallucination; NaN where little happens.
-
-    In the sense of opensr-test (Aybar et al. 2024): fractional differences to the truth and to the upsampled LR, both
-    over that between truth and upsampled LR; distances to the three corners of that plane; softmin between them.
-    Pixels count where one of the differences is above the upper quartile of that between truth and upsampled LR.
-    """
-
-    def difference(a: Array, b: Array) -> Array:
-        return (np.abs(a - b) / (a + b + 1e-3)).mean(-1)
-
-    between, wrong, new = difference(smooth, hr), difference(sr, hr), difference(sr, smooth)
-    threshold = np.quantile(between, _STRONG)
-    strong = (between > threshold) | (wrong > threshold) | (new > threshold)
-    unit = np.maximum(between, 1e-6)
-    im, om = wrong / unit, new / unit
-    beyond = im + om - 1
-    distance = np.stack(
-        [
-            im + om * (1 - np.exp(-beyond * _CALIBRATION["improvement"])),
-            om + im * (1 - np.exp(-beyond * _CALIBRATION["omission"])),
-            np.exp(-im * om * _CALIBRATION["hallucination"]),
-        ]
-    )
-    weight = np.exp(-(distance - distance.min(0)) / _TEMPERATURE)
-    shares = weight / weight.sum(0)
-    return np.where(strong, shares, np.nan).astype(np.float32)
-
-
 @dataclass(frozen=True)
 class Truth:
     """What a picture is measured against; made once a pair."""
@@ -156,7 +125,9 @@ class Truth:
         yield "lr_error", self._lr_error(sr)
         yield "sam", spectral_angle(ours, truth)
         yield "flip", flip_evaluator.evaluate(truth, ours, "LDR", applyMagma=False)[0][..., 0]
-        yield from zip(("improvement", "omission", "hallucination"), correctness(ours, truth, smooth), strict=True)
+        if (distance := lpips_map(ours, truth)) is not None:
+            yield "lpips", distance
+        yield from zip(SHARES, shares(ours, truth, smooth), strict=True)
 
     @staticmethod
     def _figures(maps: dict[str, Array], mask: Mask) -> dict[str, float]:
@@ -166,9 +137,9 @@ class Truth:
             "hb_corr": correlation(high, truth),
             "hb_energy": float(high.var() / max(float(truth.var()), 1e-12)),
         }
-        for name in ("ssim", "lr_error", "sam", "flip"):
+        for name in maps.keys() & _MEANS:
             figures[name] = float(maps[name][mask].mean(dtype=np.float64))
-        for name in ("improvement", "omission", "hallucination"):
+        for name in SHARES:
             values = maps[name][mask]
             figures[name] = float(np.nanmean(values)) if np.isfinite(values).any() else 0.0
-        return {name: figures[name] for name in METRICS}
+        return {name: figures[name] for name in (*METRICS, "lpips") if name in figures}

@@ -8,7 +8,7 @@ from dsdit.errors import RequestError
 from dsdit.evaluation import evaluate
 from dsdit.evaluation.case import changed_blocks, make_case
 from dsdit.evaluation.influence import Blocks, auc, joined
-from dsdit.evaluation.metrics import METRICS, above_nyquist, band, correctness, correlation, psnr_db, spectral_angle
+from dsdit.evaluation.metrics import METRICS, above_nyquist, band, correlation, psnr_db, spectral_angle
 from dsdit.evaluation.rows import local_gain, oracle_gain
 from dsdit.imagery import Scene
 from tests.support.commands import DSDIT, descendants, environment, running, started, wait_for
@@ -55,18 +55,6 @@ def test_spectral_angle_hears_colour_and_not_brightness():
     red = np.zeros_like(grey)
     red[..., 0] = 0.7
     assert spectral_angle(grey, red) == pytest.approx(np.degrees(np.arccos(1 / np.sqrt(3))), abs=1e-3)
-
-
-@pytest.mark.parametrize("kind", ["improvement", "omission", "hallucination"])
-def test_correctness_names_what_happened(kind):
-    rng = np.random.default_rng(0)
-    smooth = np.full((32, 32, 3), 0.5, np.float32)
-    hr = smooth + rng.uniform(-0.3, 0.3, (32, 32, 1)).astype(np.float32)
-    sr = {"improvement": hr, "omission": smooth, "hallucination": 2 * smooth - hr}[kind]
-    found = np.nanmean(correctness(sr, hr, smooth), (1, 2))
-    shares = dict(zip(("improvement", "omission", "hallucination"), found, strict=True))
-    assert max(shares, key=shares.__getitem__) == kind
-    assert sum(shares.values()) == pytest.approx(1, abs=1e-5)
 
 
 def two_dates(shape=(192, 128), seed=0):
@@ -129,7 +117,7 @@ def test_rows_and_parts_have_every_figure(tmp_path, manifest):
         assert set(parts) == {"all", "changed", "unchanged", "disagreeing"}
         extra = {"lr_error_before"} if name.startswith("model") else set()
         for figures in parts.values():
-            assert set(figures) == {*METRICS, "pairs", *extra}
+            assert set(figures) - {"lpips"} == {*METRICS, "pairs", *extra}
             assert all(np.isfinite(list(figures.values())))
     assert rows["bicubic_restored"]["all"]["lr_error"] < 0.25 * rows["bicubic"]["all"]["lr_error"]
     assert rows["injection"]["unchanged"]["psnr"] > rows["injection"]["changed"]["psnr"] + 5

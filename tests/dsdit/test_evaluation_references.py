@@ -69,7 +69,7 @@ def test_places_are_the_manifests(tmp_path):
     assert [s.place for s in read_pairs(tmp_path, "val")] == ["town", "town"]
     made = evaluate(tmp_path, rows=["bicubic", "model_wrong_reference"])
     assert set(made["rows"]) == {"bicubic"}
-    assert made["notes"] == ["model_wrong_reference is left out of 2 pairs: there is no pair of another place"]
+    assert made["notes"][0] == "model_wrong_reference is left out of 2 pairs: there is no pair of another place"
 
 
 def test_the_names_of_rows_are_those_that_are_made():
