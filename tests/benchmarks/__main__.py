@@ -39,7 +39,7 @@ def main(names: list[str]) -> None:
             for line in process.stdout:
                 _say(f"- {line.rstrip()}\n")
         if process.returncode:
-            _say(f"- ended with code {process.returncode} before its end\n")
+            _say(f"- ended with code {process.returncode}\n")
             sys.exit(process.returncode)
 
 

@@ -243,6 +243,8 @@ def test_the_command_says_all_of_it(catalog: Path, weights: Path, tmp_path: Path
     said = " ".join(asked.output.replace("│", " ").split())
     assert "sample-lr: CC0-1.0 (derivatives: yes)" in said and "sample-ref: CC0-1.0 (derivatives: yes)" in said
     assert "derivatives yes (source sample-lr, sample-ref)" in said
+    for setting in ("default", "faithful"):
+        assert f"{setting}: euler, steps 2 (spaced), guidance 1, ensemble 1, 2 network passes a tile" in said
     picture = tmp_path / "out" / "plan.png"
     assert f"picture: {picture}" in asked.output.replace("\n", "") and Image.open(picture).size[0] > 100
     wrong = CliRunner().invoke(app, ["plan", str(path), "--set", "land=no-such.geojson"])

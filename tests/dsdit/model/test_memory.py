@@ -1,7 +1,8 @@
 """Memory of imports and loading, as anonymous memory of a process of its own: files are mapped, not read.
 
 An import may take 0.15 of the larger of its two files, loading 1.15 of the parameters. A small network is judged
-against what the same steps take for a tiny one, since torch alone takes some 150 MB.
+against what the same steps take for a tiny one, since torch alone takes some 150 MB. Weights are loaded by
+`load_weights`; something that holds no tensors stands for the autoencoder, so that the network alone is measured.
 """
 
 from dataclasses import dataclass
@@ -26,19 +27,17 @@ IMPORT_CODE = """
 import sys
 from pathlib import Path
 from dsdit.model.importing import import_weights
-import_weights(Path(sys.argv[1]), Path(sys.argv[2]), "CC0")
+import_weights(Path(sys.argv[1]), Path(sys.argv[2]), "CC0", autoencoder="../vae")
 """
 LOAD_CODE = """
 import sys
-from pathlib import Path
+from types import SimpleNamespace
 import torch
-from dsdit.model.tensor_file import assign_tensors, open_safetensors
-from dsdit.model.weights import check_weights, meta_network
-config, digest = check_weights(sys.argv[1])
-network = meta_network(config.network)
+from dsdit.model import weights
+weights.open_autoencoder = lambda *_: SimpleNamespace(channels=16, factor=8)
 dtype = getattr(torch, sys.argv[2])
-assign_tensors(network, open_safetensors(Path(sys.argv[1]) / "model.safetensors"), "cpu", dtype)
-assert all(t.dtype == dtype for t in network.state_dict().values())
+model = weights.load_weights(sys.argv[1], dtype=dtype).model
+assert all(t.dtype == dtype for t in model.network.state_dict().values())
 """
 
 
@@ -86,6 +85,7 @@ def imported(folder: Path, config: DSDiTConfig, source: str) -> Imported:
     folder.mkdir(exist_ok=True)
     path, out = folder / source, folder / "out"
     write_source(config, path)
+    (folder / "vae").mkdir()
     peak = peak_anonymous_bytes(IMPORT_CODE, path, out)
     file = max(path.stat().st_size, (out / "model.safetensors").stat().st_size)
     path.unlink()

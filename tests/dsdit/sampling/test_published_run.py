@@ -1,6 +1,7 @@
 """The published schedule and solver, reached from settings: sampler, plan, request and evaluation."""
 
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from dsdit.plan import SamplerSettings
 from dsdit.sampler_settings import SamplerDefaults
 from dsdit.sampling import published_sigmas, sample
 from dsdit.sampling.sampler import TileBatch, TileSampler, network_passes
-from flows.prepare import sampler_settings
+from flows.prepare import describe_settings, sampler_settings
 from flows.request import make_request
 from tests.support.running import make_weights, sample_record
 from tests.support.shards import plan_of
@@ -67,6 +68,20 @@ def test_a_request_reaches_both(weights, tmp_path):
     truncated = make_request({**record, "sampling": {**PUBLISHED, "start_sigma": 0.5}})
     with pytest.raises(RequestError, match=r"sampling: start_sigma is 0\.5"):
         sampler_settings(truncated, read_config(weights))
+
+
+@pytest.mark.parametrize("chosen", ["default", "faithful"])
+def test_both_settings_are_told_and_the_chosen_one_first(tmp_path, chosen):
+    record = sample_record(tmp_path, Path("dsdit-tiny"), tmp_path / "out", (0, 0, 640, 640))
+    request = make_request({**record, "sampling": {"setting": chosen, "schedule": "published"}})
+    config = load_weights("dsdit-tiny").config
+    told = describe_settings(request)
+    other = {"default": "faithful", "faithful": "default"}[chosen]
+    assert [line.partition(":")[0] for line in told] == [chosen, other]
+    for line in told:
+        own = config.faithful if line.startswith("faithful") else config.sampler
+        assert f"steps {own.steps} (published), guidance {own.guidance_scale:g}, ensemble {own.ensemble}" in line
+    assert told[0].partition(":")[2] != told[1].partition(":")[2]
 
 
 def test_the_schedule_counts_in_digests_where_it_is_not_spaced():
