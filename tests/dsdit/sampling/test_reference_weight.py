@@ -23,7 +23,7 @@ def test_it_is_the_mean_over_steps_passes_and_forms(tmp_path, guidance, forms):
     restored, ref, high = rng.uniform(-0.5, 0.5, (3, 2, 3, 32, 48)).astype(np.float32)
     noise = rng.standard_normal((2, *model.latent_shape(32, 48))).astype(np.float32)
     batch = TileBatch(restored, ref, np.ones((2, 32, 48), bool), high, noise, 8)
-    settings = SamplerSettings(steps=3, guidance_scale=guidance, ensemble=forms)
+    settings = SamplerSettings(steps=3, guidance_scale=guidance, ensemble=forms, guidance_from="no_reference")
     _, found = draw_tiles(model, batch, settings)
     by_hand, single = [], []
     for form in FORMS[:forms]:
@@ -32,7 +32,8 @@ def test_it_is_the_mean_over_steps_passes_and_forms(tmp_path, guidance, forms):
         z, told = torch.from_numpy(laid.noise), []
         levels = spaced_sigmas(3).double().tolist()
         for sigma, following in pairwise(levels):
-            strong, weak = (model.denoise(z, sigma, given, share) for share in (1.0, 0.0))
+            strong, weak = model.denoise(z, sigma, given), model.denoise(z, sigma, given.without_reference(), 0.0)
+            assert (strong.weighting - weak.weighting).abs().max() > 1e-3
             told.append((weak if guidance == 0 else strong).weighting.numpy())
             x0 = weak.x0 + guidance * (strong.x0 - weak.x0)
             z = z + (following - sigma) * (z - x0) / sigma
