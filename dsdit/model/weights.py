@@ -213,16 +213,18 @@ def load_weights(
 
 
 def write_folder(folder: Path, entries: Mapping[str, Entry], config: WeightsConfig) -> None:
-    """Writes a weights folder, one tensor at a time; the tensor file appears last and whole."""
+    """Writes a weights folder, one tensor at a time; both files appear whole, the tensors last."""
     folder.mkdir(parents=True, exist_ok=True)
-    partial_file = folder / (TENSOR_FILE + ".partial")
+    tensors, settings = (folder / f"{name}.partial" for name in (TENSOR_FILE, CONFIG_FILE))
     try:
-        write_tensors(partial_file, entries)
-        (folder / CONFIG_FILE).write_text(json.dumps(asdict(config), indent=2) + "\n", "utf-8")
-        partial_file.chmod(0o644)
-        partial_file.replace(folder / TENSOR_FILE)
+        write_tensors(tensors, entries)
+        settings.write_text(json.dumps(asdict(config), indent=2) + "\n", "utf-8")
+        tensors.chmod(0o644)
+        settings.replace(folder / CONFIG_FILE)
+        tensors.replace(folder / TENSOR_FILE)
     finally:
-        partial_file.unlink(missing_ok=True)
+        for path in (tensors, settings):
+            path.unlink(missing_ok=True)
 
 
 def save_weights(

@@ -20,14 +20,7 @@ from dsdit.training.dataset import CropDataset
 from dsdit.training.loop import register_scenes
 from dsdit.training.trainer import Trainer, block_ratio, draw_sigmas
 from dsdit.window import Window
-
-SETTINGS = {
-    "network": {"depth": 1, "hidden_size": 32, "num_heads": 1, "pos_embed_max_size": 20},
-    "data": {"origins": {"naipca": 1.0}, "scales": {8: 1.0}},
-    "batch": 2,
-    "steps": 4,
-    "autocast": False,
-}
+from tests.dsdit.training.tiny import SETTINGS
 
 
 def training_scenes(data, folder):
