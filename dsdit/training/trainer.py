@@ -7,29 +7,16 @@ learning rate follows the minutes spent in training, added up over restarts.
 from __future__ import annotations
 
 import math
-from collections import defaultdict
 from pathlib import Path
-from typing import Any
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from dsdit.errors import WeightsError
-from dsdit.model.autoencoder import PixelCodec
-from dsdit.model.config import DSDiTConfig
-from dsdit.model.network import DSDiT
-from dsdit.model.preconditioning import RESIDUAL_SCALE, TinyModel, network_channels
-from dsdit.model.tensor_file import check_tensors, open_safetensors
-from dsdit.model.weights import (
-    TENSOR_FILE,
-    SensorDefaults,
-    WeightsConfig,
-    resolve,
-    save_weights,
-)
-from dsdit.sampler_settings import SamplerDefaults
+from dsdit.model.preconditioning import TinyModel
+from dsdit.model.weights import save_weights
+from dsdit.training.building import build_optimizers, build_start, weights_config
+from dsdit.training.checkpoint import CHECKPOINT_FILE, State, read_checkpoint, write_checkpoint
 from dsdit.training.config import TrainingConfig
 from dsdit.training.dataset import Batch
 from dsdit.training.processes import Processes, has_bfloat16
@@ -40,51 +27,12 @@ _ENERGY_FLOOR = 0.25
 """Added to a crop's energy before its loss is divided by it: flat crops count, but not without bound."""
 
 
-def build_network(config: TrainingConfig) -> DSDiT:
-    """The network of a run, with starting weights drawn from its seed."""
-    torch.manual_seed(config.seed)
-    channels = network_channels(PixelCodec())
-    return DSDiT(DSDiTConfig(in_channels=channels, patch_size=2, **config.network.model_dump()))
-
-
 def draw_sigmas(config: TrainingConfig, count: int, generator: torch.Generator) -> Tensor:
     """(B,) logit-normal times through the shift, a share of them at 1."""
     u = torch.sigmoid(torch.randn(count, generator=generator))
     sigma = config.time_shift * u / (1 + (config.time_shift - 1) * u)
     at_one = torch.rand(count, generator=generator) < config.sigma_one
     return torch.where(at_one, torch.ones(()), sigma)
-
-
-def build_optimizers(network: DSDiT, config: TrainingConfig) -> list[torch.optim.Optimizer]:
-    """AdamW for all parameters, or Muon for the matrices of the blocks and AdamW for the rest.
-
-    Muon's step is scaled to AdamW's root mean square, so that one learning rate serves both.
-    """
-    matrices: list[Tensor] = []
-    others: list[Tensor] = []
-    for name, parameter in network.named_parameters():
-        turned = config.optimizer == "muon" and parameter.ndim == 2 and name.startswith("joint_blocks.")
-        (matrices if turned else others).append(parameter)
-    rate, decay = config.learning_rate, config.weight_decay
-    optimizers: list[torch.optim.Optimizer] = [
-        torch.optim.AdamW(others, rate, betas=(0.9, 0.99), weight_decay=decay),
-    ]
-    if matrices:
-        optimizers.append(
-            torch.optim.Muon(matrices, lr=rate, weight_decay=decay, momentum=0.95, adjust_lr_fn="match_rms_adamw")
-        )
-    return optimizers
-
-
-def build_start(config: TrainingConfig) -> DSDiT:
-    """The network of a run as it begins: `config.start`'s tensors where they are given. Raises WeightsError."""
-    network = build_network(config)
-    if config.start is not None:
-        path = resolve(config.start) / TENSOR_FILE
-        entries = open_safetensors(path)
-        check_tensors(entries, network, path)
-        network.load_state_dict({name: entry.read() for name, entry in entries.items()})
-    return network
 
 
 def block_ratio(pictures: Tensor, scale: int) -> Tensor:
@@ -175,59 +123,24 @@ class Trainer:
 
     def save(self) -> None:
         """Checkpoint for resuming, and the average as a weights folder: at any moment one whole of each is there."""
-        tensors = {f"network.{k}": v for k, v in self.network.state_dict().items()}
-        tensors |= {f"average.{k}": v for k, v in self.average.items()}
-        for number, optimizer in enumerate(self.optimizers):
-            for index, state in optimizer.state_dict()["state"].items():
-                tensors |= {f"optimizer{number}.{index}.{k}": torch.as_tensor(v) for k, v in state.items()}
-        partial = self.out / "resume.partial"
-        save_file(
-            {k: v.contiguous() for k, v in tensors.items()},
-            partial,
-            {"step": str(self.step), "minutes": repr(self.minutes)},
-        )
-        partial.replace(self.out / "resume.safetensors")
+        optimizers = [optimizer.state_dict()["state"] for optimizer in self.optimizers]
+        state = State(self.network.state_dict(), self.average, optimizers, self.step, self.minutes)
+        write_checkpoint(self.out / CHECKPOINT_FILE, state)
         save_weights(self.out / "weights", self.average, weights_config(self.config))
 
     def load(self) -> bool:
-        """Takes up the checkpoint in `out`; False where there is none."""
-        path = self.out / "resume.safetensors"
+        """Takes up the checkpoint in `out`; False where there is none. Raises WeightsError."""
+        path = self.out / CHECKPOINT_FILE
         if not path.is_file():
             return False
-        tensors = load_file(path, str(self.processes.device))
-        with safe_open(path, "pt") as file:
-            metadata = file.metadata()
-        self.step, self.minutes = int(metadata["step"]), float(metadata["minutes"])
-        state: dict[str, dict[Any, Any]] = defaultdict(dict)
-        for name, value in tensors.items():
-            part, key = name.split(".", 1)
-            if part.startswith("optimizer"):
-                index, key = key.split(".", 1)
-                state[part].setdefault(int(index), {})[key] = value
-            else:
-                state[part][key] = value
+        state = read_checkpoint(path, self.processes.device)
+        if len(state.optimizers) != len(self.optimizers):
+            raise WeightsError(f"{path} is of another optimizer than {self.config.optimizer!r}: set it as it was")
         try:
-            self.network.load_state_dict(state["network"])
+            self.network.load_state_dict(state.network)
         except RuntimeError as error:
             raise WeightsError(f"{path} is of another network than the configuration: {error}") from error
-        self.average = state["average"]
-        for number, optimizer in enumerate(self.optimizers):
-            optimizer.load_state_dict({**optimizer.state_dict(), "state": state[f"optimizer{number}"]})
+        self.step, self.minutes, self.average = state.step, state.minutes, state.average
+        for optimizer, found in zip(self.optimizers, state.optimizers, strict=True):
+            optimizer.load_state_dict({**optimizer.state_dict(), "state": found})
         return True
-
-
-def weights_config(config: TrainingConfig) -> WeightsConfig:
-    """What the weights folder of a run says about itself."""
-    channels = network_channels(PixelCodec())
-    network = DSDiTConfig(in_channels=channels, patch_size=2, **config.network.model_dump())
-    return WeightsConfig(
-        name=config.name,
-        network=network,
-        residual_scale=RESIDUAL_SCALE,
-        tile_px=config.crop_px,
-        sampler=SamplerDefaults(guidance_scale=config.guidance_scale, guidance_from="no_reference", ensemble=2),
-        faithful=SamplerDefaults(ensemble=8),
-        sensor=SensorDefaults(scales=tuple(sorted(config.data.scales))),
-        licence=config.licence,
-        training_data=config.training_data.strip(),
-    )
