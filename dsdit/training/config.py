@@ -3,12 +3,26 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from dsdit.errors import RequestError
+from dsdit.tiling import unit_px
+
+TOKEN_PX = 8
+"""HR pixels along a token of the networks that are trained here: codec factor 4, patch 2."""
+ANY_ORIGIN = "*"
+"""Stands in `origins` for every origin of pairs that is not named there."""
+Weight = Annotated[float, Field(ge=0)]
+Scale = Annotated[int, Field(ge=4, le=16)]
+
+
+def crop_size(scale: int, crop_px: int) -> int:
+    """Side of the crops at `scale`: the least multiple of a token and of an LR pixel that is no less than `crop_px`."""
+    unit = unit_px(TOKEN_PX, scale)
+    return -(-crop_px // unit) * unit
 
 
 class _Frozen(BaseModel):
@@ -28,18 +42,29 @@ class NetworkConfig(_Frozen):
 class DataConfig(_Frozen):
     """What a batch is made of. Shares are probabilities; origins are drawn in proportion to their weights."""
 
-    origins: dict[str, float] = {"naipca": 0.55, "s2": 0.12, "naipnd": 0.06, "neon2": 0.05, "single": 0.22}
-    """Weight of each origin: the id's part before the first "-" in pairs, or "single"."""
-    scales: dict[Literal[4, 8, 10, 16], float] = {8: 0.8, 4: 0.06, 10: 0.06, 16: 0.08}
-    """Weight of each scale."""
+    origins: dict[str, Weight] = {"naipca": 0.55, "s2": 0.12, "naipnd": 0.06, "neon2": 0.05, "single": 0.22}
+    """Weight of each origin: the id's part before the first "-" in pairs, "single", or "*" for all other pairs."""
+    scales: dict[Scale, Weight] = {8: 0.8, 4: 0.06, 10: 0.06, 16: 0.08}
+    """Weight of each scale, 4 to 16. Crops grow to whole tokens and LR pixels: to 240 px from 128 at scale 15."""
     wrong_reference: float = Field(default=0.18, ge=0, le=1)
     """Share of crops whose reference is another place's, shifted by 3 to 8 px, or has pasted change."""
     jitter: float = Field(default=0.2, ge=0, le=1)
-    """Share of crops whose reference lies beside by up to 1 px: registration is not perfect."""
+    """Share of crops whose reference lies beside by up to 2 px: registration is not perfect."""
+    blur: float = Field(default=0.1, ge=0, le=1)
+    """Share of crops whose reference is blurred by a Gaussian of 0.5 to 2 px."""
+    clouds: float = Field(default=0.08, ge=0, le=1)
+    """Share of crops with clouds and their shadows in the reference; half of these are masked as missing."""
     missing_reference: float = Field(default=0.06, ge=0, le=1)
     """Share of crops whose reference is missing, wholly or in part."""
     darkened: float = Field(default=0.5, ge=0, le=1)
     """Share of crops whose brightness is drawn widely: LR scenes are often darker than display images."""
+
+    @model_validator(mode="after")
+    def _draws_something(self) -> DataConfig:
+        for name, weights in (("origins", self.origins), ("scales", self.scales)):
+            if not sum(weights.values()) > 0:
+                raise ValueError(f"{name} is {weights}: at least one weight must be above 0")
+        return self
 
 
 class TrainingConfig(_Frozen):
@@ -50,19 +75,20 @@ class TrainingConfig(_Frozen):
     start: str | None = None
     """Weights to begin from (a shipped name or a folder); None draws starting weights from `seed`."""
     data: DataConfig = DataConfig()
-    seed: int = 0
+    seed: int = Field(0, ge=0, lt=2**63)
     batch: int = Field(16, ge=1)
-    """Crops of 128 px a step; other crop sizes take as many as have the same area."""
-    crop_px: int = 128
+    """Crops of `crop_px` a step; larger ones take as many as have the same area."""
+    crop_px: int = Field(128, ge=32)
+    """Least side of a crop, in HR pixels."""
     optimizer: Literal["adamw", "muon"] = "adamw"
     """muon turns the matrices of the blocks by orthogonalised momentum and leaves the rest to AdamW."""
     learning_rate: float = Field(6e-4, gt=0)
     weight_decay: float = Field(1e-3, ge=0)
     warmup_steps: int = Field(40, ge=1)
     steps: int | None = Field(None, ge=1)
-    """Length of the run in steps, or None where `minutes` says it."""
+    """Length of the run in steps, or None where `minutes` says it. A resumed run then equals an unbroken one."""
     minutes: float | None = Field(None, gt=0)
-    """Length of the run in minutes of training, resumed parts added up."""
+    """Length of the run in minutes of training, resumed parts added up; the rate then follows the machine's speed."""
     sigma_one: float = Field(0.55, ge=0, le=1)
     """Share of samples at sigma 1, the start of every sampling and the whole of one-step sampling."""
     time_shift: float = Field(3.0, gt=0)
@@ -87,6 +113,16 @@ class TrainingConfig(_Frozen):
     def _has_an_end(self) -> TrainingConfig:
         if (self.steps is None) == (self.minutes is None):
             raise ValueError("give exactly one of steps and minutes")
+        return self
+
+    @model_validator(mode="after")
+    def _crops_fit_the_network(self) -> TrainingConfig:
+        largest, side = max((crop_size(scale, self.crop_px), scale) for scale in self.data.scales)
+        if largest > TOKEN_PX * self.network.pos_embed_max_size:
+            raise ValueError(
+                f"crops at scale {side} are {largest} px, {largest // TOKEN_PX} tokens: pos_embed_max_size is "
+                f"{self.network.pos_embed_max_size}; raise it, lower crop_px or leave out the scale"
+            )
         return self
 
 

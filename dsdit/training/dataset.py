@@ -1,30 +1,36 @@
 """Training batches: crops with a simulated LR, R, and a reference that is good, wrong, or missing.
 
 A batch is a pure function of (settings, seed, step), so that a resumed run sees what an unbroken one would have seen.
+Truth and reference of each crop are drawn from streams of their own: how hard the reference is made changes no truth.
 All crops of a batch share scale and MTF, and pass through `sensor` together.
 """
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dsdit.errors import RequestError
 from dsdit.imagery import Scene, low_band, match_gain_offset
+from dsdit.registration import moved
 from dsdit.sensor import EVALUATION_MTF, decimate, high_band, restored_lr
 from dsdit.training import degrade
-from dsdit.training.config import DataConfig
+from dsdit.training.config import ANY_ORIGIN, DataConfig, crop_size
 
 Array = NDArray[np.float32]
+Name = TypeVar("Name", str, int)
 MTF_FACTORS = (0.75, 0.9, 1.0, 1.1, 1.3)
 """MTF at Nyquist of a batch over EVALUATION_MTF."""
-_MARGIN_PX = {4: 32, 8: 32, 10: 40, 16: 48}
-"""Context around a crop from which LR and R are made: a multiple of the scale."""
+NOISE = 0.006
+"""Largest standard deviation of LR's noise, scaled."""
+_BATCH, _TRUTH, _REFERENCE = range(3)
+"""Streams of random numbers."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +49,8 @@ class Batch:
     """(B, 3, crop, crop)."""
     scale: int
     """HR pixels per LR pixel."""
+    mtf_nyquist: float
+    """The sensor's MTF at the LR Nyquist frequency."""
 
 
 class _Window(NamedTuple):
@@ -53,6 +61,17 @@ class _Window(NamedTuple):
 
 def _unit(values: NDArray[np.uint8]) -> Array:
     return values.astype(np.float32) / np.float32(255)
+
+
+def _choose(rng: np.random.Generator, weights: Mapping[Name, float]) -> Name:
+    """One of the names, each as likely as its weight says."""
+    shares = np.array(list(weights.values()))
+    return list(weights)[rng.choice(len(weights), p=shares / shares.sum())]
+
+
+def margin_px(scale: int) -> int:
+    """Context around a crop from which LR and R are made: whole LR pixels, three at least, 32 px or a little more."""
+    return max(3, -(-32 // scale)) * scale
 
 
 def cut(image: NDArray, top: int, left: int, size: int) -> NDArray:
@@ -67,42 +86,51 @@ class CropDataset:
 
     def __init__(self, scenes: Sequence[Scene], config: DataConfig, seed: int, batch: int, crop_px: int = 128) -> None:
         self.config, self.seed, self.batch_size, self.crop_px = config, seed, batch, crop_px
+        self._origins = [name for name, weight in config.origins.items() if weight > 0]
         self._by_origin: dict[str, list[Scene]] = defaultdict(list)
         for scene in scenes:
             if min(scene.hr.shape[1:]) >= crop_px:
-                self._by_origin[scene.origin].append(scene)
-        missing = sorted(set(config.origins) - set(self._by_origin))
+                named = scene.origin in config.origins or scene.origin == "single"
+                self._by_origin[scene.origin if named else ANY_ORIGIN].append(scene)
+        missing = sorted(set(self._origins) - set(self._by_origin))
         if missing:
-            raise RequestError(f"no images of origin {missing}; the data has {sorted(self._by_origin)}")
+            found = sorted({scene.origin for scene in scenes})
+            shown = f"{found[:10]}" + (f" and {len(found) - 10} more" if len(found) > 10 else "")
+            raise RequestError(
+                f"no images of origin {missing} with sides of at least {crop_px} px (crop_px); the data has {shown}. "
+                f'Name those in data.origins, or "*" for all pairs'
+            )
         self._low = {s.id: (low_band(s.hr), None if s.ref is None else low_band(s.ref)) for s in scenes}
+
+    def _stream(self, kind: int, step: int, crop: int = 0) -> np.random.Generator:
+        return np.random.Generator(np.random.Philox(key=[self.seed, kind], counter=[0, 0, crop, step]))
 
     def batch(self, step: int) -> Batch:
         """The batch of `step`."""
-        rng = np.random.Generator(np.random.Philox(key=self.seed, counter=[0, 0, 0, step]))
-        scales = list(self.config.scales)
-        weights = np.array([self.config.scales[s] for s in scales])
-        scale = scales[rng.choice(len(scales), p=weights / weights.sum())]
-        crop = self.crop_px if self.crop_px % scale == 0 else 160
-        margin = _MARGIN_PX.get(scale, 4 * scale)
+        rng = self._stream(_BATCH, step)
+        scale = _choose(rng, self.config.scales)
+        crop, margin = crop_size(scale, self.crop_px), margin_px(scale)
         count = max(1, round(self.batch_size * (self.crop_px / crop) ** 2))
         mtf = EVALUATION_MTF * MTF_FACTORS[rng.integers(len(MTF_FACTORS))]
-        windows = [self._window(rng, crop, margin) for _ in range(count)]
+        windows = [
+            self._window(self._stream(_TRUTH, step, k), self._stream(_REFERENCE, step, k), crop, margin)
+            for k in range(count)
+        ]
         hr, ref, valid = (np.stack(parts) for parts in zip(*windows, strict=True))
         lr = decimate(hr, scale, mtf)
-        noise = rng.uniform(0, 0.006, (count, 1, 1, 1)).astype(np.float32)
+        noise = rng.uniform(0, NOISE, (count, 1, 1, 1)).astype(np.float32)
         lr += noise * rng.standard_normal(lr.shape, np.float32)
         restored = restored_lr(lr, scale, mtf)
         ref = np.where(valid[:, None], ref, restored)
         ref_high = high_band(ref, scale, mtf)
         inner = slice(margin, margin + crop)
-        pictures = (np.ascontiguousarray(a[..., inner, inner]) for a in (hr, restored, ref, ref_high))
-        hr, restored, ref, ref_high = pictures
-        return Batch(hr, restored, ref, np.ascontiguousarray(valid[:, inner, inner]), ref_high, scale)
+        hr, restored, ref, ref_high, valid = (
+            np.ascontiguousarray(a[..., inner, inner]) for a in (hr, restored, ref, ref_high, valid)
+        )
+        return Batch(hr, restored, ref, valid, ref_high, scale, mtf)
 
     def _scene(self, rng: np.random.Generator) -> Scene:
-        origins = list(self.config.origins)
-        weights = np.array([self.config.origins[o] for o in origins])
-        scenes = self._by_origin[origins[rng.choice(len(origins), p=weights / weights.sum())]]
+        scenes = self._by_origin[_choose(rng, {name: self.config.origins[name] for name in self._origins})]
         return scenes[rng.integers(len(scenes))]
 
     def _reference(self, rng: np.random.Generator, scene: Scene, other: Scene, top: int, left: int, size: int) -> Array:
@@ -122,35 +150,48 @@ class CropDataset:
         gain, offset = match_gain_offset(low, target)
         return gain * _unit(cut(source, top, left, size)) + offset / np.float32(255)
 
-    def _window(self, rng: np.random.Generator, crop: int, margin: int) -> _Window:
-        """One crop with its margin: HR, reference (3, S, S) scaled, and the reference's validity (S, S)."""
+    def _window(self, truth: np.random.Generator, hard: np.random.Generator, crop: int, margin: int) -> _Window:
+        """One crop with its margin: HR, reference (3, S, S) scaled, and the reference's validity (S, S).
+
+        `truth` draws the place, its light and its turn; `hard` draws what happens to the reference.
+        """
         size = crop + 2 * margin
-        scene = self._scene(rng)
-        if scene.ref is not None and rng.random() < 0.5:
+        scene = self._scene(truth)
+        if scene.ref is not None and truth.random() < 0.5:
             scene = self._swapped(scene)
-        top = int(rng.integers(0, max(1, scene.hr.shape[1] - crop + 1))) - margin
-        left = int(rng.integers(0, max(1, scene.hr.shape[2] - crop + 1))) - margin
-        kind = rng.random()
-        other, shift = scene, (0, 0)
+        top = int(truth.integers(0, max(1, scene.hr.shape[1] - crop + 1))) - margin
+        left = int(truth.integers(0, max(1, scene.hr.shape[2] - crop + 1))) - margin
+        hr = _unit(cut(scene.hr, top, left, size))
+        ref = self._hard_reference(hard, scene, top, left, size, margin)
+        hr, ref = degrade.expose(truth, hr, ref, wide=truth.random() < self.config.darkened)
+        ref = degrade.mismatch(hard, ref)
+        valid = np.ones((size, size), bool)
+        if hard.random() < self.config.clouds:
+            ref, valid = degrade.cover_with_clouds(hard, ref, valid)
+        if hard.random() < self.config.missing_reference:
+            valid = valid & degrade.missing(hard, size)
+        hr, ref, valid = degrade.turn(truth, hr, ref, valid)
+        return _Window(hr * 2 - 1, ref * 2 - 1, valid)
+
+    def _hard_reference(
+        self, rng: np.random.Generator, scene: Scene, top: int, left: int, size: int, margin: int
+    ) -> Array:
+        """The matched reference of a window in 0..1: as it lies, beside, of another place, with change, or blurred."""
         wrong = self.config.wrong_reference * (2.0 if scene.ref is None else 1.0)
+        kind, other, down, right = rng.random(), scene, 0.0, 0.0
         if kind < 0.4 * wrong:
             other = self._scene(rng)
-        elif kind < 0.7 * wrong:
-            length, angle = rng.uniform(3, 8), rng.uniform(0, 2 * np.pi)
-            shift = (round(length * np.sin(angle)), round(length * np.cos(angle)))
-        elif kind > 1 - self.config.jitter:
-            shift = (int(rng.integers(-1, 2)), int(rng.integers(-1, 2)))
-        hr = _unit(cut(scene.hr, top, left, size))
-        ref = self._reference(rng, scene, other, top + shift[0], left + shift[1], size)
+        elif kind < 0.7 * wrong or kind >= 1 - self.config.jitter:
+            length = rng.uniform(3, 8) if kind < 0.7 * wrong else rng.uniform(0, 2)
+            angle = rng.uniform(0, 2 * np.pi)
+            down, right = length * np.sin(angle), length * np.cos(angle)
+        whole = (math.floor(down), math.floor(right))
+        ref = self._reference(rng, scene, other, top + whole[0], left + whole[1], size)
+        if down or right:
+            ref = moved(ref, down - whole[0], right - whole[1])
         if 0.7 * wrong <= kind < wrong:
-            stranger = self._scene(rng)
-            ref = degrade.paste_change(rng, ref, self._reference(rng, scene, stranger, 0, 0, size), margin)
-        valid = np.ones((size, size), bool)
-        if rng.random() < self.config.missing_reference:
-            valid = degrade.missing(rng, size)
-        hr, ref = degrade.expose(rng, hr, ref, wide=rng.random() < self.config.darkened)
-        hr, ref, valid = degrade.turn(rng, hr, ref, valid)
-        return _Window(hr * 2 - 1, ref * 2 - 1, valid)
+            ref = degrade.paste_change(rng, ref, self._reference(rng, scene, self._scene(rng), 0, 0, size), margin)
+        return degrade.blur(rng, ref) if rng.random() < self.config.blur else ref
 
     def _swapped(self, scene: Scene) -> Scene:
         """The same place with its dates exchanged."""

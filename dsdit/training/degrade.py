@@ -1,9 +1,13 @@
-"""What happens to training windows: light, change, gaps and turns. Pictures are (3, S, S) in 0..1, not clipped."""
+"""What happens to training windows: light, change, blur, clouds, gaps and turns.
+
+Pictures are (3, S, S) in 0..1, not clipped; `rng` is what is drawn from.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
 
 Array = NDArray[np.float32]
 
@@ -26,7 +30,7 @@ def relight(rng: np.random.Generator, image: Array) -> Array:
 def paste_change(rng: np.random.Generator, ref: Array, stranger: Array, margin: int) -> Array:
     """Something else stands in a rectangle of the reference: another place, or flat ground."""
     size = ref.shape[-1]
-    height, width = rng.integers(16, 72, 2)
+    height, width = rng.integers(16, min(72, size - margin), 2)
     top = int(rng.integers(margin // 2, size - margin // 2 - height))
     left = int(rng.integers(margin // 2, size - margin // 2 - width))
     out = ref.copy()
@@ -47,19 +51,58 @@ def missing(rng: np.random.Generator, size: int) -> NDArray[np.bool_]:
     return np.asarray(y * np.sin(angle) + x * np.cos(angle) > rng.uniform(-size / 4, size / 4))
 
 
+def blur(rng: np.random.Generator, ref: Array) -> Array:
+    """The reference through a Gaussian of 0.5 to 2 px."""
+    sigma = rng.uniform(0.5, 2.0)
+    return np.asarray(gaussian_filter(ref, (0, sigma, sigma), mode="nearest"), np.float32)
+
+
+def cover_with_clouds(
+    rng: np.random.Generator, ref: Array, valid: NDArray[np.bool_]
+) -> tuple[Array, NDArray[np.bool_]]:
+    """Bright soft blobs over a tenth to six tenths of the reference, each with its shadow beside it.
+
+    In half of the draws `valid` (S, S) leaves out what is clouded or in shadow, as a good mask would; in the others
+    nothing tells of the clouds.
+    """
+    size = ref.shape[-1]
+    width = rng.uniform(size / 20, size / 8)
+    field = sum(
+        share * _unit_variance(gaussian_filter(rng.standard_normal((size, size)), width * part, mode="wrap"))
+        for share, part in ((1.0, 1.0), (0.4, 0.4))
+    )
+    threshold = np.quantile(field, 1 - rng.uniform(0.1, 0.6))
+    ramp = np.clip((field - threshold) / rng.uniform(0.6, 1.5), 0, 1)
+    feathered = gaussian_filter(ramp, rng.uniform(1.5, 4.0), mode="wrap")
+    cloud = np.asarray(rng.uniform(0.6, 1.0) * feathered, np.float32)
+    angle, distance = rng.uniform(0, 2 * np.pi), rng.uniform(0.5, 2.0) * width
+    shadow = np.roll(cloud, (round(distance * np.sin(angle)), round(distance * np.cos(angle))), (0, 1))
+    dark = ref * (1 - np.float32(rng.uniform(0.3, 0.7)) * shadow)
+    light = (rng.uniform(0.7, 1.1) + rng.normal(0, 0.02, (3, 1, 1))).astype(np.float32)
+    out = dark + cloud * (light - dark)
+    return out, valid & (cloud + shadow < 0.05) if rng.random() < 0.5 else valid
+
+
+def _unit_variance(field: NDArray[np.float64]) -> NDArray[np.float64]:
+    return (field - field.mean()) / field.std()
+
+
 def expose(rng: np.random.Generator, hr: Array, ref: Array, wide: bool) -> tuple[Array, Array]:
-    """One gamma, gain and offset for both dates; then a little of each for the reference, as an imperfect match."""
+    """One gamma, gain and offset for both dates."""
     if wide:
         gamma, gain, offset = np.exp(rng.normal(0, 0.25)), np.exp(rng.uniform(-1.2, 0.2)), rng.uniform(-0.02, 0.1)
-    else:
-        gamma, gain, offset = 1.0, np.exp(rng.normal(0, 0.1)), rng.uniform(-0.03, 0.03)
-    own_gain = np.exp(rng.normal(0, 0.08, (3, 1, 1))).astype(np.float32)
-    own_offset = rng.normal(0, 0.01, (3, 1, 1)).astype(np.float32)
-    if gamma != 1.0:
         hr, ref = (np.clip(a, 0, None) ** np.float32(gamma) for a in (hr, ref))
-    hr, ref = (a * np.float32(gain) + np.float32(offset) for a in (hr, ref))
+    else:
+        gain, offset = np.exp(rng.normal(0, 0.1)), rng.uniform(-0.03, 0.03)
+    return hr * np.float32(gain) + np.float32(offset), ref * np.float32(gain) + np.float32(offset)
+
+
+def mismatch(rng: np.random.Generator, ref: Array) -> Array:
+    """A little gain and offset of the reference's own in each band, as an imperfect match leaves them."""
+    gain = np.exp(rng.normal(0, 0.08, (3, 1, 1))).astype(np.float32)
+    offset = rng.normal(0, 0.01, (3, 1, 1)).astype(np.float32)
     mean = ref.mean((1, 2), keepdims=True)
-    return hr, mean + (ref - mean) * own_gain + own_offset
+    return np.asarray(mean + (ref - mean) * gain + offset, np.float32)
 
 
 def turn(

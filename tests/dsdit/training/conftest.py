@@ -4,21 +4,10 @@ import csv
 
 import numpy as np
 import pytest
-from PIL import Image
 
-from dsdit.sensor import upsample
+from tests.dsdit.training.tiny import picture, write
 
 CLEAR = "clear"
-
-
-def picture(rng, height, width):
-    coarse = upsample(rng.uniform(40, 215, (3, height // 8, width // 8)).astype(np.float32), 8)
-    fine = coarse + upsample(rng.normal(0, 25, (3, height // 2, width // 2)).astype(np.float32), 2)
-    return np.clip(fine, 0, 255)
-
-
-def write(path, values):
-    Image.fromarray(values.astype(np.uint8).transpose(1, 2, 0)).save(path, quality=95)
 
 
 @pytest.fixture(scope="session")

@@ -6,11 +6,14 @@ import numpy as np
 import pytest
 
 from dsdit.errors import RequestError
-from dsdit.imagery import FREE_LICENCES, low_band, match_gain_offset, matched_pair, read_pairs, read_singles
-from dsdit.sensor import EVALUATION_MTF, decimate
-from dsdit.training import degrade
-from dsdit.training.config import DataConfig
-from dsdit.training.dataset import CropDataset
+from dsdit.imagery import FREE_LICENCES, Scene, low_band, match_gain_offset, matched_pair, read_pairs, read_singles
+from dsdit.sensor import EVALUATION_MTF, decimate, restored_lr
+from dsdit.training import TrainingConfig, degrade
+from dsdit.training import dataset as dataset_module
+from dsdit.training.config import TOKEN_PX, DataConfig
+from dsdit.training.dataset import CropDataset, margin_px
+from dsdit.training.trainer import Trainer
+from tests.dsdit.training.tiny import SETTINGS, mild, pair
 
 MIX = {"naipca": 0.6, "single": 0.4}
 
@@ -33,12 +36,65 @@ def test_a_batch_is_a_function_of_the_step(scenes):
     assert not np.array_equal(one.batch(3).hr[:1], one.batch(4).hr[:1])
 
 
-@pytest.mark.parametrize(("scale", "crop", "count"), [(4, 128, 4), (8, 128, 4), (10, 160, 3), (16, 128, 4)])
-def test_crops_fit_scale_and_token(scenes, scale, crop, count):
+@pytest.mark.parametrize("scale", range(4, 17))
+def test_crops_fit_scale_and_token(scenes, scale):
     batch = CropDataset(scenes, DataConfig(origins=MIX, scales={scale: 1.0}), 0, 4).batch(0)
     assert batch.scale == scale
     assert batch.hr.shape == batch.restored.shape == batch.ref.shape == batch.ref_high_band.shape
-    assert batch.hr.shape == (count, 3, crop, crop) and batch.ref_valid.shape == (count, crop, crop)
+    count, _, crop, width = batch.hr.shape
+    assert crop == width == {4: 128, 8: 128, 10: 160, 15: 240, 16: 128}.get(scale, crop)
+    assert crop % scale == crop % TOKEN_PX == 0 and 128 <= crop <= 240
+    assert batch.ref_valid.shape == (count, crop, crop)
+    assert 0.6 < count * crop**2 / (4 * 128**2) < 1.5
+    assert margin_px(scale) % scale == 0 and margin_px(scale) >= 32
+    # Made on the LR grid that begins with the crop: R has LR's truth.
+    known = decimate(batch.hr, scale, batch.mtf_nyquist) - decimate(batch.restored, scale, batch.mtf_nyquist)
+    assert np.abs(known[..., 2:-2, 2:-2]).mean() < 0.02
+
+
+def test_token_px_is_that_of_the_network(tmp_path):
+    assert Trainer(TrainingConfig(**SETTINGS), tmp_path).model.token_px == TOKEN_PX
+
+
+def test_the_sensor_is_drawn_around_the_sources(scenes, monkeypatch):
+    monkeypatch.setattr(dataset_module, "NOISE", 0.0)
+    dataset = CropDataset(scenes, mild(origins=MIX), 0, 2)
+    batches = [dataset.batch(step) for step in range(24)]
+    drawn = {batch.mtf_nyquist / EVALUATION_MTF for batch in batches}
+    assert min(drawn) == pytest.approx(0.75) and max(drawn) == pytest.approx(1.3) and len(drawn) == 5
+
+    def error(batch, mtf):
+        again = restored_lr(decimate(batch.hr, 8, mtf), 8, mtf)
+        return np.abs(batch.restored - again)[..., 40:-40, 40:-40].mean()
+
+    for batch in batches[:6]:  # R was made with the MTF that the batch tells
+        others = [f * EVALUATION_MTF for f in (0.75, 1.3) if abs(f * EVALUATION_MTF - batch.mtf_nyquist) > 0.05]
+        assert all(3 * error(batch, batch.mtf_nyquist) < error(batch, other) for other in others)
+
+
+def test_lr_is_noisy(scenes, monkeypatch):
+    noisy = CropDataset(scenes, mild(origins=MIX), 0, 24).batch(0)
+    monkeypatch.setattr(dataset_module, "NOISE", 0.0)
+    clean = CropDataset(scenes, mild(origins=MIX), 0, 24).batch(0)
+    assert np.array_equal(noisy.hr, clean.hr)
+    noise = decimate(noisy.restored - clean.restored, 8, clean.mtf_nyquist)[..., 2:-2, 2:-2].std((1, 2, 3))
+    assert 0 < noise.min() < 0.0015 and 0.0035 < noise.max() < 0.0075
+
+
+def test_crops_lie_off_the_8_px_grid_of_jpeg_files():
+    rng = np.random.default_rng(0)
+    blocks = np.kron(rng.integers(0, 256, (3, 30, 32)), np.ones((1, 8, 8))).astype(np.uint8)
+    scene = Scene("naipca-0", "naipca", "clear", blocks, None)
+    hr = CropDataset([scene], mild(), 0, 60).batch(0).hr
+    for axis in (-2, -1):
+        edges = np.abs(np.diff(hr, axis=axis)).mean((1, 5 - (axis % 4)))
+        assert len(set(edges[:, :8].argmax(1))) >= 7
+
+
+def test_streams_of_other_seeds_and_crops_are_others(scenes):
+    batch = CropDataset(scenes, mild(origins=MIX), 0, 8).batch(0)
+    assert len({crop.tobytes() for crop in batch.hr}) == 8
+    assert not np.array_equal(batch.hr, CropDataset(scenes, mild(origins=MIX), 1, 8).batch(0).hr)
 
 
 def test_restored_keeps_what_the_sensor_saw(scenes):
@@ -80,3 +136,13 @@ def test_turns_keep_the_pictures_together():
 def test_an_origin_without_images_is_named(scenes):
     with pytest.raises(RequestError, match=r"\['s2'\].*naipca"):
         CropDataset(scenes, DataConfig(origins={"s2": 1.0}), 0, 4)
+    with pytest.raises(RequestError, match="at least 512 px"):
+        CropDataset(scenes, DataConfig(origins=MIX), 0, 4, 512)
+
+
+def test_an_asterisk_stands_for_the_pairs_that_are_not_named():
+    rng = np.random.default_rng(0)
+    scenes = [pair(rng, name) for name in ("farm_1", "farm_2", "naipca-0")]
+    dataset = CropDataset(scenes, mild(origins={"*": 1.0, "naipca": 0.0}), 0, 4)
+    alone = CropDataset(scenes[:2], mild(origins={"*": 1.0}), 0, 4)
+    assert np.array_equal(dataset.batch(0).hr, alone.batch(0).hr)
