@@ -1,4 +1,4 @@
-"""`dsdit weights`: shows weights folders, and makes them out of files of others."""
+"""`dsdit weights`: shows weights folders, and makes them out of files of others or out of several of one's own."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rich.table import Table
 
 from flows.logs import command_errors
 
-app = typer.Typer(no_args_is_help=True, help="Shows weights, and imports published ones.")
+app = typer.Typer(no_args_is_help=True, help="Shows weights, imports published ones, and averages one's own.")
 
 
 def _print(title: str, rows: dict[str, object]) -> None:
@@ -63,4 +63,18 @@ def import_(
                 "digest": made.digest,
             },
         )
+        typer.echo(out)
+
+
+@app.command()
+def mean(
+    sources: Annotated[list[str], typer.Argument(help="Two or more weights of one network: shipped names or folders.")],
+    out: Annotated[Path, typer.Option(help="Weights folder to write.")],
+    name: Annotated[str | None, typer.Option(help="Name of the weights; the first one's by default.")] = None,
+) -> None:
+    """Averages weights, number by number, such as those of runs that began from one another's."""
+    with command_errors():
+        from dsdit.training.averaging import mean_weights
+
+        typer.echo(f"digest: {mean_weights(sources, out, name)}")
         typer.echo(out)
