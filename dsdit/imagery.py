@@ -61,7 +61,8 @@ def _rows(folder: Path, split: str, licences: Collection[str] | None) -> list[di
         if missing:
             raise RequestError(f"{path} has no column {missing}")
         rows = [row for row in reader if row["split"] == split]
-    return [row for row in rows if licences is None or row.get("licence_class") in licences]
+        told = "licence_class" in (reader.fieldnames or ())
+    return [row for row in rows if licences is None or not told or row["licence_class"] in licences]
 
 
 def _find(folder: Path, stem: str) -> Path:
@@ -89,7 +90,8 @@ def read_pairs(data: Path, split: str, licences: Collection[str] | None = None) 
     """Scenes of `data`/pairs: A_<id>.* older and B_<id>.* newer, png, jpg or tif of 8 bits.
 
     A manifest.csv with columns `split` and `id` (and `a`, `b`, `place`, `licence_class`) chooses `split` and the
-    licence classes given (None: all); without one every pair is read. Raises RequestError.
+    licence classes given (None, or a manifest that tells of none: all); without a manifest every pair is read. Raises
+    RequestError.
     """
     folder = data / "pairs"
     scenes = []
@@ -106,14 +108,18 @@ def read_pairs(data: Path, split: str, licences: Collection[str] | None = None) 
 
 
 def read_singles(data: Path, split: str, licences: Collection[str] | None = None) -> list[Scene]:
-    """Scenes of `data`/single in `split`, of the licence classes given (None: all)."""
+    """Scenes of `data`/single, listed in its manifest.csv like pairs, with a column `file` in place of `a` and `b`."""
     folder = data / "single"
     if not (folder / "manifest.csv").is_file():
-        raise RequestError(f"{folder / 'manifest.csv'} is missing: --data is the folder that holds pairs/ and single/")
-    return [
-        Scene(row["id"], "single", row["licence_class"], _read_image(folder / Path(row["file"]).name), None)
-        for row in _rows(folder, split, licences)
-    ]
+        raise RequestError(
+            f"{folder / 'manifest.csv'} is missing: give the folder that holds pairs/ and single/, or leave the origin "
+            f'"single" out of data.origins'
+        )
+    scenes = []
+    for row in _rows(folder, split, licences):
+        path = folder / Path(row["file"]).name if row.get("file") else _find(folder, row["id"])
+        scenes.append(Scene(row["id"], "single", row.get("licence_class") or "", _read_image(path), None))
+    return scenes
 
 
 def low_band(image: NDArray) -> NDArray[np.float32]:
