@@ -184,12 +184,15 @@ def sample_region(
 @app.command()
 def train(
     config: Annotated[Path, typer.Argument(help="Training configuration (YAML).")],
-    data: Annotated[Path, typer.Option(help="Folder with pairs/ and single/.")],
-    out: Annotated[Path, typer.Option(help="Folder of checkpoints and weights.")],
-    resume: Annotated[bool, typer.Option(help="Goes on from the checkpoint in --out.")] = False,
+    data: Annotated[Path, typer.Option(help="Folder with pairs/, and single/ where the configuration names it.")],
+    out: Annotated[Path, typer.Option(help="Folder for checkpoint, weights/ (the last) and best/.")],
+    resume: Annotated[bool, typer.Option(help="Goes on from the checkpoint in --out, if there is one.")] = False,
     minutes: Annotated[float | None, typer.Option(help="Length of the run, instead of the file's.")] = None,
 ) -> None:
-    """Trains a model; interrupted, it goes on where it was. Prints the folder of its weights."""
+    """Trains a model and prints the folder of its weights.
+
+    An interrupted run goes on where it was with --resume; without it an --out that holds a run is refused.
+    """
     with command_errors():
         from dsdit.training import read_training_config
         from dsdit.training import train as run_training

@@ -16,10 +16,10 @@ def main() -> None:
     """Reads the command line, trains, and prints where the weights are."""
     parser = argparse.ArgumentParser(prog="python -m dsdit.training", description=__doc__)
     parser.add_argument("config", type=Path, help="YAML with the settings of the run")
-    parser.add_argument("--data", type=Path, required=True, help="folder that holds pairs/ and single/")
+    parser.add_argument("--data", type=Path, required=True, help="folder with pairs/, and single/ if CONFIG names it")
     parser.add_argument("--out", type=Path, required=True, help="folder for the checkpoint and the weights")
     parser.add_argument("--minutes", type=float, help="length of the run, instead of the file's")
-    parser.add_argument("--resume", action="store_true", help="take up the checkpoint in --out")
+    parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out, if there is one")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[RichHandler(show_path=False)])
     try:

@@ -2,48 +2,57 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import math
 import os
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
+from contextlib import nullcontext
 from pathlib import Path
 
 import torch
 
 from dsdit.allocator import keep_freed_memory
-from dsdit.imagery import FREE_LICENCES, Scene, measure_scene, read_pairs, read_singles, registered
-from dsdit.registration import Shift
-from dsdit.training.config import TrainingConfig
+from dsdit.errors import RequestError
+from dsdit.imagery import Scene
+from dsdit.training.checkpoint import CHECKPOINT_FILE
+from dsdit.training.config import TrainingConfig, crop_size
 from dsdit.training.dataset import CropDataset
+from dsdit.training.losses import LOSS_FILE, LossLog
 from dsdit.training.processes import join_processes
+from dsdit.training.reading import read_scenes, register_scenes
 from dsdit.training.trainer import Trainer
 from dsdit.training.validation import Validation
 
 _LOG = logging.getLogger("dsdit.training")
-_REGISTRATION_SCALE = 8
+_SIZE_PX = 128
+"""Largest side of the windows of validation."""
 
 
-def register_scenes(scenes: list[Scene], kept: Path) -> list[Scene]:
-    """Pairs with their older picture moved onto the newer one, as the flow gives references to the network.
+def _check_fresh(out: Path) -> None:
+    found = [name for name in (CHECKPOINT_FILE, "weights", "best") if (out / name).exists()]
+    if found:
+        raise RequestError(f"{out} holds {found} of a run: give --resume to go on with it, or another --out")
 
-    Shifts are measured once and kept in the JSON file `kept`.
-    """
-    known = json.loads(kept.read_text("utf-8")) if kept.is_file() else {}
-    out, before = [], len(known)
-    for scene in scenes:
-        if scene.ref is not None and scene.id not in known:
-            known[scene.id] = asdict(measure_scene(scene, _REGISTRATION_SCALE))
-        out.append(registered(scene, Shift(**known[scene.id])) if scene.ref is not None else scene)
-    if len(known) > before:
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        partial = kept.with_suffix(f".{os.getpid()}.partial")
-        partial.write_text(json.dumps(known, indent=1), "utf-8")
-        partial.replace(kept)
-    return out
+
+def cut_validation(config: TrainingConfig, scenes: list[Scene]) -> Validation | None:
+    """Validation at the most frequent scale; None, with a word in the log, where no pair is large enough."""
+    scales = config.data.scales
+    scale = max(scales, key=scales.__getitem__)
+    size = crop_size(scale, min(_SIZE_PX, config.crop_px))
+    validation = Validation.cut(scenes, scale, size)
+    if validation is None:
+        _LOG.info("no validation, and no best/: none of %d validation pairs has sides of %d px", len(scenes), size)
+    return validation
+
+
+def _validate(trainer: Trainer, validation: Validation) -> None:
+    average = {name: value.cpu() for name, value in trainer.average.items()}
+    figures = validation.measure(trainer.network.config, average, trainer.out / "validation.png")
+    for name, found in figures.items():
+        _LOG.info("validation %-14s %s", name, "  ".join(f"{k} {v:.3f}" for k, v in found.items()))
+    if trainer.keep_best(figures["model"]["psnr"]):
+        _LOG.info("the best so far: %s", trainer.out / "best")
 
 
 def train(
@@ -53,63 +62,64 @@ def train(
     resume: bool = False,
     show: Callable[[float, str], None] | None = None,
 ) -> Path:
-    """Trains on `data` (pairs/ and single/) and returns the weights folder, `out`/weights.
+    """Trains on `data` (pairs/ and, where the configuration draws from it, single/); returns `out`/weights.
 
-    `resume` takes up `out`'s checkpoint where there is one. Under torchrun each process takes its share of the batch.
-    Every so often validation pairs are measured, and shown in `out`/validation.png. `show` is told the share that is
-    done and a line about it at every step; log lines go to the logger "dsdit.training".
+    `resume` takes up `out`'s checkpoint where there is one; without it an `out` that holds a run is refused. Under
+    torchrun each process takes its share of the batch. `out`/losses.csv has the loss of every step. Every so often
+    validation pairs are measured at the most frequent scale and shown in `out`/validation.png, and the average with
+    the highest PSNR so far is kept as `out`/best. `show` is told the share that is done and a line about it at every
+    step; log lines go to the logger "dsdit.training". Raises RequestError, WeightsError.
     """
+    if not resume:
+        _check_fresh(out)
     keep_freed_memory()
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
-    scenes = read_pairs(data, "train", FREE_LICENCES) + read_singles(data, "train", FREE_LICENCES)
     processes = join_processes()
-    validation = Validation.read(data) if processes.leads else None
+    origins = [name for name, weight in config.data.origins.items() if weight > 0]
+    scenes, kept = read_scenes(data, origins, _LOG.info if processes.leads else lambda text: None)
+    share = max(1, config.batch // processes.count)
     if processes.leads:
         scenes = register_scenes(scenes, out / "registration.json")
     processes.wait()
     if not processes.leads:
         scenes = register_scenes(scenes, out / "registration.json")
-    share = max(1, config.batch // processes.count)
     dataset = CropDataset(scenes, config.data, config.seed, share, config.crop_px)
     trainer = Trainer(config, out, processes)
     if config.autocast and not trainer.autocast and processes.leads:
         _LOG.info("this device does not compute in bfloat16: training in float32")
     if resume and trainer.load() and processes.leads:
         _LOG.info("resumed at step %d, minute %.1f", trainer.step, trainer.minutes)
+    validation = cut_validation(config, kept) if processes.leads else None
+    log = LossLog(out / LOSS_FILE, trainer.step) if processes.leads else None
     started = time.monotonic() - 60 * trainer.minutes
-    paused, saved, validated, smooth = 0.0, trainer.minutes, trainer.minutes, math.nan
+    paused, saved, validated = 0.0, trainer.minutes, trainer.minutes
 
     def number(step: int) -> int:
         return step * processes.count + processes.rank
 
-    with ThreadPoolExecutor(1) as pool:
+    with ThreadPoolExecutor(1) as pool, log or nullcontext():
         following = pool.submit(dataset.batch, number(trainer.step))
         while trainer.progress < 1.0:
             batch = following.result()
             following = pool.submit(dataset.batch, number(trainer.step + 1))
             loss = trainer.advance(batch)
-            smooth = loss if math.isnan(smooth) else 0.98 * smooth + 0.02 * loss
             trainer.minutes = processes.agree((time.monotonic() - started - paused) / 60)
-            if not processes.leads:
+            if log is None:
                 continue
-            line = (
-                f"step {trainer.step} minute {trainer.minutes:.1f} loss {smooth:.4f} rate {trainer.learning_rate():.2e}"
-            )
+            smooth, rate = log.add(trainer.step, loss), trainer.learning_rate()
+            line = f"step {trainer.step} minute {trainer.minutes:.1f} loss {smooth:.4f} rate {rate:.2e}"
             if show is not None:
                 show(trainer.progress, line)
             if trainer.step % 20 == 0:
                 _LOG.info(line)
             done = trainer.progress >= 1.0
+            if validation is not None and (done or trainer.minutes - validated >= config.validation_minutes):
+                before = time.monotonic()
+                _validate(trainer, validation)
+                paused += time.monotonic() - before
+                validated = trainer.minutes
             if done or trainer.minutes - saved >= config.checkpoint_minutes:
                 trainer.save()
                 saved = trainer.minutes
-            if validation is not None and (done or trainer.minutes - validated >= config.validation_minutes):
-                before = time.monotonic()
-                average = {name: value.cpu() for name, value in trainer.average.items()}
-                figures = validation.measure(trainer.network.config, average, out / "validation.png")
-                for name, found in figures.items():
-                    _LOG.info("validation %-14s %s", name, "  ".join(f"{k} {v:.3f}" for k, v in found.items()))
-                paused += time.monotonic() - before
-                validated = trainer.minutes
     processes.leave()
     return out / "weights"

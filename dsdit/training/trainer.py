@@ -1,18 +1,19 @@
 """One step of training after another: bfloat16, an average of the weights, and restarts that lose nothing.
 
-Batches and noise are functions of the step. With `steps` a resumed run repeats an unbroken one; with `minutes` the
-learning rate follows the minutes spent in training, added up over restarts.
+Batches and noise are functions of the step. With `steps` a resumed run repeats an unbroken one; with `minutes` it does
+not, since the learning rate follows the minutes spent in training, added up over restarts.
 """
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from dsdit.errors import WeightsError
+from dsdit.errors import RequestError, WeightsError
 from dsdit.model.preconditioning import TinyModel
 from dsdit.model.weights import save_weights
 from dsdit.training.building import build_optimizers, build_start, weights_config
@@ -21,6 +22,8 @@ from dsdit.training.config import TrainingConfig
 from dsdit.training.dataset import Batch
 from dsdit.training.processes import Processes, has_bfloat16
 
+BEST_FILE = "best.json"
+"""Beside the folder best/: its validation figure and its step."""
 _SIGMA_FLOOR = 0.05
 """Smallest sigma by which the error of x0 is divided."""
 _ENERGY_FLOOR = 0.25
@@ -33,6 +36,11 @@ def draw_sigmas(config: TrainingConfig, count: int, generator: torch.Generator) 
     sigma = config.time_shift * u / (1 + (config.time_shift - 1) * u)
     at_one = torch.rand(count, generator=generator) < config.sigma_one
     return torch.where(at_one, torch.ones(()), sigma)
+
+
+def draw_ref_scales(config: TrainingConfig, count: int, generator: torch.Generator) -> Tensor:
+    """(B,) ref_scale of each sample: 0 for the share that is dropped, 1 for the others."""
+    return (torch.rand(count, generator=generator) >= config.ref_scale_drop).float()
 
 
 def block_ratio(pictures: Tensor, scale: int) -> Tensor:
@@ -82,7 +90,7 @@ class Trainer:
         conditions = self.model.conditions(batch.restored, batch.ref, batch.ref_valid, batch.ref_high_band, batch.scale)
         count, device = x0.shape[0], x0.device
         sigma = draw_sigmas(self.config, count, generator).to(device)
-        keep = (torch.rand(count, generator=generator) >= self.config.ref_scale_drop).float().to(device)
+        keep = draw_ref_scales(self.config, count, generator).to(device)
         s = sigma[:, None, None, None]
         z = s * torch.randn(x0.shape, generator=generator).to(device) + (1 - s) * x0
         with torch.autocast(device.type, torch.bfloat16, enabled=self.autocast):
@@ -98,7 +106,12 @@ class Trainer:
         return loss
 
     def advance(self, batch: Batch) -> float:
-        """One step on this process's `batch`; returns the loss, averaged over the processes."""
+        """One step on this process's `batch`; returns the loss, averaged over the processes.
+
+        Raises RequestError, before anything has changed, where loss or gradient is not finite. Such a step is not
+        passed over: bfloat16 has float32's range, so it means a defect or a rate that is too high, and it would come
+        again at the same step.
+        """
         rate = self.learning_rate()
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
@@ -110,7 +123,13 @@ class Trainer:
             optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.processes.average_gradients(self.network.parameters())
-        torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.config.gradient_clip)
+        length = float(torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.config.gradient_clip))
+        mean = self.processes.mean(loss)
+        if not (math.isfinite(mean) and math.isfinite(length)):
+            raise RequestError(
+                f"step {self.step + 1}: the loss is {mean} and its gradient {length} long; nothing of this step was "
+                f"kept. Lower learning_rate ({self.config.learning_rate}) and go on from {self.out} with --resume"
+            )
         for optimizer in self.optimizers:
             optimizer.step()
         self.step += 1
@@ -119,7 +138,22 @@ class Trainer:
         with torch.no_grad():
             for name, value in parameters.items():
                 self.average[name].lerp_(value, 1 - decay)
-        return self.processes.mean(loss)
+        return mean
+
+    def keep_best(self, psnr_db: float) -> bool:
+        """Writes the average to `out`/best where no validation before found as much; True where it did.
+
+        The figure stands in `out`/best.json, which is written last.
+        """
+        record = self.out / BEST_FILE
+        known = json.loads(record.read_text("utf-8"))["psnr"] if record.is_file() else -math.inf
+        if not psnr_db > known:
+            return False
+        save_weights(self.out / "best", self.average, weights_config(self.config))
+        partial = record.with_suffix(".partial")
+        partial.write_text(json.dumps({"psnr": psnr_db, "step": self.step}) + "\n", "utf-8")
+        partial.replace(record)
+        return True
 
     def save(self) -> None:
         """Checkpoint for resuming, and the average as a weights folder: at any moment one whole of each is there."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from dsdit.evaluation.metrics import above_nyquist, display, psnr_db, ssim_map
-from dsdit.imagery import FREE_LICENCES, matched_pair, measure_scene, read_pairs, registered
+from dsdit.imagery import LOW_BAND_PX, Scene, matched_pair, measure_scene, registered
 from dsdit.model.config import DSDiTConfig
 from dsdit.model.network import DSDiT
 from dsdit.model.preconditioning import TinyModel
@@ -19,14 +21,12 @@ from dsdit.sensor import EVALUATION_MTF, decimate, high_band, restore, restored_
 
 Array = NDArray[np.float32]
 Figures = dict[str, dict[str, float]]
-_SIZE_PX = 128
 _SHOWN = 8
-_SCALE = 8
 
 
 @dataclass(frozen=True)
 class Validation:
-    """Windows of validation pairs, all (n, 3, 128, 128) scaled, with LR (n, 3, 16, 16)."""
+    """Square windows of validation pairs, (n, 3, H, H) scaled, with LR (n, 3, H / scale, H / scale)."""
 
     hr: Array
     """Truth."""
@@ -34,19 +34,26 @@ class Validation:
     """A(HR)."""
     ref: Array
     """Matched reference."""
+    scale: int
+    """HR pixels per LR pixel."""
 
     @classmethod
-    def read(cls, data: Path, count: int = 48) -> Validation:
-        """The middle of `count` pairs, evenly out of the validation split, freely licensed ones alone."""
-        scenes = read_pairs(data, "val", FREE_LICENCES)
-        chosen = [scenes[i] for i in np.linspace(0, len(scenes) - 1, min(count, len(scenes))).astype(int)]
+    def cut(cls, scenes: Sequence[Scene], scale: int, size_px: int, count: int = 48) -> Validation | None:
+        """The middle `size_px`, a multiple of `scale`, of `count` pairs evenly out of `scenes`.
+
+        Smaller pairs are left out; None where all are.
+        """
+        unit = math.lcm(scale, LOW_BAND_PX)
+        large = [s for s in scenes if min(s.hr.shape[1:]) // unit * unit >= size_px]
+        if not large:
+            return None
         windows = []
-        for scene in chosen:
-            pair = np.stack(matched_pair(registered(scene, measure_scene(scene, _SCALE)), _SCALE))
-            top, left = ((n - _SIZE_PX) // 2 for n in pair.shape[-2:])
-            windows.append(pair[..., top : top + _SIZE_PX, left : left + _SIZE_PX])
+        for scene in [large[i] for i in np.linspace(0, len(large) - 1, min(count, len(large))).astype(int)]:
+            pair = np.stack(matched_pair(registered(scene, measure_scene(scene, scale)), scale))
+            top, left = ((n - size_px) // 2 for n in pair.shape[-2:])
+            windows.append(pair[..., top : top + size_px, left : left + size_px])
         hr, ref = np.stack(windows, axis=1)
-        return cls(hr, decimate(hr, _SCALE, EVALUATION_MTF), ref)
+        return cls(hr, decimate(hr, scale, EVALUATION_MTF), ref, scale)
 
     def measure(self, config: DSDiTConfig, tensors: dict[str, torch.Tensor], sheet: Path | None = None) -> Figures:
         """{picture: {psnr, ssim, hb_energy}}, means over the windows, after restoring.
@@ -57,17 +64,17 @@ class Validation:
         network = DSDiT(config).eval()
         network.load_state_dict(tensors)
         model = TinyModel(network)
-        restored = restored_lr(self.lr, _SCALE, EVALUATION_MTF)
-        detail = high_band(self.ref, _SCALE, EVALUATION_MTF)
+        restored = restored_lr(self.lr, self.scale, EVALUATION_MTF)
+        detail = high_band(self.ref, self.scale, EVALUATION_MTF)
         pictures: dict[str, Array] = {"restored": restored, "injection_half": restored + detail * np.float32(0.5)}
-        valid = np.ones((len(self.hr), _SIZE_PX, _SIZE_PX), bool)
+        valid = np.ones((len(self.hr), *self.hr.shape[-2:]), bool)
         with torch.inference_mode():
-            conditions = model.conditions(restored, self.ref, valid, detail, _SCALE)
-            z = torch.zeros(len(self.hr), *model.latent_shape(_SIZE_PX, _SIZE_PX))
+            conditions = model.conditions(restored, self.ref, valid, detail, self.scale)
+            z = torch.zeros(len(self.hr), *model.latent_shape(*self.hr.shape[-2:]))
             for name, given in (("model", conditions), ("no_reference", conditions.without_reference())):
                 x0 = model.denoise(z, 1.0, given).x0
                 pictures[name] = model.decode(x0.float(), restored).numpy()
-        faithful = {name: restore(p, self.lr, _SCALE, EVALUATION_MTF) for name, p in pictures.items()}
+        faithful = {name: restore(p, self.lr, self.scale, EVALUATION_MTF) for name, p in pictures.items()}
         if sheet is not None:
             self._write_sheet(sheet, faithful)
         return {name: self._figures(picture) for name, picture in faithful.items()}
@@ -75,7 +82,7 @@ class Validation:
     def _figures(self, pictures: Array) -> dict[str, float]:
         found = []
         for sr, hr in zip(pictures, self.hr, strict=True):
-            high, truth = above_nyquist(sr, _SCALE), above_nyquist(hr, _SCALE)
+            high, truth = above_nyquist(sr, self.scale), above_nyquist(hr, self.scale)
             similar = ssim_map(display(sr), display(hr)).mean()
             found.append((psnr_db(np.clip(sr, -1, 1), hr), similar, high.var() / max(truth.var(), 1e-12)))
         means = np.mean(found, 0)

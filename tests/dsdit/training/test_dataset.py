@@ -58,7 +58,7 @@ def test_token_px_is_that_of_the_network(tmp_path):
 
 def test_the_sensor_is_drawn_around_the_sources(scenes, monkeypatch):
     monkeypatch.setattr(dataset_module, "NOISE", 0.0)
-    dataset = CropDataset(scenes, mild(origins=MIX), 0, 2)
+    dataset = CropDataset(scenes, mild(origins=MIX), 0, 1)
     batches = [dataset.batch(step) for step in range(24)]
     drawn = {batch.mtf_nyquist / EVALUATION_MTF for batch in batches}
     assert min(drawn) == pytest.approx(0.75) and max(drawn) == pytest.approx(1.3) and len(drawn) == 5
@@ -73,9 +73,9 @@ def test_the_sensor_is_drawn_around_the_sources(scenes, monkeypatch):
 
 
 def test_lr_is_noisy(scenes, monkeypatch):
-    noisy = CropDataset(scenes, mild(origins=MIX), 0, 24).batch(0)
+    noisy = CropDataset(scenes, mild(origins=MIX), 0, 24, 96).batch(0)
     monkeypatch.setattr(dataset_module, "NOISE", 0.0)
-    clean = CropDataset(scenes, mild(origins=MIX), 0, 24).batch(0)
+    clean = CropDataset(scenes, mild(origins=MIX), 0, 24, 96).batch(0)
     assert np.array_equal(noisy.hr, clean.hr)
     noise = decimate(noisy.restored - clean.restored, 8, clean.mtf_nyquist)[..., 2:-2, 2:-2].std((1, 2, 3))
     assert 0 < noise.min() < 0.0015 and 0.0035 < noise.max() < 0.0075
@@ -85,7 +85,7 @@ def test_crops_lie_off_the_8_px_grid_of_jpeg_files():
     rng = np.random.default_rng(0)
     blocks = np.kron(rng.integers(0, 256, (3, 30, 32)), np.ones((1, 8, 8))).astype(np.uint8)
     scene = Scene("naipca-0", "naipca", "clear", blocks, None)
-    hr = CropDataset([scene], mild(), 0, 60).batch(0).hr
+    hr = CropDataset([scene], mild(), 0, 60, 32).batch(0).hr
     for axis in (-2, -1):
         edges = np.abs(np.diff(hr, axis=axis)).mean((1, 5 - (axis % 4)))
         assert len(set(edges[:, :8].argmax(1))) >= 7

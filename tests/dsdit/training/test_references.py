@@ -70,7 +70,7 @@ def test_wrong_references_are_elsewhere_beside_or_hold_something_else():
 
 def test_jitter_is_up_to_two_pixels_and_fractions_of_one():
     rng = np.random.default_rng(3)
-    batch = CropDataset(same_dates(rng, 3), mild(jitter=1.0), 0, 40, 64).batch(0)
+    batch = CropDataset(same_dates(rng, 3), mild(jitter=1.0), 0, 32, 64).batch(0)
     found = [peak(hr, ref) for hr, ref in zip(batch.hr, batch.ref, strict=True)]
     lengths = np.array([np.hypot(*place) for place, _ in found])
     assert lengths.max() <= np.hypot(2, 1) and (lengths >= 1.4).any() and (lengths == 0).any()

@@ -1,9 +1,10 @@
 """The loop: settings are checked, a resumed run equals an unbroken one, and what it writes can be loaded."""
 
+import dataclasses
+import math
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,12 +16,12 @@ from dsdit.errors import RequestError, WeightsError
 from dsdit.imagery import FREE_LICENCES, read_pairs, read_singles
 from dsdit.model import load_weights
 from dsdit.steps import quality
-from dsdit.training import TrainingConfig, read_training_config, train
+from dsdit.training import TrainingConfig, train
 from dsdit.training.dataset import CropDataset
-from dsdit.training.loop import register_scenes
-from dsdit.training.trainer import Trainer, block_ratio, draw_sigmas
+from dsdit.training.reading import register_scenes
+from dsdit.training.trainer import Trainer, block_ratio, draw_ref_scales, draw_sigmas
 from dsdit.window import Window
-from tests.dsdit.training.tiny import SETTINGS
+from tests.dsdit.training.tiny import SETTINGS, mild, pair
 
 
 def training_scenes(data, folder):
@@ -28,24 +29,8 @@ def training_scenes(data, folder):
     return register_scenes(scenes, folder / "registration.json")
 
 
-def test_the_shipped_recipe_is_valid():
-    root = Path(__file__).parents[3]
-    config = read_training_config(root / "infra" / "training" / "dsdit-tiny.yaml")
-    assert config.name == "dsdit-tiny" and config.steps is None
-    assert read_training_config(root / "infra" / "training" / "dsdit-tiny.yaml", minutes=2).minutes == 2
-
-
-@pytest.mark.parametrize(
-    ("change", "word"), [({"surprise": 1}, "surprise"), ({"minutes": 5}, "exactly one"), ({"batch": 0}, "batch")]
-)
-def test_settings_are_checked(tmp_path, change, word):
-    (tmp_path / "c.yaml").write_text(yaml.safe_dump({**SETTINGS, **change}))
-    with pytest.raises(RequestError, match=word):
-        read_training_config(tmp_path / "c.yaml")
-
-
-def test_a_missing_manifest_is_named(tmp_path):
-    with pytest.raises(RequestError, match="manifest"):
+def test_a_missing_folder_is_named(tmp_path):
+    with pytest.raises(RequestError, match="pairs does not exist"):
         train(TrainingConfig(**SETTINGS), tmp_path, tmp_path / "out")
 
 
@@ -62,20 +47,6 @@ def test_bfloat16_is_used_where_the_processor_has_it(tmp_path, monkeypatch, capa
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
     assert Trainer(TrainingConfig(**{**SETTINGS, "autocast": True}), tmp_path).autocast is used
     assert Trainer(TrainingConfig(**SETTINGS), tmp_path).autocast is False
-
-
-def test_a_resumed_run_equals_an_unbroken_one(data, tmp_path):
-    config = TrainingConfig(**SETTINGS)
-    whole = train(config, data, tmp_path / "whole")
-    interrupted = Trainer(config, tmp_path / "parts")
-    dataset = CropDataset(training_scenes(data, tmp_path), config.data, config.seed, config.batch)
-    for step in range(2):
-        interrupted.advance(dataset.batch(step))
-    interrupted.save()
-    parts = train(config, data, tmp_path / "parts", resume=True)
-    one, other = load_weights(whole), load_weights(parts)
-    assert one.digest == other.digest
-    assert one.config.tile_px == 128 and one.config.sensor.scales == (8,)
 
 
 @pytest.mark.short
@@ -134,9 +105,65 @@ def test_a_run_begins_from_the_weights_it_names(data, tmp_path):
         Trainer(TrainingConfig(**other), tmp_path / "third")
 
 
-def test_training_lowers_the_loss_on_one_batch(data, tmp_path):
-    config = TrainingConfig(**{**SETTINGS, "steps": 1000}, sigma_one=1.0, learning_rate=3e-3, warmup_steps=1)
-    trainer = Trainer(config, tmp_path)
-    batch = CropDataset(read_pairs(data, "train", ["clear"]), config.data, 0, 2).batch(0)
-    losses = [trainer.advance(batch) for _ in range(60)]
-    assert losses[-1] < 0.8 * losses[0]
+def test_blocks_learn_what_a_head_alone_cannot(tmp_path):
+    """The reference lies 2 px to the right in one crop and to the left in the other: each needs a kernel of its own."""
+    settings = {"sigma_one": 1.0, "ref_scale_drop": 0.0, "learning_rate": 3e-3, "warmup_steps": 1}
+    config = TrainingConfig(**{**SETTINGS, "steps": 1000, **settings})
+    rng = np.random.default_rng(0)
+    batch = CropDataset([pair(rng, "naipca-0"), pair(rng, "naipca-1")], mild(), 0, 2).batch(0)
+
+    def beside(pictures):
+        return np.stack([np.roll(pictures[0], 2, -1), np.roll(pictures[1], -2, -1)])
+
+    batch = dataclasses.replace(batch, ref=beside(batch.hr), ref_high_band=beside(batch.hr - batch.restored))
+
+    def train_on_it(name, learns):
+        trainer = Trainer(config, tmp_path / name)
+        for parameter, tensor in trainer.network.named_parameters():
+            tensor.requires_grad_(learns(parameter))
+        before = {k: v.detach().clone() for k, v in trainer.network.named_parameters()}
+        losses = [trainer.advance(batch) for _ in range(35)]
+        moved = {k for k, v in trainer.network.named_parameters() if not torch.equal(v, before[k])}
+        return losses[-1] / losses[0], moved, set(before)
+
+    ratio, moved, names = train_on_it("all", lambda name: True)
+    assert ratio < 0.15
+    assert {n for n in names if ".attn." in n or ".weighting." in n} <= moved
+    assert any("weighting.zero_proj" in n for n in moved)
+    assert train_on_it("head", lambda name: name.startswith("final_layer"))[0] > 0.4
+
+
+@pytest.mark.parametrize("drop", [0.0, 0.3, 1.0])
+def test_the_share_of_ref_scale_that_is_dropped(drop):
+    scales = draw_ref_scales(TrainingConfig(**SETTINGS, ref_scale_drop=drop), 4000, torch.Generator().manual_seed(0))
+    assert set(scales.unique().tolist()) <= {0.0, 1.0}
+    assert float((scales == 0).float().mean()) == pytest.approx(drop, abs=0.03)
+
+
+def test_a_dropped_reference_is_not_heard(tmp_path):
+    rng = np.random.default_rng(0)
+    batch = CropDataset([pair(rng, "naipca-0")], mild(), 0, 2).batch(0)
+    other = dataclasses.replace(batch, ref_high_band=-batch.ref_high_band)
+    for drop, heard in ((0.0, True), (1.0, False)):
+        trainer = Trainer(TrainingConfig(**SETTINGS, ref_scale_drop=drop), tmp_path)
+        losses = [float(trainer.loss(b, torch.Generator().manual_seed(0)).detach()) for b in (batch, other)]
+        assert (losses[0] != losses[1]) is heard
+
+
+def test_the_average_is_that_of_its_formula(tmp_path):
+    """theta_0 prod d_j + sum theta_k (1 - d_k) prod_{j > k} d_j, with d_k = min(ema, (1 + k) / (10 + k))."""
+    rng = np.random.default_rng(0)
+    batch = CropDataset([pair(rng, "naipca-0")], mild(), 0, 1).batch(0)
+    trainer = Trainer(TrainingConfig(**{**SETTINGS, "steps": 1000}, ema=0.25, warmup_steps=1), tmp_path)
+    name = "final_layer.linear.weight"
+    seen = [trainer.network.state_dict()[name].clone()]
+    for _ in range(4):
+        trainer.advance(batch)
+        seen.append(trainer.network.state_dict()[name].clone())
+    decays = [min(0.25, (1 + k) / (10 + k)) for k in range(1, 5)]
+    assert decays[0] < 0.2 and decays[-1] == 0.25
+    expected = seen[0] * math.prod(decays)
+    for k, decay in enumerate(decays):
+        expected = expected + seen[k + 1] * (1 - decay) * math.prod(decays[k + 1 :])
+    assert (seen[4] - seen[3]).abs().max() > 1e-4
+    assert torch.allclose(trainer.average[name], expected, atol=1e-7)
