@@ -28,11 +28,14 @@ def relight(rng: np.random.Generator, image: Array) -> Array:
 
 
 def paste_change(rng: np.random.Generator, ref: Array, stranger: Array, margin: int) -> Array:
-    """Something else stands in a rectangle of the reference: another place, or flat ground."""
+    """Something else stands in a rectangle of the reference: another place, or flat ground.
+
+    The middle of the rectangle lies within the crop, the picture without its `margin` of at least 32 px.
+    """
     size = ref.shape[-1]
-    height, width = rng.integers(16, min(72, size - margin), 2)
-    top = int(rng.integers(margin // 2, size - margin // 2 - height))
-    left = int(rng.integers(margin // 2, size - margin // 2 - width))
+    height, width = rng.integers(16, min(65, size - 2 * margin), 2)
+    top = int(rng.integers(margin, size - margin) - height // 2)
+    left = int(rng.integers(margin, size - margin) - width // 2)
     out = ref.copy()
     box = (slice(None), slice(top, top + height), slice(left, left + width))
     if rng.random() < 0.3:

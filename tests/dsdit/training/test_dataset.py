@@ -88,7 +88,8 @@ def test_crops_lie_off_the_8_px_grid_of_jpeg_files():
     hr = CropDataset([scene], mild(), 0, 60, 32).batch(0).hr
     for axis in (-2, -1):
         edges = np.abs(np.diff(hr, axis=axis)).mean((1, 5 - (axis % 4)))
-        assert len(set(edges[:, :8].argmax(1))) >= 7
+        crops = np.bincount(edges[:, :8].argmax(1), minlength=8)
+        assert crops.min() > 0 and crops.max() < 20  # of 60, turned: half of them show the other axis
 
 
 def test_streams_of_other_seeds_and_crops_are_others(scenes):

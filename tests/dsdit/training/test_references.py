@@ -62,6 +62,7 @@ def test_wrong_references_are_elsewhere_beside_or_hold_something_else():
     elsewhere = (values < 0.2) | (lengths > 12)
     beside, pasted = (values > 0.4) & (lengths > 0) & ~elsewhere, (values > 0.4) & (lengths == 0)
     assert (elsewhere | beside | pasted).all()
+    assert values[pasted].mean() < 0.975
     assert lengths[beside].min() > 2 and lengths[beside].max() < 9
     assert [round(float(kind.mean()), 1) for kind in (elsewhere, beside, pasted)] == pytest.approx(
         [0.4, 0.3, 0.3], abs=0.15
@@ -94,7 +95,8 @@ def test_pasted_change_is_a_rectangle():
     for _ in range(20):
         changed = (degrade.paste_change(rng, ref, stranger, 32) != ref).any(0)
         rows, cols = np.flatnonzero(changed.any(1)), np.flatnonzero(changed.any(0))
-        assert 15 <= len(rows) <= 72 and 16 <= len(cols) <= 72
+        assert 15 <= len(rows) <= 64 and 16 <= len(cols) <= 64
+        assert changed[32:-32, 32:-32].any()
         assert changed[rows[0] : rows[-1] + 1, cols[0] : cols[-1] + 1].all()
 
 
