@@ -12,10 +12,17 @@ MAX_BLOCK_BYTES = 2**28
 """Bytes of the largest block of a file that is believed, all bands where they lie in one: GDAL must hold it."""
 MAX_BANDS = 1000
 """Bands of a file that are believed."""
+_ELSEWHERE = "OVERVIEWS"
+"""Domain of metadata that tells GDAL where overviews and masks lie."""
 
 
 def check_believed(file: rasterio.DatasetReader) -> None:
-    """Raises ValueError where the file is beyond these bounds, of complex numbers, or does not state its CRS."""
+    """Raises ValueError where the file is beyond these bounds, names another file, has complex pixels or no CRS.
+
+    GDAL reads reduced pictures out of whatever file, of whatever driver and host, the metadata of this one names.
+    """
+    if any(file.tags(band, ns=_ELSEWHERE) for band in range(min(file.count, MAX_BANDS) + 1)):
+        raise ValueError(f"its metadata names another file as its overviews ({_ELSEWHERE}): only its own are read")
     if max(file.width, file.height) > MAX_SIDE_PX:
         raise ValueError(f"{file.width} x {file.height} px is more than is believed of one file ({MAX_SIDE_PX})")
     if file.count > MAX_BANDS:

@@ -12,6 +12,7 @@ import numpy as np
 import pystac
 import pytest
 import rasterio
+import rasterio.shutil
 from odc.geo.geobox import GeoBox
 from rich.console import Console
 
@@ -252,14 +253,59 @@ def test_a_tif_that_is_a_vrt_inside_is_not_opened_and_what_it_names_not_read(tmp
         assert set(asked) == {"/a.tif"}
 
 
-def test_files_beside_a_file_are_not_looked_for(tmp_path: Path) -> None:
-    write(tmp_path / "a.tif", picture())
-    for name in ("a.tif.aux.xml", "a.tif.ovr", "a.tif.msk", "a.tfw", "a.xml", "a.IMD"):
-        (tmp_path / name).write_text("<x/>")
+COARSE = GeoBox((16, 16), ORIGIN @ ORIGIN.scale(8), UTM)
+"""Of pixels so large that GDAL looks for overviews."""
+
+
+@pytest.mark.parametrize("secret", ["secret.tif", "secret.vrt", ":::BASE:::secret.tif", "the web"])
+@pytest.mark.parametrize("band", [0, 2])
+@pytest.mark.parametrize("domain", ["OVERVIEWS", "overviews"])
+def test_overviews_that_the_metadata_names_are_not_opened(domain: str, band: int, secret: str, tmp_path: Path) -> None:
+    write(tmp_path / "secret.tif", np.full((3, 32, 32), 7, np.uint16))
+    (tmp_path / "secret.vrt").write_text(VRT.format(tmp_path / "secret.tif"))
+    write(tmp_path / "a.tif", picture(256, 256))
     with file_server(tmp_path) as (web, asked):
+        named = {"the web": f"/vsicurl/{web.replace('127.0.0.1', 'localhost')}/secret.tif"}.get(secret, secret)
+        with rasterio.open(tmp_path / "a.tif", "r+") as file:
+            file.update_tags(band, ns=domain, OVERVIEW_FILE=named if ":" in named else str(tmp_path / named))
         item, source = scene(web, f"{web}/a.tif", hosts=["127.0.0.1"])
-        read_bands(item, source, GEOBOX, "nearest")
+        with pytest.raises(ReadError, match=ITEM + "its metadata names another file as its overviews"):
+            read_bands(item, source, COARSE, "average")
         assert set(asked) == {"/a.tif"}
+
+
+def test_overviews_that_the_boxes_of_a_jpeg_2000_name_are_not_opened(tmp_path: Path) -> None:
+    write(tmp_path / "secret.tif", np.full((3, 32, 32), 7, np.uint16))
+    with rasterio.open(write(tmp_path / "plain.tif", picture(256, 256)), "r+") as file:
+        file.update_tags(ns="OVERVIEWS", OVERVIEW_FILE=str(tmp_path / "secret.tif"))
+    rasterio.shutil.copy(tmp_path / "plain.tif", tmp_path / "a.jp2", driver="JP2OpenJPEG", WRITE_METADATA="YES")
+    item, source = scene(tmp_path, "a.jp2", drivers=["JP2OpenJPEG"])
+    with pytest.raises(ReadError, match=ITEM + "its metadata names another file as its overviews"):
+        read_bands(item, source, COARSE, "average")
+
+
+@pytest.mark.parametrize("remote", [True, False])
+def test_files_beside_a_file_are_not_looked_for(remote: bool, tmp_path: Path) -> None:
+    """Neither reduced pictures nor masks, nor what another file says of them."""
+    stored = picture(256, 256)
+    write(tmp_path / "a.tif", stored)
+    write(tmp_path / "secret.tif", np.full((3, 32, 32), 7, np.uint16))
+    write(tmp_path / "other.tif", np.full((3, 32, 32), 7, np.uint16)).rename(tmp_path / "a.tif.ovr")
+    with rasterio.open(write(tmp_path / "other.tif", np.zeros((1, 256, 256), np.uint8)), "r+") as file:
+        file.update_tags(**{f"INTERNAL_MASK_FLAGS_{k}": "2" for k in (1, 2, 3)})
+    (tmp_path / "other.tif").rename(tmp_path / "a.tif.msk")
+    named = f'<MDI key="OVERVIEW_FILE">{tmp_path}/secret.tif</MDI>'
+    (tmp_path / "a.tif.aux.xml").write_text(f'<PAMDataset><Metadata domain="OVERVIEWS">{named}</Metadata></PAMDataset>')
+    for name in ("a.aux", "a.tfw", "a.xml", "a.IMD"):
+        (tmp_path / name).write_text("<x/>")
+    with rasterio.open(tmp_path / "a.tif") as file:
+        assert file.overviews(1) == [8], "GDAL's own ways would follow them"
+    with file_server(tmp_path) as (web, asked):
+        item, source = scene(web, f"{web}/a.tif", hosts=["127.0.0.1"]) if remote else scene(tmp_path, "a.tif")
+        values, valid = read_bands(item, source, COARSE, "average")
+        assert set(asked) <= {"/a.tif"}
+    assert valid.all()
+    assert np.abs(values - stored[:, :128, :128].reshape(3, 16, 8, 16, 8).mean((2, 4))).max() < 1
 
 
 def test_a_redirect_of_a_file_to_another_host_is_not_followed(tmp_path: Path) -> None:
