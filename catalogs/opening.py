@@ -18,13 +18,13 @@ from typing import Any, NamedTuple, TypeVar
 import rasterio
 from rasterio.errors import CRSError, RasterioError, RasterioIOError, WindowError
 
-from catalogs.believed import check_believed
+from catalogs.believed import check_believed, check_pictures
 from catalogs.item import SceneItem
 from catalogs.redirects import check_redirects
 from catalogs.repeating import PAUSES_S, may_pass, uncached
 from catalogs.signing import is_refused, signed
 from catalogs.source import Source
-from catalogs.trust import accepted_href, local_path, plain
+from catalogs.trust import accepted_href, gdal_path, local_path, plain
 from dsdit.errors import CatalogError, ReadError
 
 KEPT_FILES = 32
@@ -105,9 +105,8 @@ def _used(
     """What `use` makes of the file. Raises _Again where another try may help, unless this is the last."""
     url, driver = "" if "://" not in href else signed(href, source, refused), None
     try:
-        with _KEPT.lend(_key(href, source), lambda: _open(href, url, source)) as file:
+        with _KEPT.lend(_key(href, source), lambda: _believed(_open(href, url, source))) as file:
             url = file.name if url else ""
-            check_believed(file)
             driver = file.driver
             return use(file)
     except RasterioError as error:
@@ -161,6 +160,18 @@ def _open(href: str, url: str, source: Source) -> rasterio.DatasetReader:
         except RasterioIOError:
             continue
     return rasterio.open(url or href, driver=drivers[-1])
+
+
+def _believed(file: rasterio.DatasetReader) -> rasterio.DatasetReader:
+    """The file, unless it is not believed; then it is closed. Raises ValueError."""
+    try:
+        check_believed(file)
+        if file.driver == "GTiff":
+            check_pictures(gdal_path(file.name))
+    except BaseException:
+        file.close()
+        raise
+    return file
 
 
 class _Idle(NamedTuple):

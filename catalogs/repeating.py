@@ -11,6 +11,7 @@ import rasterio
 from rasterio.errors import RasterioError
 
 from catalogs.redirects import answer_of
+from catalogs.trust import gdal_path
 
 PAUSES_S = (0.5, 2.0)
 """Seconds before a failed read is repeated for the first and for the second time; the third failure is told."""
@@ -26,8 +27,7 @@ def may_pass(error: RasterioError, driver: str, url: str) -> bool:
 
 def uncached(url: str) -> rasterio.Env:
     """GDAL forgets the bytes it has of a URL, among them those of an answer that ended early, as it closes the file."""
-    path = url.replace("s3://", "/vsis3/", 1) if url.startswith("s3://") else f"/vsicurl/{url}"
-    return rasterio.Env(CPL_VSIL_CURL_NON_CACHED=path)
+    return rasterio.Env(CPL_VSIL_CURL_NON_CACHED=gdal_path(url))
 
 
 def told(error: BaseException | None) -> str:

@@ -34,6 +34,13 @@ def without_query(href: str) -> str:
     return parts._replace(query="", fragment="").geturl()
 
 
+def gdal_path(href: str) -> str:
+    """The name by which GDAL knows a URL or a path."""
+    if "://" not in href:
+        return href
+    return href.replace("s3://", "/vsis3/", 1) if href.startswith("s3://") else f"/vsicurl/{href}"
+
+
 def accepted_href(href: str, source: Source) -> str:
     """The href as it is kept: a URL without query, or a path below the catalog's folder. Raises CatalogError."""
     if not isinstance(href, str) or not href or len(href) > MAX_HREF or _CONTROL.search(href):

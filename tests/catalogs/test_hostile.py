@@ -102,14 +102,38 @@ def test_an_alternate_href_is_no_back_door() -> None:
         scene_item(pystac.Item.from_dict(record), make_source("https://catalog.example", alternate="s3"))
 
 
-def tiff(width: int, height: int, block: int) -> bytes:
-    """Head of a little-endian TIFF of one uint8 band in tiles, that claims more than it holds."""
+def tiff_directory(width: int, height: int, block: int, kind: int = 0) -> bytes:
+    """One little-endian TIFF directory of one uint8 band in tiles, that claims more than it holds; the last of a file.
+
+    `kind` 1 is a reduced picture, 4 a mask.
+    """
+    photometric = 4 if kind & 4 else 1
     entries = [
-        (256, 4, 1, width), (257, 4, 1, height), (258, 3, 1, 8), (259, 3, 1, 8), (262, 3, 1, 1), (277, 3, 1, 1),
-        (322, 4, 1, block), (323, 4, 1, block), (324, 4, 1, 8), (325, 4, 1, 8),
+        (254, 4, 1, kind), (256, 4, 1, width), (257, 4, 1, height), (258, 3, 1, 8), (259, 3, 1, 8),
+        (262, 3, 1, photometric), (277, 3, 1, 1), (322, 4, 1, block), (323, 4, 1, block), (324, 4, 1, 8),
+        (325, 4, 1, 8),
     ]  # fmt: skip
     body = b"".join(struct.pack("<HHII", *entry) for entry in entries)
-    return b"II*\0" + struct.pack("<I", 8) + struct.pack("<H", len(entries)) + body + struct.pack("<I", 0)
+    return struct.pack("<H", len(entries)) + body + struct.pack("<I", 0)
+
+
+def tiff(width: int, height: int, block: int) -> bytes:
+    """Head of a TIFF of such a directory."""
+    return b"II*\0" + struct.pack("<I", 8) + tiff_directory(width, height, block)
+
+
+def appended(path: Path, *directories: bytes) -> None:
+    """Puts directories at the end of the chain of a little-endian TIFF."""
+    for directory in directories:
+        content = bytearray(path.read_bytes())
+        content += b"\0" * (len(content) % 2)
+        place, after = 4, struct.unpack_from("<I", content, 4)[0]
+        while after:
+            (count,) = struct.unpack_from("<H", content, after)
+            place = after + 2 + 12 * count
+            (after,) = struct.unpack_from("<I", content, place)
+        struct.pack_into("<I", content, place, len(content))
+        path.write_bytes(bytes(content) + directory)
 
 
 BOMBS = {
@@ -158,6 +182,25 @@ def test_blocks_that_fill_the_memory_are_refused_before_one_is_read(name: str, t
     item, source = scene(tmp_path, "a.tif")
     with pytest.raises(ReadError, match=ITEM + said):
         read_bands(item, source, GEOBOX, "nearest")
+
+
+BEHIND = {
+    "overview": ([(512, 512, 17_008, 1)], "blocks of picture 2 of 17008 x 17008 px .*: 289272064 bytes at once"),
+    "mask": ([(1024, 1024, 17_008, 4)], "blocks of picture 2 of 17008 x 17008 px"),
+    "overview behind a good one": ([(512, 512, 256, 1), (256, 256, 17_008, 1)], "blocks of picture 3 of 17008"),
+    "overviews without end": ([(512, 512, 256, 1)] * 70, "more than 64 pictures in one TIFF are not believed"),
+}
+
+
+@pytest.mark.parametrize("name", BEHIND)
+@pytest.mark.parametrize("gsd", [1, 8])
+def test_a_bomb_behind_the_first_picture_is_refused(name: str, gsd: int, tmp_path: Path) -> None:
+    made, said = BEHIND[name]
+    write(tmp_path / "a.tif", picture(1024, 1024))
+    appended(tmp_path / "a.tif", *(tiff_directory(*one) for one in made))
+    item, source = scene(tmp_path, "a.tif")
+    with pytest.raises(ReadError, match=ITEM + said):
+        read_bands(item, source, GeoBox((8, 8), ORIGIN @ ORIGIN.scale(gsd), UTM), "average")
 
 
 @pytest.mark.parametrize("value", ["NaN", "Infinity", "-Infinity", "1e9", "null", '"text"'])

@@ -8,8 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import rasterio
+import requests
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
+from rasterio.windows import Window
 
 from catalogs import opening
 from catalogs.item import SceneItem
@@ -17,6 +20,7 @@ from catalogs.load import read_band, read_bands, read_mask, read_scene
 from catalogs.source import Source
 from dsdit.bands import BANDS
 from dsdit.errors import ReadError
+from tests.benchmarks.waiting_files import waiting_server
 from tests.catalogs.test_load import ORIGIN, OTHER_UTM, UTM, box_on, lattice, picture, scene, write
 from tests.support.web import file_server
 
@@ -91,6 +95,28 @@ def test_a_remote_file_is_opened_once(tmp_path: Path) -> None:
         again, _ = read_bands(item, source, BOX, "nearest")
         assert len(asked) == count > 0
     np.testing.assert_array_equal(first, again)
+
+
+def test_looking_at_every_picture_of_a_file_asks_for_nothing_more(tmp_path: Path) -> None:
+    """Against rasterio alone, which has not looked; one request tells whether the file is redirected."""
+    profile = {"driver": "COG", "count": 3, "height": 1200, "width": 1300, "dtype": "uint16", "compress": "deflate"}
+    with (
+        rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True),
+        rasterio.open(tmp_path / "a.tif", "w", crs=UTM, transform=ORIGIN, blocksize=256, **profile) as file,
+    ):
+        stored = picture(1200, 1300)
+        file.write(stored)
+        file.write_mask(np.arange(1200 * 1300).reshape(1200, 1300) % 1300 > 30)
+    with waiting_server(tmp_path, 0.0) as web:
+        with rasterio.Env(**opening.GDAL_SETTINGS), rasterio.open(f"{web}/plain/a.tif") as file:
+            assert len(file.overviews(1)) == 3
+            file.read(window=Window(0, 0, 60, 40)), file.read_masks(1, window=Window(0, 0, 60, 40))
+        item, source = scene(web, f"{web}/ours/a.tif", hosts=["127.0.0.1"])
+        values, valid = read_bands(item, source, BOX, "nearest")
+        asked = requests.get(f"{web}/asked", timeout=10).json()
+    assert asked["ours"] <= asked["plain"] + 1
+    assert valid[:, 31:].all() and not valid[:, :31].any()
+    np.testing.assert_array_equal(values[:, valid], stored[:, :40, :60][:, valid])
 
 
 def test_only_few_are_kept_and_none_that_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
