@@ -1,25 +1,24 @@
-"""Files of assets, opened: hrefs checked once more, URLs signed, GDAL's settings, and files kept open between reads.
+"""Files of assets, opened: hrefs checked once more, URLs signed, and read again where that may help.
 
-A file is lent to one thread at a time. The longest unused is closed first, one on which a read failed is closed at
-once, and none is kept for longer than `KEPT_S`. GDAL's settings stand here and nowhere else.
+Files are kept open between reads (catalogs/kept_files.py). GDAL's settings stand here and nowhere else.
 """
 
 from __future__ import annotations
 
 import atexit
 import os
-import threading
 import time
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import rasterio
 from rasterio.errors import CRSError, RasterioError, RasterioIOError, WindowError
 
 from catalogs.believed import check_believed, check_pictures
 from catalogs.item import SceneItem
+from catalogs.kept_files import KeptFiles
 from catalogs.redirects import check_redirects
 from catalogs.repeating import PAUSES_S, may_pass, uncached
 from catalogs.signing import is_refused, signed
@@ -27,10 +26,6 @@ from catalogs.source import Source
 from catalogs.trust import accepted_href, gdal_path, local_path, plain
 from dsdit.errors import CatalogError, ReadError
 
-KEPT_FILES = 32
-"""Most files that a process keeps open between reads."""
-KEPT_S = 600.0
-"""Longest time that a file is kept open: what lies at its URL may change."""
 GDAL_SETTINGS: dict[str, Any] = {
     "GDAL_CACHEMAX": 256 * 2**20,
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
@@ -104,8 +99,9 @@ def _used(
 ) -> T:
     """What `use` makes of the file. Raises _Again where another try may help, unless this is the last."""
     url, driver = "" if "://" not in href else signed(href, source, refused), None
+    only = None if refused is None else url
     try:
-        with _KEPT.lend(_key(href, source), lambda: _believed(_open(href, url, source))) as file:
+        with _KEPT.lend(_key(href, source), lambda: _believed(_open(href, url, source)), only) as file:
             url = file.name if url else ""
             driver = file.driver
             return use(file)
@@ -174,64 +170,15 @@ def _believed(file: rasterio.DatasetReader) -> rasterio.DatasetReader:
     return file
 
 
-class _Idle(NamedTuple):
-    key: Hashable
-    opened_s: float
-    file: rasterio.DatasetReader
-
-
-class _Kept:
-    """Open files that nobody reads just now, the longest unused first."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._idle: list[_Idle] = []
-
-    @contextmanager
-    def lend(self, key: Hashable, opening: Callable[[], rasterio.DatasetReader]) -> Iterator[rasterio.DatasetReader]:
-        """A file of this key, kept or opened, for one reader; it is kept after him unless he fails."""
-        own = self._taken(key) or _Idle(key, time.monotonic(), opening())
-        try:
-            yield own.file
-        except BaseException:
-            own.file.close()
-            raise
-        with self._lock:
-            self._idle.append(own)
-            surplus = self._idle[:-KEPT_FILES]
-            self._idle = self._idle[-KEPT_FILES:]
-        for old in surplus:
-            old.file.close()
-
-    def _taken(self, key: Hashable) -> _Idle | None:
-        with self._lock:
-            since = time.monotonic() - KEPT_S
-            stale = [one for one in self._idle if one.opened_s < since]
-            self._idle = [one for one in self._idle if one.opened_s >= since]
-            found = next((one for one in reversed(self._idle) if one.key == key), None)
-            if found is not None:
-                self._idle.remove(found)
-        for old in stale:
-            old.file.close()
-        return found
-
-    def close(self) -> None:
-        """Closes all that are not lent."""
-        with self._lock:
-            idle, self._idle = self._idle, []
-        for one in idle:
-            one.file.close()
-
-
-_KEPT = _Kept()
+_KEPT = KeptFiles()
 atexit.register(_KEPT.close)
 
 
 def _forget() -> None:
     """In a forked process: the parent's files are neither read nor closed."""
     global _KEPT, _parents
-    _parents, _KEPT = _KEPT, _Kept()
+    _parents, _KEPT = _KEPT, KeptFiles()
 
 
-_parents: _Kept | None = None
+_parents: KeptFiles | None = None
 os.register_at_fork(after_in_child=_forget)

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from rasterio.windows import Window
 
-from catalogs import opening
+from catalogs import kept_files, opening
 from catalogs.item import SceneItem
+from catalogs.kept_files import KeptFiles
 from catalogs.load import read_band, read_bands, read_mask, read_scene
 from catalogs.source import Source
 from dsdit.bands import BANDS
@@ -120,13 +121,13 @@ def test_looking_at_every_picture_of_a_file_asks_for_nothing_more(tmp_path: Path
 
 
 def test_only_few_are_kept_and_none_that_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    kept = opening._Kept()
+    kept = KeptFiles()
     monkeypatch.setattr(opening, "_KEPT", kept)
-    for number in range(opening.KEPT_FILES + 5):
+    for number in range(kept_files.KEPT_FILES + 5):
         write(tmp_path / f"{number}.tif", picture(64, 64))
         read_bands(*scene(tmp_path, f"{number}.tif"), GeoBox((8, 8), ORIGIN, UTM), "nearest")
     files = [one.file for one in kept._idle]
-    assert len(files) == opening.KEPT_FILES
+    assert len(files) == kept_files.KEPT_FILES
     assert Path(files[0].name).stem == "5"
     kept.close()
     assert all(file.closed for file in files)
@@ -138,13 +139,13 @@ def test_only_few_are_kept_and_none_that_failed(tmp_path: Path, monkeypatch: pyt
 
 def test_a_file_is_not_kept_longer_than_stated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(tmp_path / "a.tif", picture())
-    kept = opening._Kept()
+    kept = KeptFiles()
     monkeypatch.setattr(opening, "_KEPT", kept)
     read_bands(*scene(tmp_path, "a.tif"), BOX, "nearest")
     (first,) = kept._idle
     read_bands(*scene(tmp_path, "a.tif"), BOX, "nearest")
     assert kept._idle == [first]
-    monkeypatch.setattr(opening, "KEPT_S", -1.0)
+    monkeypatch.setattr(kept_files, "KEPT_S", -1.0)
     read_bands(*scene(tmp_path, "a.tif"), BOX, "nearest")
     assert first.file.closed
 

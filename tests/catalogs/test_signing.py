@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -13,11 +15,13 @@ from urllib.parse import parse_qs, urlsplit
 import numpy as np
 import planetary_computer
 import pytest
+import rasterio
 from odc.geo.geobox import GeoBox
 from planetary_computer.sas import TOKEN_CACHE
 from planetary_computer.settings import Settings
 
 from catalogs.load import read_bands
+from catalogs.opening import with_file
 from catalogs.signing import signed
 from dsdit.errors import ReadError
 from tests.catalogs.test_load import ORIGIN, UTM, picture, scene, write
@@ -105,6 +109,33 @@ def test_a_signature_that_ran_out_is_made_anew_while_the_file_is_open(
         assert tokens == [1, 2]
         assert ("1", status) in gate.asked
     assert valid.all()
+    np.testing.assert_array_equal(values, stored[:, 700:740, 700:760])
+
+
+@pytest.mark.parametrize("copies", [2, 3])
+def test_all_that_were_opened_by_a_signature_that_ran_out_are_given_up(
+    tmp_path: Path, tokens: list[int], copies: int
+) -> None:
+    """A file that several readers had open at once is kept so many times."""
+    stored = picture(800, 900)
+    write(tmp_path / "a.tif", stored)
+    with guarded(tmp_path) as (url, gate):
+        together = threading.Barrier(copies)
+
+        def read(file: rasterio.DatasetReader) -> str:
+            together.wait(60)
+            return str(file.name)
+
+        with ThreadPoolExecutor(copies) as readers:
+            names = list(readers.map(lambda _: with_file(*signed_scene(url), "image", read), range(copies)))
+        assert names == [f"{url}/a.tif?sig=1"] * copies
+        gate.good = 2
+        far = GeoBox((40, 60), ORIGIN @ ORIGIN.translation(700, 700), UTM)
+        values, _ = read_bands(*signed_scene(url), far, "nearest")
+        assert tokens == [1, 2]
+        gate.asked.clear()
+        read_bands(*signed_scene(url), GeoBox((40, 60), ORIGIN @ ORIGIN.translation(300, 300), UTM), "nearest")
+        assert {mine for mine, _ in gate.asked} <= {"2"}
     np.testing.assert_array_equal(values, stored[:, 700:740, 700:760])
 
 
