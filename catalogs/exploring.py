@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from catalogs.item import SceneItem
 from catalogs.load import VALID, read_band, read_mask
 from catalogs.measure import item_window
+from catalogs.newest import newer_processings
 from catalogs.search import search
 from catalogs.source import Source, load_source
 from dsdit.bands import BANDS
@@ -44,6 +45,8 @@ def stack_items(
 ) -> xr.DataArray:
     """(time, band, y, x) float32 reflectance of all items of `source` over `region` between two aware times, lazy.
 
+    Of scenes that were processed twice the newer one.
+
     `end` is now where it is not given, `start` then lies `LOOK_BACK` before it.
 
     Scenes come on the region's LR grid, references on its HR grid; NaN where the source's mask or the file itself says
@@ -59,7 +62,9 @@ def stack_items(
     window = region.window.coarsen(grid.scale) if lr else region.window
     gsd_m = grid.lr_gsd_m if lr else grid.gsd_m
     footprint = within_180(shapely.geometry.shape(region.lonlat()))
-    items = tuple(search(source, footprint, start, end).items)
+    items = search(source, footprint, start, end).items
+    outdated = set(newer_processings(items)[:, 0].tolist())
+    items = tuple(item for number, item in enumerate(items) if number not in outdated)
     if not items:
         raise CatalogError(f"nothing of {source.name} over {region.name!r} from {start.date()} to {end.date()}")
     stacked = stackstac.stack(

@@ -1,4 +1,6 @@
-"""Of scenes that show the same pass over the same ground, the one processed last.
+"""Which scenes show the same pass over the same ground as another that was processed later.
+
+It is told of pairs, which know nothing of a region: whether the older one is of use is each cell's to say.
 
 A scene is compared with those alone that could be the same: of one satellite, tile, grid and time, and, where no tile
 says how far it reaches, of the same part of the world. So a continent's scenes take seconds, and the result is that of
@@ -9,15 +11,17 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Hashable, Iterator, Sequence
 from datetime import UTC, datetime
+from itertools import islice
 
+import numpy as np
 import shapely
+from numpy.typing import NDArray
 from shapely.geometry import shape
 
 from catalogs.item import SceneItem
 from catalogs.passes import SAME_PASS
-from catalogs.trust import plain
 
 SAME_AREA = 0.8
 """Shared part of the union of two footprints above which they are the same scene, processed twice."""
@@ -29,27 +33,41 @@ _WIDE = "over many cells"
 _ROUNDING = 1 - 1e-6
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
-Kept = tuple[int, SceneItem, shapely.Geometry]
-"""Its number among the kept, itself, and its footprint."""
+MAX_NEWER = 8
+"""Newer processings of one scene that are told, the newest."""
+
+Known = tuple[int, SceneItem, shapely.Geometry]
+"""Its place among all, latest processed first, a scene, and its footprint."""
 
 
-def newest_processing(items: Iterable[SceneItem]) -> tuple[list[SceneItem], list[tuple[str, str]]]:
-    """Of scenes that show the same pass over the same ground, the one processed last; (id, reason) of the others."""
-    kept: list[SceneItem] = []
-    replaced: list[tuple[str, str]] = []
-    near: defaultdict[Hashable, list[Kept]] = defaultdict(list)
-    for item in sorted(items, key=processed, reverse=True):
+def newer_processings(items: Sequence[SceneItem]) -> NDArray[np.int32]:
+    """(n, 2) sorted pairs of numbers: a scene, and one of the same pass over the same ground that was processed later.
+
+    Of several with one id, all but the last processed are older ones too.
+    """
+    pairs: list[tuple[int, int]] = []
+    near: defaultdict[Hashable, list[Known]] = defaultdict(list)
+    latest_first = sorted(range(len(items)), key=lambda n: processed(items[n]), reverse=True)
+    for place, number in enumerate(latest_first):
+        item = items[number]
         ground = shape(item.footprint)
         others = {other[0]: other for key in _looked_up(item) for other in near.get(key, ())}
-        likely = (other[1:] for _, other in sorted(others.items()) if _may_share(item, ground, *other[1:]))
-        newer = next((other for other, there in likely if _same_scene(item, ground, other, there)), None)
-        if newer is not None:
-            replaced.append((plain(item.id, 120), f"an older processing of {plain(newer.id, 120)}"))
-            continue
+        same = (n for n, other, there in map(others.__getitem__, sorted(others)) if _newer(item, ground, other, there))
+        pairs.extend((number, latest_first[n]) for n in islice(same, MAX_NEWER))
         for key in _stored(item):
-            near[key].append((len(kept), item, ground))
-        kept.append(item)
-    return kept, replaced
+            near[key].append((place, item, ground))
+    return np.array(sorted(pairs), np.int32).reshape(-1, 2)
+
+
+def _newer(item: SceneItem, ground: shapely.Geometry, other: SceneItem, there: shapely.Geometry) -> bool:
+    """Whether `other`, which stands later in the order, is a newer processing and not the same record."""
+    if processed(item) == processed(other):
+        return False
+    return _same_id(item, other) or (_may_share(item, ground, other, there) and _same_scene(item, ground, other, there))
+
+
+def _same_id(a: SceneItem, b: SceneItem) -> bool:
+    return (a.source, a.collection, a.id) == (b.source, b.collection, b.id)
 
 
 def processed(item: SceneItem) -> tuple[str, str, str]:
@@ -58,11 +76,12 @@ def processed(item: SceneItem) -> tuple[str, str, str]:
 
 
 def _group(item: SceneItem) -> tuple[Hashable, ...]:
-    return item.collection, item.platform, item.tile, item.crs
+    return item.source, item.collection, item.platform, item.tile, item.crs
 
 
 def _stored(item: SceneItem) -> Iterator[Hashable]:
     """Keys below which a scene is found by all that could be the same."""
+    yield item.source, item.collection, item.id
     if item.tile is not None:
         yield _group(item), (item.when - _EPOCH) // SAME_PASS
         return
@@ -72,6 +91,7 @@ def _stored(item: SceneItem) -> Iterator[Hashable]:
 
 def _looked_up(item: SceneItem) -> Iterator[Hashable]:
     """Keys below which all that could be the same are found."""
+    yield item.source, item.collection, item.id
     if item.tile is not None:
         slot = (item.when - _EPOCH) // SAME_PASS
         yield from ((_group(item), near) for near in (slot - 1, slot, slot + 1))

@@ -7,7 +7,7 @@ band of rows at a time, so that memory goes with one band's measures and not wit
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
@@ -15,10 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from catalogs.item import SceneItem
-from catalogs.matching import Seen, choose_references, choose_scenes
+from catalogs.matching import choose_references, choose_scenes
 from catalogs.measure import Cover
+from catalogs.newest import newer_processings
 from catalogs.passes import Passes, places_in
-from dsdit.choices import MAX_CANDIDATES, Cells
+from catalogs.seen import Seen
+from dsdit.choices import FEW_CANDIDATES, Cells
 from dsdit.window import Index, Window
 
 _BAND = 64
@@ -66,7 +68,7 @@ class MeasuredCovers:
 
 @dataclass(frozen=True)
 class Dates:
-    """When each item of a table was taken."""
+    """When each item of a table was taken, and processed."""
 
     when_us: NDArray[np.int64]
     """Microseconds since 1970."""
@@ -74,6 +76,8 @@ class Dates:
     """Place of each item in the order of dates, newest first, ties by digest."""
     passes: Passes
     """Which items are of one pass of a satellite."""
+    newer: NDArray[np.int32] | None = None
+    """(n, 2) pairs (item, newer processing of it), sorted."""
 
     @classmethod
     def of(
@@ -91,7 +95,8 @@ class Dates:
         """From items."""
         when = [(i.when - _EPOCH) // timedelta(microseconds=1) for i in items]
         digests = np.array([i.digest for i in items], str)
-        return cls.of(np.array(when, np.int64), digests, [i.platform for i in items])
+        dates = cls.of(np.array(when, np.int64), digests, [i.platform for i in items])
+        return replace(dates, newer=newer_processings(items))
 
 
 def sort_items(lr: Sequence[SceneItem], ref: Sequence[SceneItem]) -> tuple[list[SceneItem], range, range]:
@@ -115,17 +120,32 @@ def choose_cells(
     `coarse_us` is what each item's pixel adds to its scores as a reference; `carried` says which items are scenes of
     before the period, that count where the period has no clear one.
     """
-    lr = np.full((*cells.shape, MAX_CANDIDATES), -1, np.int32)
-    ref = lr.copy()
+    lr, ref = [], []
     for row in range(cells.row0, cells.row1, _BAND):
         band = Window(row, cells.col0, min(row + _BAND, cells.row1), cells.col1)
         seen, count = covers.seen(band), band.shape[0] * band.shape[1]
         scene = seen.item < lr_count
-        scenes = choose_scenes(seen.where(scene), count, dates.newest_first, rule, dates.passes, carried)
+        scenes = choose_scenes(seen.where(scene), count, dates.newest_first, rule, dates.passes, carried, dates.newer)
         references = choose_references(
-            seen.where(~scene), count, dates.when_us, dates.newest_first, scenes[:, 0], max_ref_age_days, coarse_us
+            seen.where(~scene),
+            count,
+            dates.when_us,
+            dates.newest_first,
+            scenes[:, 0],
+            max_ref_age_days,
+            coarse_us,
+            dates.newer,
         )
-        part = slice(row - cells.row0, row - cells.row0 + band.shape[0])
-        lr[part] = scenes.reshape(*band.shape, -1)
-        ref[part] = references.reshape(*band.shape, -1)
-    return Cells(cells, lr, ref)
+        lr.append(scenes.reshape(*band.shape, -1))
+        ref.append(references.reshape(*band.shape, -1))
+    return Cells(cells, _joined(cells, lr), _joined(cells, ref))
+
+
+def _joined(cells: Window, tables: Sequence[NDArray[np.int32]]) -> NDArray[np.int32]:
+    """(row, col, candidate) of bands of rows, as wide as the widest."""
+    out = np.full((*cells.shape, max((table.shape[2] for table in tables), default=FEW_CANDIDATES)), -1, np.int32)
+    row = 0
+    for table in tables:
+        out[row : row + len(table), :, : table.shape[2]] = table
+        row += len(table)
+    return out

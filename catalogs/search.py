@@ -1,9 +1,10 @@
 """search: from a footprint and a period to scenes that can be used, and reasons for those that cannot.
 
 What a server answers is filtered again here, since servers exist that ignore parts of the question. The result does not
-depend on the order of the answer: newest first, then by id. Of reprocessed duplicates the newest is kept; two halves of
-one pass (split downlinks) are both kept. The items of the answer come back too, so that they can be kept: `clean` on
-them gives the same result when the catalog has moved on.
+depend on the order of the answer: newest first, then by id. Reprocessed duplicates are kept, and so are two halves of
+one pass (split downlinks): which of them a place takes is chosen cell by cell (catalogs/matching.py), where it does not
+depend on what else the region touches. The items of the answer come back too, so that they can be kept: `clean` on them
+gives the same result when the catalog has moved on.
 """
 
 from __future__ import annotations
@@ -21,7 +22,6 @@ from catalogs.endpoints import stac_items
 from catalogs.footprint import item_footprint
 from catalogs.geoparquet import packed
 from catalogs.item import SceneItem, scene_item
-from catalogs.newest import newest_processing, processed
 from catalogs.records import BadItem
 from catalogs.session import RETRY
 from catalogs.source import Source
@@ -97,12 +97,8 @@ def clean(
             behind.append(packed(record, source.assets))
             for name, said in odd.items():
                 left.setdefault(name, {})[item.id] = said
-            twin = items.get(item.id)
-            if twin is None or processed(twin) < processed(item):
-                items[item.id] = item
-    kept, replaced = newest_processing(items.values())
-    dropped.update(replaced)
-    ordered = sorted(sorted(kept, key=lambda i: i.id), key=lambda i: i.when, reverse=True)
+            items[item.digest] = item
+    ordered = sorted(sorted(items.values(), key=lambda i: (i.id, i.digest)), key=lambda i: i.when, reverse=True)
     return SearchResult(tuple(ordered[:max_items]), tuple(sorted(dropped)), _told(left), answer=tuple(behind))
 
 

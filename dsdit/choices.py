@@ -19,8 +19,10 @@ from numpy.typing import NDArray
 
 from dsdit.window import Index, Window
 
-MAX_CANDIDATES = 4
-"""Candidates kept for a cell, of each kind: bounds what a job may read."""
+FEW_CANDIDATES = 4
+"""Candidates kept for a cell, of each kind, where one of them reaches over all of it."""
+MAX_CANDIDATES = 12
+"""Most candidates kept for a cell, of each kind: bounds what a job may read."""
 
 
 @dataclass(frozen=True)
@@ -89,8 +91,10 @@ class Cells(Mapping[Index, CellChoice]):
         window = Window(0, 0, 0, 0)
         for cell in choices:
             window = window.union(Window(cell.row, cell.col, cell.row + 1, cell.col + 1))
-        lr = np.full((*window.shape, MAX_CANDIDATES), -1, np.int32)
-        ref = lr.copy()
+        lr, ref = (
+            np.full((*window.shape, max([FEW_CANDIDATES, *map(len, kind)])), -1, np.int32)
+            for kind in ([choice.lr for choice in choices.values()], [choice.ref for choice in choices.values()])
+        )
         for cell, choice in choices.items():
             place = cell.row - window.row0, cell.col - window.col0
             lr[place][: len(choice.lr)] = choice.lr
@@ -124,13 +128,13 @@ class Cells(Mapping[Index, CellChoice]):
         return int(self.chosen.sum())
 
     def part(self, window: Window) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-        """`lr` and `ref` on a window of cells; -1 beyond what is known."""
+        """`lr` and `ref` on a window of cells, `MAX_CANDIDATES` wide; -1 beyond what is known."""
         have = window.intersect(self.window)
         found = []
         for table in (self.lr, self.ref):
             out = np.full((*window.shape, MAX_CANDIDATES), -1, np.int32)
             if not have.empty:
-                out[have.within(window)] = table[have.within(self.window)]
+                out[(*have.within(window), slice(table.shape[2]))] = table[have.within(self.window)]
             found.append(out)
         return found[0], found[1]
 
@@ -141,7 +145,7 @@ class Cells(Mapping[Index, CellChoice]):
         place = {"row": rows + self.window.row0, "col": cols + self.window.col0}
         columns: dict[str, NDArray[Any]] = {name: axis.astype(np.int32) for name, axis in place.items()}
         for kind, table in (("lr", self.lr), ("ref", self.ref)):
-            for k in range(MAX_CANDIDATES):
+            for k in range(table.shape[2]):
                 columns[f"{kind}{k}"] = table[..., k][at]
         return columns
 
@@ -152,20 +156,21 @@ class Cells(Mapping[Index, CellChoice]):
         if not len(rows):
             return cls.of({})
         window = Window(int(rows.min()), int(cols.min()), int(rows.max()) + 1, int(cols.max()) + 1)
-        lr = np.full((*window.shape, MAX_CANDIDATES), -1, np.int32)
-        ref = lr.copy()
         at = (rows - window.row0, cols - window.col0)
-        for kind, table in (("lr", lr), ("ref", ref)):
-            for k in range(MAX_CANDIDATES):
-                table[..., k][at] = columns[f"{kind}{k}"]
-        return cls(window, lr, ref)
+        tables = []
+        for kind in ("lr", "ref"):
+            width = sum(f"{kind}{k}" in columns for k in range(MAX_CANDIDATES))
+            tables.append(np.full((*window.shape, width), -1, np.int32))
+            for k in range(width):
+                tables[-1][..., k][at] = columns[f"{kind}{k}"]
+        return cls(window, *tables)
 
     def pairs(self) -> NDArray[np.int64]:
         """Sorted keys of the (reference, LR) pairs that meet in some cell; see `pair_keys`."""
         found = [np.empty(0, np.int64)]
         for r in range(0, self.window.shape[0], 64):
             lr, ref = self.lr[r : r + 64], self.ref[r : r + 64]
-            keys = [pair_keys(ref[..., i], lr[..., k]) for i in range(MAX_CANDIDATES) for k in range(MAX_CANDIDATES)]
+            keys = [pair_keys(ref[..., i], lr[..., k]) for i in range(ref.shape[2]) for k in range(lr.shape[2])]
             found.append(_distinct(np.concatenate([key[key >= 0] for key in keys])))
         return _distinct(np.concatenate(found))
 

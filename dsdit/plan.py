@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dsdit.choices import CellChoice, Cells, Items, pair_keys, row_digests
+from dsdit.choices import FEW_CANDIDATES, CellChoice, Cells, Items, pair_keys, row_digests
 from dsdit.errors import PlanError
 from dsdit.fits import Fit, Fits
 from dsdit.grid import Grid
@@ -188,11 +188,22 @@ class Plan:
         lr, ref = self.cells.part(window)
         rows, cols = np.arange(window.row0, window.row1), np.arange(window.col0, window.col1)
         place = np.stack(np.meshgrid(rows, cols, indexing="ij"), -1).astype("<i8")
+        near = first_scenes(self.cells, window).reshape(*window.shape, 9)
+        few = slice(FEW_CANDIDATES)
+        found = self._cell_digests(place, lr[..., few], ref[..., few], near)
+        wide = (lr[..., FEW_CANDIDATES:] >= 0).any(-1) | (ref[..., FEW_CANDIDATES:] >= 0).any(-1)
+        if wide.any():
+            found[wide] = self._cell_digests(place[wide], lr[wide], ref[wide], near[wide])
+        return found
+
+    def _cell_digests(
+        self, place: NDArray[np.int64], lr: NDArray[np.int32], ref: NDArray[np.int32], near: NDArray[np.int32]
+    ) -> NDArray[np.uint8]:
+        """(..., 32) of cells with so many candidates (..., n): another n gives other digests."""
         at = self.fits.place(pair_keys(ref[..., :, None], lr[..., None, :]))
         found = _rows(place, self._item_digests[lr], self._item_digests[ref], self.fits.rows[at])
         if not len(self.seams):
             return found
-        near = first_scenes(self.cells, window).reshape(*window.shape, 9)
         at = self.seams.measured(pair_keys(lr[..., :, None], near[..., None, :]))
         # A cell without a measured pair is not touched by its neighbours; see `dsdit.seams.balance`.
         met = (at >= 0).any((-2, -1))

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from dsdit.choices import MAX_CANDIDATES, Cells, pair_keys
+from dsdit.choices import Cells, pair_keys
 from dsdit.fits import Fit, Fits
 from dsdit.window import Index, Window
 
@@ -37,7 +37,7 @@ def seam_pairs(cells: Cells) -> NDArray[np.int64]:
         band = Window(row, cells.window.col0, min(row + 64, cells.window.row1), cells.window.col1)
         lr, _ = cells.part(band)
         near = first_scenes(cells, band).reshape(*band.shape, 9)
-        for k in range(MAX_CANDIDATES):
+        for k in range(cells.lr.shape[2]):
             scene = np.broadcast_to(lr[..., k, None], near.shape)
             keys = pair_keys(scene, near)
             found.append(np.unique(keys[(keys >= 0) & (scene != near)]))

@@ -16,8 +16,8 @@ import shapely
 from numpy.typing import NDArray
 from pyproj import Transformer
 
-from catalogs.matching import Seen
 from catalogs.planning import Dates
+from catalogs.seen import Seen
 from dsdit.choices import Items, item_digests
 from dsdit.fits import Fits
 from dsdit.grid import Grid

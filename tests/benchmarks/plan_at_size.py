@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import shapely
@@ -122,17 +123,28 @@ def plain_choice(catalogs: Catalogs, cell: Index) -> tuple[list[str], list[str]]
         record = catalogs.items[n]
         rows.append((n < catalogs.scenes, int(catalogs.dates.when_us[n]), covered, shown, record))
     scenes = sorted(
-        (shown < 0.98, 0.0 if shown >= 0.98 else -round(shown, 3), -when, record["digest"], record["id"], when)
+        (shown < 0.98, 0.0 if shown >= 0.98 else -round(shown, 3), -when, record["digest"], record["id"], covered)
         for scene, when, covered, shown, record in rows
         if scene and covered > 0
-    )[:4]
-    newest = scenes[0][5] if scenes else None
+    )
+    newest = -scenes[0][2] if scenes else None
     references = []
     for scene, when, covered, shown, record in rows:
         age = 0 if newest is None else abs(newest - when)
         if not scene and shown > 0 and age <= MAX_AGE_DAYS * 86_400_000_000:
-            references.append((shown < 0.98, plain_step(age, covered, shown), -when, record["digest"], record["id"]))
-    return [s[4] for s in scenes], [r[4] for r in sorted(references)[:4]]
+            rank = (shown < 0.98, plain_step(age, covered, shown), -when, record["digest"])
+            references.append((*rank, record["id"], shown))
+    return plain_first(scenes), plain_first(sorted(references))
+
+
+def plain_first(ranked: list[tuple[Any, ...]]) -> list[str]:
+    """Ids, before the last column, of the first four, and of more until one's share, the last column, is whole."""
+    kept: list[str] = []
+    for row in ranked[:12]:
+        if len(kept) >= 4 and any(before[-1] >= 0.999 for before in ranked[: len(kept)]):
+            break
+        kept.append(row[-2])
+    return kept
 
 
 def plain_step(age_us: int, cover: float, clear: float) -> int:

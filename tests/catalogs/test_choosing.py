@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 
 from catalogs import matching
 from catalogs.item import SceneItem
-from catalogs.matching import CLEAR_ENOUGH, Seen
+from catalogs.matching import CLEAR_ENOUGH
 from catalogs.measure import Cover
 from catalogs.planning import Dates, MeasuredCovers, choose_cells, sort_items
 from catalogs.scoring import alike, coarseness_us, score_us
-from dsdit.choices import MAX_CANDIDATES, CellChoice, Cells
+from catalogs.seen import Seen
+from dsdit.choices import FEW_CANDIDATES, MAX_CANDIDATES, CellChoice, Cells
 from dsdit.window import Index, Window
 
 DAY_US = 86_400_000_000
@@ -128,7 +129,11 @@ def test_a_choice_is_bounded_and_holds_no_scene_without_data(found: list[Candida
     chosen = choose_scenes(found, rule)
     usable = {c.item for c in found if c.cover > 0}
     assert set(chosen) <= usable
-    assert len(chosen) == len(set(chosen)) == min(len(usable), MAX_CANDIDATES)
+    assert len(chosen) == len(set(chosen)) <= MAX_CANDIDATES
+    whole = [found[n].cover >= 0.999 for n in chosen]
+    assert len(chosen) == len(usable) or len(chosen) >= FEW_CANDIDATES
+    assert len(chosen) == len(usable) or any(whole[:FEW_CANDIDATES]) or whole[-1] or len(chosen) == MAX_CANDIDATES
+    assert not any(whole[:-1][FEW_CANDIDATES - 1 :]), "behind a whole one nothing is kept but a few in reserve"
 
 
 @st.composite
@@ -153,18 +158,23 @@ def test_scenes_of_one_pass_stand_together_where_the_best_of_them_belongs(
     mixed = list(found)
     mixer.shuffle(mixed)
     assert [c.item for c in chosen] == list(choose_scenes(mixed, rule))
-    whole = {
-        pass_of(c) for c in chosen if c.cover >= 0.999 and c is next(d for d in chosen if pass_of(d) == pass_of(c))
-    }
-    kinds = [pass_of(c) for c in chosen]
+    heads = {pass_of(c): c for c in reversed(chosen)}
+    kinds = [(*pass_of(c), c.item if clouded(c, heads[pass_of(c)]) else None) for c in chosen]
+    whole = {k for k, c in zip(kinds, chosen, strict=True) if c.cover >= 0.999 and c is heads[pass_of(c)]}
     needed = [k for n, k in enumerate(kinds) if not (k in whole and k in kinds[:n])]
     assert kinds[: len(needed)] == needed, "a scene behind one that reaches over the whole cell comes last of all"
     runs = [k for n, k in enumerate(needed) if n == 0 or needed[n - 1] != k]
     assert len(runs) == len(set(runs)), "a pass is torn apart"
-    leads = [next(c for c in chosen if pass_of(c) == k) for k in runs]
+    leads = [next(c for c, kind in zip(chosen, kinds, strict=True) if kind == k) for k in runs]
     alone = [replace(c, platform=None) for c in leads]
     order = [alone[n] for n in matching_order(alone, rule)]
-    assert order == alone, "passes stand as the best of each would alone"
+    assert order == alone[: len(order)], "passes stand as the best of each would alone"
+
+
+def clouded(mate: Candidate, lead: Candidate) -> bool:
+    """Whether a scene stands for itself though a better one of its pass does not reach over the whole cell."""
+    shares = [round(float(np.float32(c.clear) / np.float32(c.cover)) * 1000) for c in (mate, lead)]
+    return lead.cover < 0.999 and shares[0] < min(shares[1], 1000 * CLEAR_ENOUGH)
 
 
 def matching_order(found: list[Candidate], rule: str) -> list[int]:
@@ -177,7 +187,11 @@ def test_tiles_of_one_pass_do_not_push_other_days_out() -> None:
     others = [Candidate(4 + n, f"{4 + n}", EPOCH + timedelta(days=n), 1.0, 0.55, "a") for n in range(6)]
     assert choose_scenes(pass_ + others, "latest_clear") == (3, 9, 8, 7)
     parts = [replace(c, cover=0.7) for c in pass_]
-    assert choose_scenes(parts + others, "latest_clear") == (3, 2, 1, 0)
+    assert choose_scenes(parts + others, "latest_clear") == (3, 2, 1, 0, 9, 8, 7)
+    halves = [replace(c, cover=0.8) for c in others]
+    assert choose_scenes(parts + halves, "latest_clear") == (3, 2, 1, 0, 9, 8, 7, 6, 5, 4)
+    halves[0] = others[0]
+    assert choose_scenes(parts + halves, "latest_clear") == (3, 2, 1, 0, 9, 8, 7, 6, 5, 4)
 
 
 def test_what_is_carried_counts_where_the_period_has_nothing_clear() -> None:
@@ -296,12 +310,15 @@ def test_fewer_tiles_straddle_flights_of_unlike_years_than_by_the_nearest_date()
     assert straddling[1][1] < 0.5 * straddling[0][1]
 
 
+WORLD = {"type": "Polygon", "coordinates": [[[-180, -90], [180, -90], [180, 90], [-180, 90], [-180, -90]]]}
+
+
 def item(number: int, day: int, source: str) -> SceneItem:
     unit, zero = (1.0, 1.0, 1.0), (0.0, 0.0, 0.0)
     return SceneItem(
-        source=source, id=f"{source}-{number}", collection=None, when=EPOCH + timedelta(days=day), footprint={},
-        bbox=(0, 0, 1, 1), hrefs={}, scale=unit, offset=zero, crs=None, cloud_cover=None, gsd_m=None, updated=None,
-        platform=None, tile=None, digest=f"{source}-{number * 7919 % 9973:04}",
+        source=source, id=f"{source}-{number}", collection=None, when=EPOCH + timedelta(days=day), footprint=WORLD,
+        bbox=(-180, -90, 180, 90), hrefs={}, scale=unit, offset=zero, crs=None, cloud_cover=None, gsd_m=None,
+        updated=None, platform=None, tile=None, digest=f"{source}-{number * 7919 % 9973:04}",
     )  # fmt: skip
 
 

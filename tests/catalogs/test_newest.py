@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from shapely.geometry import Polygon, box, mapping, shape
 
 from catalogs.item import SceneItem
-from catalogs.newest import _same_scene, newest_processing, processed
+from catalogs.newest import MAX_NEWER, _same_scene, newer_processings, processed
 
 START = datetime(2024, 6, 1, tzinfo=UTC)
 
@@ -30,18 +30,16 @@ def scene(
     )  # fmt: skip
 
 
-def brute_force(items: list[SceneItem]) -> tuple[list[SceneItem], list[tuple[str, str]]]:
+def brute_force(items: list[SceneItem]) -> list[list[int]]:
     """All compared with all."""
-    kept: list[SceneItem] = []
-    replaced = []
-    for item in sorted(items, key=processed, reverse=True):
+    pairs = []
+    for n, item in enumerate(items):
         ground = shape(item.footprint)
-        newer = next((o for o in kept if _same_scene(item, ground, o, shape(o.footprint))), None)
-        if newer is None:
-            kept.append(item)
-        else:
-            replaced.append((item.id, f"an older processing of {newer.id}"))
-    return kept, replaced
+        newer = [k for k, other in enumerate(items) if processed(other) > processed(item)]
+        newer.sort(key=lambda k: processed(items[k]), reverse=True)
+        same = [k for k in newer if _same_scene(item, ground, items[k], shape(items[k].footprint))]
+        pairs.extend([n, k] for k in same[:MAX_NEWER])
+    return sorted(pairs)
 
 
 EDGES = st.sampled_from([0.0, 0.001, 0.05, 0.25, -0.25, 0.2])
@@ -68,10 +66,9 @@ def scenes(draw: st.DrawFn) -> list[SceneItem]:
 
 @given(scenes(), st.randoms(use_true_random=False))
 def test_few_candidates_give_what_all_with_all_gives(items: list[SceneItem], mixer: random.Random) -> None:
-    expected = brute_force(items)
-    assert newest_processing(items) == expected
+    assert newer_processings(items).tolist() == brute_force(items)
     mixer.shuffle(items)
-    assert newest_processing(items) == expected
+    assert newer_processings(items).tolist() == brute_force(items)
 
 
 @pytest.mark.slow
@@ -89,15 +86,22 @@ def test_a_continent_of_scenes_takes_seconds() -> None:
         for v in "12"
     ]
     started = time.process_time()
-    kept, replaced = newest_processing([*flights, *passes])
+    items = [*flights, *passes]
+    older, newer = newer_processings(items).T.tolist()
     seconds = time.process_time() - started
-    print(f"{len(flights) + len(passes)} scenes in {seconds:.1f} s")
-    assert {item.updated for item in kept} == {"2"}
-    assert len(kept) == len(replaced) == 20_000
+    print(f"{len(items)} scenes in {seconds:.1f} s")
+    assert {items[n].updated for n in newer} == {"2"} and {items[n].updated for n in older} == {"1"}
+    assert len(set(older)) == len(set(newer)) == len(older) == 20_000
     assert seconds < 60
 
 
 def test_a_part_of_a_footprint_is_not_the_same_ground() -> None:
     whole = scene("whole", 0, (0, 0, 1, 1), "2")
     part = replace(scene("part", 0, (0, 0, 1, 1), "1"), footprint=mapping(Polygon([(0, 0), (1, 0), (0, 1)])))
-    assert newest_processing([whole, part]) == ([whole, part], [])
+    assert newer_processings([whole, part]).tolist() == []
+
+
+def test_a_scene_processed_without_end_is_compared_with_few() -> None:
+    items = [scene(f"{k:04}", 0, (0, 0, 1, 1), f"{k:04}", "A") for k in range(300)]
+    older, newer = newer_processings(items).T.tolist()
+    assert older.count(0) == MAX_NEWER and set(newer[:MAX_NEWER]) == set(range(300 - MAX_NEWER, 300))

@@ -18,6 +18,7 @@ from urllib3 import Retry
 
 from catalogs.endpoints import stac_items
 from catalogs.item import SceneItem, scene_item
+from catalogs.newest import newer_processings
 from catalogs.search import clean, search
 from catalogs.source import Source, load_source
 from dsdit.errors import CatalogError
@@ -160,7 +161,7 @@ def found(items: list[dict[str, Any]], source: Source | None = None) -> Any:
     return clean(answer, source or make_source("https://catalog.example"), AREA, START, END)
 
 
-def test_newest_processing_wins_and_halves_of_a_pass_stay() -> None:
+def test_the_newest_processing_is_told_and_halves_of_a_pass_stay() -> None:
     tile: dict[str, Any] = {"grid__code": "MGRS-32UPU"}
     west, east = (10.0, 48.0, 10.16, 48.4), (10.15, 48.0, 10.5, 48.4)
     items = [
@@ -172,8 +173,10 @@ def test_newest_processing_wins_and_halves_of_a_pass_stay() -> None:
     ]
     for order in (items, items[::-1]):
         result = found(order)
-        assert {item.id for item in result.items} == {"new", "west", "east", "other-zone"}
-        assert result.dropped == (("old", "an older processing of new"),)
+        assert {item.id for item in result.items} == {"old", "new", "west", "east", "other-zone"}
+        named = [[result.items[n].id for n in pair] for pair in newer_processings(result.items).tolist()]
+        assert named == [["old", "new"]]
+        assert not result.dropped
 
 
 @pytest.mark.parametrize(
