@@ -8,7 +8,7 @@ see the same.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Any
 
 import numpy as np
@@ -112,28 +112,26 @@ def fit_moments(ref: NDArray[np.float32], lr: NDArray[np.float32]) -> Fit:
 def kept_cover(item: SceneItem, source: Source, grid: Grid, cells: Window, folder: str) -> dict[Index, Cover]:
     """`measure_cover`, kept below `folder` under the digests of item, source and grid; only new cells are measured."""
     url = join(folder, "cover", measure_key([grid.crs, repr(grid.lr_gsd_m)], item.digest, source.digest) + ".json")
-    record = read_json(url) or {"seen": None, "cells": []}
+    record = read_json(url) or {"seen": [], "cells": []}
     known, seen = parsed(url, "cover", record, _cover_of)
-    touched = item_window(item, grid).coarsen(CELL_LR_PX).intersect(cells)
-    if touched.empty or (not seen.empty and seen.union(touched) == seen):
-        return {index: cover for index, cover in known.items() if index in cells}
-    wanted = seen.union(touched)
-    known = measure_cover(item, source, grid, wanted)
-    write_json(
-        url,
-        {
-            "item": item.id,
-            "seen": [wanted.row0, wanted.col0, wanted.row1, wanted.col1],
-            "cells": [[*index, c.cover, c.clear] for index, c in sorted(known.items())],
-        },
-    )
+    new = [item_window(item, grid).coarsen(CELL_LR_PX).intersect(cells)]
+    for window in seen:
+        new = [part for asked in new for part in asked.without(window)]
+    new = [part for part in new if not part.empty]
+    for part in new:
+        known |= measure_cover(item, source, grid, part)
+    if new:
+        told = [[*index, c.cover, c.clear] for index, c in sorted(known.items())]
+        write_json(url, {"item": item.id, "seen": [astuple(window) for window in [*seen, *new]], "cells": told})
     return {index: cover for index, cover in known.items() if index in cells}
 
 
-def _cover_of(record: dict[str, Any]) -> tuple[dict[Index, Cover], Window]:
-    """Known cells and the window of them. Raises ValueError and others where the record is none."""
+def _cover_of(record: dict[str, Any]) -> tuple[dict[Index, Cover], list[Window]]:
+    """Known cells and the windows of them, one alone or a list. Raises ValueError and others where it is no record."""
     known = {Index(int(r), int(c)): Cover(float(cover), float(clear)) for r, c, cover, clear in record["cells"]}
-    return known, Window(*map(int, record["seen"] or (0, 0, 0, 0)))
+    seen = record["seen"]
+    windows = seen if not seen or isinstance(seen[0], list) else [seen]
+    return known, [Window(*map(int, window)) for window in windows or []]
 
 
 def _fit_of(record: dict[str, Any]) -> Fit:

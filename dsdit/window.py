@@ -71,6 +71,22 @@ class Window:
             max(self.col1, other.col1),
         )
 
+    def without(self, other: Window) -> list[Window]:
+        """What of this window lies outside another, as windows that do not overlap."""
+        both = self.intersect(other)
+        if both.empty:
+            return [self]
+        return [
+            part
+            for part in (
+                Window(self.row0, self.col0, both.row0, self.col1),
+                Window(both.row0, self.col0, both.row1, both.col0),
+                Window(both.row0, both.col1, both.row1, self.col1),
+                Window(both.row1, self.col0, self.row1, self.col1),
+            )
+            if not part.empty
+        ]
+
     def coarsen(self, factor: int) -> Window:
         """The window of blocks of `factor` pixels that holds this one."""
         return Window(self.row0 // factor, self.col0 // factor, -(-self.row1 // factor), -(-self.col1 // factor))

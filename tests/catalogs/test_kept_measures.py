@@ -4,17 +4,27 @@ from __future__ import annotations
 
 import json
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import shapely
+from rasterio.warp import transform_geom
+from shapely.geometry import mapping
 
-from catalogs import kept_measures
+from catalogs import kept_measures, measure
 from catalogs.kept_measures import MEASURING_THREADS, OnError, Pair, side_by_side
+from catalogs.measure import Cover, item_window, kept_cover
 from dsdit.errors import ReadError, StoreError
+from dsdit.grid import Grid
 from dsdit.plan import Plan
+from dsdit.tiling import CELL_LR_PX
+from dsdit.window import Index, Window
 from flows.prepare import make_plan
 from flows.request import make_request
+from tests.catalogs.test_load import ORIGIN, UTM, scene, write
 from tests.conftest import box
 from tests.support.displaced import displaced
 from tests.support.running import NOW, sample_record
@@ -124,3 +134,38 @@ def test_what_is_no_measure_is_told_with_the_way_out(
     path.unlink()
     plan_of(sample, weights, output)
     assert kept(output) == whole
+
+
+def test_a_region_that_grows_is_measured_where_it_is_new(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, out = tmp_path / "catalog", str(tmp_path / "measures")
+    folder.mkdir()
+    write(folder / "a.tif", np.full((3, 1400, 1400), 100, np.uint16), ORIGIN, nodata=0)
+    item, source = scene(folder, "a.tif", nodata=0)
+    lonlat = transform_geom(UTM, "EPSG:4326", mapping(shapely.box(500_000, 5_286_000, 514_000, 5_300_000)))
+    item = replace(item, footprint=lonlat)
+    grid = Grid(UTM, 1.25, 8)
+    first = item_window(item, grid).coarsen(CELL_LR_PX).corner
+    read: list[tuple[int, int]] = []
+    own = measure.measure_cover
+
+    def counted(*asked: Any) -> dict[Index, Cover]:
+        read.extend(tuple(index) for index in asked[-1].indices())
+        return own(*asked)
+
+    monkeypatch.setattr(measure, "measure_cover", counted)
+    windows = [(0, 0, 3, 3), (0, 2, 3, 5), (1, 1, 2, 4), (2, 2, 5, 5), (0, 0, 5, 5), (0, 0, 5, 5)]
+    new = [9, 6, 0, 6, 4, 0]
+    for (row0, col0, row1, col1), expected in zip(windows, new, strict=True):
+        cells = Window(first[0] + row0, first[1] + col0, first[0] + row1, first[1] + col1)
+        read.clear()
+        found = kept_cover(item, source, grid, cells, out)
+        assert len(read) == expected
+        assert found == own(item, source, grid, cells)
+        assert found
+    (path,) = (tmp_path / "measures" / "cover").iterdir()
+    record = json.loads(path.read_text())
+    record["seen"] = [*first, first[0] + 5, first[1] + 5]
+    path.write_text(json.dumps(record))
+    read.clear()
+    assert kept_cover(item, source, grid, cells, out) == found
+    assert not read, "one window is how it used to be kept"
