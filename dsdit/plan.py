@@ -188,18 +188,22 @@ class Plan:
         lr, ref = self.cells.part(window)
         rows, cols = np.arange(window.row0, window.row1), np.arange(window.col0, window.col1)
         place = np.stack(np.meshgrid(rows, cols, indexing="ij"), -1).astype("<i8")
-        near = first_scenes(self.cells, window).reshape(*window.shape, 9)
-        few = slice(FEW_CANDIDATES)
-        found = self._cell_digests(place, lr[..., few], ref[..., few], near)
-        wide = (lr[..., FEW_CANDIDATES:] >= 0).any(-1) | (ref[..., FEW_CANDIDATES:] >= 0).any(-1)
-        if wide.any():
-            found[wide] = self._cell_digests(place[wide], lr[wide], ref[wide], near[wide])
+        near = first_scenes(self.cells, window).reshape(*window.shape, 9) if len(self.seams) else place[..., :0]
+        found = np.empty((*window.shape, 32), np.uint8)
+        wide = [-(-np.maximum((kind >= 0).sum(-1), 1) // FEW_CANDIDATES) for kind in (lr, ref)]
+        for a in np.unique(wide[0]).tolist():
+            for b in np.unique(wide[1]).tolist():
+                some = (wide[0] == a) & (wide[1] == b)
+                if not some.any():
+                    continue
+                scenes, references = lr[some, : a * FEW_CANDIDATES], ref[some, : b * FEW_CANDIDATES]
+                found[some] = self._cell_digests(place[some], scenes, references, near[some])
         return found
 
     def _cell_digests(
         self, place: NDArray[np.int64], lr: NDArray[np.int32], ref: NDArray[np.int32], near: NDArray[np.int32]
     ) -> NDArray[np.uint8]:
-        """(..., 32) of cells with so many candidates (..., n): another n gives other digests."""
+        """(cell, 32) of cells whose candidates are (cell, n): another n gives other digests."""
         at = self.fits.place(pair_keys(ref[..., :, None], lr[..., None, :]))
         found = _rows(place, self._item_digests[lr], self._item_digests[ref], self.fits.rows[at])
         if not len(self.seams):

@@ -8,10 +8,13 @@ from datetime import timedelta
 import numpy as np
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from catalogs.matching import CLEAR_ENOUGH
 from dsdit.choices import FEW_CANDIDATES, MAX_CANDIDATES, CellChoice, Cells
-from dsdit.window import Index
+from dsdit.window import Index, Window
+from tests.benchmarks.continent import SQUARE, make_catalogs
+from tests.benchmarks.plan_at_size import plan_of
 from tests.catalogs.test_choosing import EPOCH, RULES, Candidate, choose_references, choose_scenes, clouded, passes
 
 
@@ -102,3 +105,38 @@ def test_tables_are_as_wide_as_their_fullest_cell(a: int, b: int, c: int) -> Non
     np.testing.assert_array_equal(lr[2, 3, :2], [1, -1])
     pairs = {(r, s) for choice in choices.values() for r in choice.ref for s in choice.lr}
     assert len(cells.pairs()) == len(pairs)
+
+
+def test_a_cells_digest_does_not_depend_on_how_many_candidates_another_one_has() -> None:
+    """Cells with up to four references, to eight, to twelve; one that gets another candidate is another."""
+    catalogs = make_catalogs(SQUARE, 60, 400)
+    plan = plan_of(catalogs, SQUARE)
+    window = plan.cells.window
+    part = Window(window.row0, window.col0, window.row0 + 3, window.col1)
+    few = plan.cells.ref[:3, :, :FEW_CANDIDATES]
+    wide = np.full((*few.shape[:2], MAX_CANDIDATES), -1, np.int32)
+    wide[..., :FEW_CANDIDATES] = few
+    for row, width in ((1, 8), (2, 11)):
+        wide[row, :, :width] = np.arange(100, 100 + width)
+
+    def digests(ref: NDArray[np.int32]) -> NDArray[np.uint8]:
+        return replace(plan, cells=Cells(window, plan.cells.lr, ref)).cell_digests(part)
+
+    narrow, found = digests(few), digests(wide)
+    np.testing.assert_array_equal(narrow[0], found[0])
+    assert (narrow[1:] != found[1:]).any(-1).all()
+    wide[2, 5, 11], wide[1, 4, 8] = 7, 7
+    assert np.argwhere((digests(wide) != found).any(-1)).tolist() == [[1, 4], [2, 5]]
+
+
+def test_a_window_without_another_is_the_rest_of_it_once() -> None:
+    for other in (
+        Window(1, 1, 3, 4),
+        Window(-2, -2, 9, 2),
+        Window(0, 3, 5, 9),
+        Window(7, 7, 8, 8),
+        Window(-1, -1, 6, 7),
+    ):
+        whole = Window(0, 0, 5, 6)
+        parts = [tuple(index) for part in whole.without(other) for index in part.indices()]
+        assert sorted(parts) == sorted({tuple(i) for i in whole.indices()} - {tuple(i) for i in other.indices()})
