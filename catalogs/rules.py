@@ -20,7 +20,7 @@ from dsdit.errors import CatalogError
 from dsdit.radiometry import DEFAULT_CURVE, Curve
 
 SENTINEL2_SCALE, SENTINEL2_OFFSET = 1e-4, -0.1
-_BASELINE_WITH_OFFSET = (4, 0)
+_BASELINE_WITH_OFFSET = 4
 _APPLIED = ("earthsearch:boa_offset_applied", "s2:boa_offset_applied", "sentinel:boa_offset_applied")
 _BASELINES = ("s2:processing_baseline", "processing:version", "sentinel:processing_baseline")
 
@@ -119,10 +119,10 @@ def scale_and_offset(rule: Rule, item: pystac.Item, asset: str, index: int = 1) 
         return scale, offset
     baseline = next((v for key in _BASELINES if (v := _given(properties.get(key)))), None)
     try:
-        number = tuple(int(part) for part in str(baseline).split("."))
+        first, *_ = (int(part) for part in str(baseline).split("."))
     except ValueError as error:
         raise CatalogError("it states neither an offset nor a processing baseline") from error
-    return SENTINEL2_SCALE, SENTINEL2_OFFSET if number >= _BASELINE_WITH_OFFSET else 0.0
+    return SENTINEL2_SCALE, SENTINEL2_OFFSET if first >= _BASELINE_WITH_OFFSET else 0.0
 
 
 def _stated(asset: pystac.Asset, index: int) -> tuple[float | None, float | None]:
