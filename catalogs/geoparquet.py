@@ -24,6 +24,7 @@ from catalogs.fields import number_of
 from catalogs.footprint import record_footprint
 from catalogs.trust import plain, without_query
 from dsdit.errors import CatalogError
+from dsdit.tables import count_rows
 
 WHOLE = "dsdit:item"
 """Property that holds the whole item as JSON."""
@@ -125,11 +126,11 @@ def read_geoparquet(path: Path, name: str | None = None) -> list[dict[str, Any]]
     try:
         if path.stat().st_size > MAX_FILE_BYTES:
             raise CatalogError(f"{name} is larger than {MAX_FILE_BYTES} bytes")
+        if (rows := count_rows(path)) > MAX_ROWS:
+            raise CatalogError(f"{name} holds {rows} items: more than {MAX_ROWS} are not read")
         features = rustac.read_sync(str(path))["features"]
-    except (rustac.RustacError, OSError, KeyError, TypeError) as error:
+    except (rustac.RustacError, OSError, KeyError, TypeError, ValueError) as error:
         raise CatalogError(f"{name} cannot be read as stac-geoparquet: {plain(error)}") from error
-    if len(features) > MAX_ROWS:
-        raise CatalogError(f"{name} holds {len(features)} items: more than {MAX_ROWS} are not read")
     return [_whole(feature) for feature in features]
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -143,3 +144,8 @@ def _from_arrow(column: Any) -> Any:
     if pa.types.is_large_string(kind) or pa.types.is_string(kind) or pa.types.is_large_binary(kind):
         return column
     return column.to_numpy(zero_copy_only=False)
+
+
+def count_rows(path: Path) -> int:
+    """Rows that the footer of a Parquet file on this machine states. Raises OSError, ValueError where it has none."""
+    return int(pq.read_metadata(path).num_rows)

@@ -11,8 +11,9 @@ import pytest
 import rustac
 from shapely.geometry import box
 
+from catalogs import geoparquet
 from catalogs.answers import keep_answer, replay_answer
-from catalogs.geoparquet import item_record, pack, unpack, unpacked
+from catalogs.geoparquet import item_record, pack, read_geoparquet, unpack, unpacked
 from catalogs.search import search
 from catalogs.source import load_source
 from dsdit.errors import CatalogError
@@ -63,6 +64,19 @@ def test_items_that_are_of_no_use_are_kept_too() -> None:
     records = [item_record(pystac.Item.from_dict(item), ASSETS) for item in items]
     assert unpack(pack(records)) == records
     assert unpack(pack(records[:1])) == records[:1]
+
+
+def test_a_file_of_too_many_rows_is_refused_before_one_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its first pages are broken, as whoever reads a row of it would find."""
+    records = [item_record(pystac.Item.from_dict(make_item(f"{k}")), ASSETS) for k in range(7)]
+    content = pack(records)
+    path = tmp_path / "many.parquet"
+    path.write_bytes(content[:4] + bytes(200) + content[204:])
+    with pytest.raises(CatalogError, match="cannot be read as stac-geoparquet"):
+        read_geoparquet(path)
+    monkeypatch.setattr(geoparquet, "MAX_ROWS", 6)
+    with pytest.raises(CatalogError, match=r"many\.parquet holds 7 items: more than 6 are not read"):
+        read_geoparquet(path)
 
 
 def test_a_replay_gives_the_same_scenes_and_asks_nobody(tmp_path: Path) -> None:
