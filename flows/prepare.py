@@ -5,7 +5,7 @@ Everything that is kept lies below the output: the answers of the catalogs, the 
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -30,7 +30,6 @@ from dsdit.seams import seam_pairs
 from dsdit.sensor import reach_px
 from dsdit.store import check_writable, join
 from dsdit.tiling import Lattice, default_shard, default_tile
-from flows.carried import carried_scenes
 from flows.cluster_file import load_cluster
 from flows.land import read_land
 from flows.pairs import measure_pairs
@@ -139,16 +138,11 @@ def make_plan(request: Request, now: datetime, say: Say) -> Plan:
     layout, weights = make_layout(request)
     _tell_pixels(request, say)
     searched = search_catalogs(request, layout, now, say)
-    carried: list[SceneItem] = []
-    if request.period.rolls:
-        start, _ = request.period.resolve(now)
-        carried = carried_scenes(request.output, searched.lr_source, start, searched.lr)
-        searched = replace(searched, lr=(*searched.lr, *carried))
     items, lr, covers = measure_items(request, layout, searched, say)
     age = request.ref.max_age_days if request.ref else None
     measured, wanted = MeasuredCovers.of(covers), wanted_cells(request, layout)
     coarse = _coarseness(request, searched, items)
-    digests = {scene.digest for scene in carried}
+    digests = {scene.digest for scene in searched.carried}
     old = np.array([item.digest in digests for item in items], bool)
     cells = choose_cells(Dates.of_items(items), len(lr), measured, wanted, request.lr.rule, age, coarse, old)
     used, cells = cells.only_used(len(items))

@@ -24,6 +24,7 @@ from dsdit.lonlat import within_180
 from dsdit.plan import cell_window
 from dsdit.store import join
 from dsdit.window import Index, Window
+from flows.carried import carried_scenes
 from flows.request import Request
 from flows.settings import References, Scenes
 
@@ -38,6 +39,8 @@ class Searched:
     ref_source: Source | None
     lr: tuple[SceneItem, ...]
     ref: tuple[SceneItem, ...]
+    carried: tuple[SceneItem, ...] = ()
+    """Those of `lr` that are of before the period; see flows/carried.py."""
 
 
 def open_source(choice: Scenes | References) -> Source:
@@ -51,7 +54,8 @@ def open_source(choice: Scenes | References) -> Source:
 def search_catalogs(request: Request, layout: Layout, now: datetime, say: Say) -> Searched:
     """Asks each catalog once for all cells that the run reaches, and keeps the answer. Raises CatalogError.
 
-    References may be older or younger than the scenes by `ref.max_age_days`.
+    References may be older or younger than the scenes, those that a rolling period has left behind among them, by
+    `ref.max_age_days`. A period without any scene is an error only where there are none of these either.
     """
     start, end = request.period.resolve(now)
     place = layout.lattice
@@ -62,27 +66,33 @@ def search_catalogs(request: Request, layout: Layout, now: datetime, say: Say) -
     lr_source = open_source(request.lr)
     ref_source = None if request.ref is None else open_source(request.ref)
     found = {"lr": _found(request, "lr", lr_source, footprint, start, end, end)}
+    carried: list[SceneItem] = []
+    if request.period.rolls:
+        carried = carried_scenes(request.output, lr_source, start, found["lr"].items)
     asked = f"{lr_source.collection} at {lr_source.endpoint} from {start.date()} to {end.date()}"
     if request.ref is not None and ref_source is not None:
         reach = timedelta(days=request.ref.max_age_days)
         until = max(end, min(end + reach, now))
-        found["ref"] = _found(request, "ref", ref_source, footprint, start - reach, end + reach, until)
+        oldest = min([start, *(scene.when for scene in carried)])
+        found["ref"] = _found(request, "ref", ref_source, footprint, oldest - reach, end + reach, until)
     for kind, result in found.items():
         say(f"search: {len(result.items)} {kind} items, {len(result.dropped)} left out")
         for note in result.notes:
             say(f"search: {note}")
         for item_id, reason in result.dropped:
             say(f"search: {kind} item {item_id} left out: {reason}")
-    if not found["lr"].items:
+    lr = (*found["lr"].items, *carried)
+    if not lr:
         x0, y0, x1, y1 = layout.region.footprint.bounds
         raise CatalogError(
             f"nothing to do: no scene in {asked} over region {request.name!r} "
             f"({x0:.0f}, {y0:.0f}, {x1:.0f}, {y1:.0f} in {request.crs}): widen the period, or look at the source "
             "and at the place (bbox is west, south, east, north in degrees)"
         )
-    return Searched(
-        lr_source, ref_source, tuple(found["lr"].items), tuple(found["ref"].items if "ref" in found else ())
-    )
+    if not found["lr"].items:
+        say(f"search: no scene in {asked}: those of before, {len(carried)}, stay")
+    ref = tuple(found["ref"].items) if "ref" in found else ()
+    return Searched(lr_source, ref_source, lr, ref, tuple(carried))
 
 
 def _found(

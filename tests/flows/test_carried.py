@@ -7,12 +7,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import yaml
 
-from dsdit.errors import StoreError
+from dsdit.errors import CatalogError, StoreError
 from dsdit.plan import Plan
-from flows.prepare import keep_plan, make_plan
+from flows.prepare import keep_plan, latest_plan, make_plan
 from flows.request import make_request
+from tests.support.commands import served
 from tests.support.nights import CLOUD, add_scene, make_nights, night_record
 
 
@@ -73,3 +76,47 @@ def test_lost_names_of_items_are_not_made_up_anew(weights: Path, tmp_path: Path)
     table.unlink()
     with pytest.raises(StoreError, match=r"names\.parquet is missing"):
         plan_on(record, 20)
+
+
+def test_nothing_is_due_when_a_period_has_no_scene_any_more(weights: Path, tmp_path: Path) -> None:
+    record = night_record(make_nights(tmp_path / "catalog"), weights, tmp_path / "out", period={"latest_days": 10})
+    first, later = plan_on(record, 10), plan_on(record, 30)
+    assert scenes(first) == scenes(later) == ["first"]
+    assert later.digest == first.digest
+    np.testing.assert_array_equal(later.job_digests(), first.job_digests())
+    with pytest.raises(CatalogError, match="nothing to do: no scene"):
+        plan_on({**record, "output": str(tmp_path / "other")}, 30)
+
+
+@pytest.mark.slow
+def test_a_night_whose_period_has_no_scene_any_more_is_completed_and_touches_nothing(
+    weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    import flows.sr_region
+
+    def night(day: int) -> Any:
+        monkeypatch.setattr(flows.sr_region, "utc_now", lambda: datetime(2024, 7, day, tzinfo=UTC))
+        return flows.sr_region.sr_region(str(path), nightly=True, return_state=True)
+
+    cluster, path, out = tmp_path / "threads.yaml", tmp_path / "request.yaml", tmp_path / "out"
+    cluster.write_text(yaml.safe_dump({"kind": "local", "options": {"processes": False, "dashboard_address": None}}))
+    compute = {"cluster": str(cluster), "workers": 1}
+    record = night_record(
+        make_nights(tmp_path / "catalog"), weights, out, period={"latest_days": 10}, compute=compute, cog="never"
+    )
+    path.write_text(yaml.safe_dump(record))
+    with temporary_settings({PREFECT_API_URL: served()["PREFECT_API_URL"]}):
+        assert night(10).name == "Completed"
+        mosaic = latest_plan(str(out)), contents(out / "mosaic.zarr")
+        assert len(mosaic[1]) > 10
+        assert night(30).name == "Completed"
+        assert json.loads((out / "report.json").read_text())["jobs"]["due"] == 0
+        assert (latest_plan(str(out)).digest, contents(out / "mosaic.zarr")) == (mosaic[0].digest, mosaic[1])
+
+
+def contents(folder: Path) -> dict[str, tuple[int, bytes]]:
+    """When each file was written, and what is in it."""
+    files = [path for path in folder.resolve().rglob("*") if path.is_file()]
+    return {str(path.relative_to(folder.resolve())): (path.stat().st_mtime_ns, path.read_bytes()) for path in files}

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from dsdit.errors import CatalogError, RequestError
-from flows.prepare import make_layout
+from flows.prepare import keep_plan, make_layout, make_plan
 from flows.request import Request, make_request
 from flows.searching import Searched, search_catalogs
 from tests.conftest import box
@@ -67,3 +67,27 @@ def test_a_flight_after_the_scenes_is_a_reference_and_a_replay_gives_it_again(
 def test_an_age_beyond_all_calendars_is_refused(catalog: Path, weights: Path, tmp_path: Path) -> None:
     with pytest.raises(RequestError, match="max_age_days"):
         request(catalog, weights, tmp_path, catalog / "items.json", 1e9)
+
+
+def test_references_are_asked_for_around_the_oldest_scene_that_is_carried(
+    catalog: Path, weights: Path, tmp_path: Path
+) -> None:
+    """A flight within the age of the scene of June stays its reference when June has left the period."""
+    items = flights(catalog, tmp_path / "catalog")
+    rolling = request(catalog, weights, tmp_path, items, 600.0, period={"latest_days": 30})
+    first = make_plan(rolling, datetime(2021, 6, 20, tzinfo=UTC), lambda _: None)
+    keep_plan(first, rolling.output)
+    assert {item["id"] for item in first.items if item["source"] == "sample-ref"} == {"2020-01-01"}
+    later = asked(rolling, datetime(2021, 11, 1, tzinfo=UTC))
+    assert [scene.when.month for scene in later.carried] == [6]
+    assert later.lr == later.carried
+    assert {item.id for item in later.ref} == {"2020-01-01", "2021-07-20"}
+
+
+def test_a_period_without_a_scene_is_an_error_where_none_is_carried(
+    catalog: Path, weights: Path, tmp_path: Path
+) -> None:
+    items = flights(catalog, tmp_path / "catalog")
+    rolling = request(catalog, weights, tmp_path, items, 600.0, period={"latest_days": 10})
+    with pytest.raises(CatalogError, match="nothing to do: no scene in"):
+        asked(rolling, datetime(2021, 7, 1, tzinfo=UTC))
