@@ -2,11 +2,13 @@
 
 `<kind>.parquet` holds the catalog's items as stac-geoparquet, `<kind>.json` the question, the scenes that came of it
 and what was left out. Replaying cleans the kept items once more, with the source as it is now; records that were no
-STAC items are not in them, so `dropped` may be shorter.
+STAC items are not in them, so `dropped` may be shorter. The question names the items by their digest: those of another
+answer, which a kill between the two files leaves beside it, are not taken for its own.
 """
 
 from __future__ import annotations
 
+import hashlib
 from datetime import datetime
 from typing import Any
 
@@ -33,8 +35,9 @@ def keep_answer(
 ) -> None:
     """Writes the answer below `folder`. Raises CatalogError, StoreError."""
     place = join(folder, f"{kind}.parquet")
-    if found.answer:
-        write_bytes(place, pack(map(unpacked, found.answer)))
+    content = pack(map(unpacked, found.answer)) if found.answer else b""
+    if content:
+        write_bytes(place, content)
     else:
         remove(place)
     start, end = (when.isoformat() for when in period)
@@ -47,6 +50,7 @@ def keep_answer(
                 "end": end,
                 "footprint": mapping(footprint),
                 "answered": len(found.answer),
+                "sha256": _digest(content),
             },
             "items": [item.to_dict() for item in found.items],
             "dropped": [list(pair) for pair in found.dropped],
@@ -77,8 +81,17 @@ def replay_answer(
     content = read_bytes(join(folder, f"{kind}.parquet")) if question["answered"] else None
     if question["answered"] and content is None:
         raise CatalogError(f"{folder} has lost the answer for {kind} ({kind}.parquet): run once with search: keep")
+    if content is not None and question.get("sha256", own := _digest(content)) != own:
+        raise CatalogError(
+            f"{folder} holds items ({kind}.parquet) of another answer for {kind} than {kind}.json: a search was "
+            "interrupted; run once with search: keep"
+        )
     records = [] if content is None else unpack(content)
     return clean(map(read_item, records), source, footprint, start, end)
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 def _asked(source: Source) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 import rustac
 from shapely.geometry import box
 
-from catalogs import geoparquet
+from catalogs import answers, geoparquet
 from catalogs.answers import keep_answer, replay_answer
 from catalogs.geoparquet import item_record, pack, read_geoparquet, unpack, unpacked
 from catalogs.search import search
@@ -121,8 +122,35 @@ def test_an_answer_to_another_question_is_not_replayed(tmp_path: Path) -> None:
     with pytest.raises(CatalogError, match="has lost the answer"):
         replay_answer(kept, "lr", source, AREA, None)
     (tmp_path / "kept" / "lr.parquet").write_bytes(b"PAR1 no parquet")
-    with pytest.raises(CatalogError, match="cannot be read as stac-geoparquet"):
+    with pytest.raises(CatalogError, match="of another answer"):
         replay_answer(kept, "lr", source, AREA, None)
+
+
+def test_items_of_an_answer_that_was_cut_off_are_not_taken_for_those_of_the_one_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The process ends between the two files, when another question is asked."""
+
+    def killed(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    kept = str(tmp_path / "kept")
+    for count in (many(), many()[:5]):
+        (tmp_path / "items.json").write_text(collection(count))
+        source = make_source(tmp_path / "items.json")
+        with suppress(KeyboardInterrupt):
+            keep_answer(kept, "lr", source, AREA, (START, END), search(source, AREA, START, END))
+        monkeypatch.setattr(answers, "write_json", killed)
+    with pytest.raises(CatalogError, match=r"of another answer for lr than lr\.json: .*run once with search: keep"):
+        replay_answer(kept, "lr", source, AREA, (START, END))
+    monkeypatch.undo()
+    keep_answer(kept, "lr", source, AREA, (START, END), search(source, AREA, START, END))
+    assert len(replay_answer(kept, "lr", source, AREA, (START, END)).items) == 5
+    path = tmp_path / "kept" / "lr.json"
+    record = json.loads(path.read_text())
+    del record["question"]["sha256"]
+    path.write_text(json.dumps(record))
+    assert len(replay_answer(kept, "lr", source, AREA, None).items) == 5, "answers were kept without it before"
 
 
 def test_a_plan_is_the_same_when_the_catalog_is_gone(catalog: Path, weights: Path, tmp_path: Path) -> None:
