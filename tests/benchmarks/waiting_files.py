@@ -1,7 +1,8 @@
 """`python -m tests.benchmarks.waiting_files FOLDER SECONDS`: files over HTTP, every request after a wait.
 
 In a process of its own: GDAL may ask while it holds Python's lock, and would wait for a server in the same process for
-ever. It prints its URL and serves until its input ends; `/asked` tells how often each first part of a path was asked.
+ever. It prints its URL and serves until its input ends; `/asked` tells how often each first part of a path was asked,
+`/sent` how many bytes it was sent.
 """
 
 from __future__ import annotations
@@ -27,16 +28,16 @@ class Waiting(Quiet):
     disable_nagle_algorithm = True
     wait_s = 0.0
 
-    def __init__(self, *args: Any, folder: Path, asked: Counter[str], **more: Any) -> None:
-        self.folder, self.asked = folder, asked
+    def __init__(self, *args: Any, folder: Path, asked: Counter[str], sent: Counter[str], **more: Any) -> None:
+        self.folder, self.asked, self.sent = folder, asked, sent
         super().__init__(*args, **more)
 
     def do_HEAD(self) -> None:
         self.do_GET()
 
     def do_GET(self) -> None:
-        if self.path == "/asked":
-            self.reply(200, json.dumps(self.asked).encode())
+        if self.path in ("/asked", "/sent"):
+            self.reply(200, json.dumps(self.asked if self.path == "/asked" else self.sent).encode())
             return
         time.sleep(self.wait_s)
         self.asked[self.path.split("/")[1]] += 1
@@ -52,6 +53,7 @@ class Waiting(Quiet):
             with path.open("rb") as file:
                 file.seek(start)
                 body = file.read(stop + 1 - start)
+        self.sent[self.path.split("/")[1]] += len(body)
         ranges = {"content-range": f"bytes {start}-{stop}/{size}"} if span else {}
         self.reply(206 if span else 200, body, **{"content-length": str(stop + 1 - start), **ranges})
 
@@ -69,7 +71,7 @@ def waiting_server(folder: Path, wait_s: float) -> Iterator[str]:
 def main(folder: str, wait_s: str) -> None:
     """Serves until standard input ends."""
     Waiting.wait_s = float(wait_s)
-    with serving(partial(Waiting, folder=Path(folder), asked=Counter())) as url:
+    with serving(partial(Waiting, folder=Path(folder), asked=Counter(), sent=Counter())) as url:
         print(url, flush=True)
         sys.stdin.read()
 

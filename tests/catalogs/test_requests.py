@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+import rasterio
+import requests
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
@@ -18,6 +20,7 @@ from catalogs.item import SceneItem
 from catalogs.load import read_bands, read_scene
 from catalogs.source import Source
 from dsdit.bands import BANDS
+from tests.benchmarks.waiting_files import waiting_server
 from tests.catalogs.test_load import ORIGIN, UTM, scene, write
 from tests.catalogs.test_opening import in_three_files
 from tests.support.web import Asked, Files, file_server, serving
@@ -121,3 +124,28 @@ def test_what_a_source_says_of_logins_reaches_the_object_store(
     assert told
     assert {"authorization" in headers for headers in told} == {signed}
     assert {headers.get("x-amz-request-payer") for headers in told} == {payer}
+
+
+@pytest.mark.parametrize("resampling", ["average", "nearest"])
+def test_a_coarse_read_takes_overviews_and_leaves_the_rest_of_the_file(tmp_path: Path, resampling: str) -> None:
+    """The same picture without them is read whole."""
+    stored = np.random.default_rng(1).integers(1000, 3000, (3, 1500, 1800)).astype(np.uint16)
+    place = {"crs": UTM, "transform": ORIGIN, "count": 3, "height": 1500, "width": 1800, "dtype": "uint16"}
+    for name, overviews in (("with", "AUTO"), ("without", "NONE")):
+        options = {"driver": "COG", "blocksize": 256, "compress": "deflate", "overviews": overviews}
+        with rasterio.open(tmp_path / f"{name}.tif", "w", **place, **options) as file:
+            file.write(stored)
+    coarse = GeoBox((140, 170), ORIGIN @ ORIGIN.scale(10.5), UTM)
+    with waiting_server(tmp_path, 0.0) as web:
+        pictures = {}
+        for name in ("with", "without"):
+            item = scene(web, f"{web}/{name}/{name}.tif", hosts=["127.0.0.1"])
+            pictures[name], valid = read_bands(*item, coarse, resampling)
+            assert valid.mean() > 0.9
+        sent = requests.get(f"{web}/sent", timeout=10).json()
+    share = {name: sent[name] / (tmp_path / f"{name}.tif").stat().st_size for name in pictures}
+    print(f"{resampling}: {share['with']:.1%} of the file with overviews, {share['without']:.1%} without")
+    assert share["with"] < 0.15
+    assert share["without"] > 0.9
+    if resampling != "nearest":
+        assert np.nanmax(np.abs(pictures["with"] - pictures["without"])) < 150
