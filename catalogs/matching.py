@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from catalogs.passes import Passes, places_in
 from catalogs.scoring import alike, score_us
-from catalogs.seen import WHOLE, Seen, first_of_cells, without_outdated
+from catalogs.seen import MAX_SCENES, WHOLE, Seen, first_of_cells, without_outdated
+from dsdit.choices import MAX_CANDIDATES
 
 CLEAR_ENOUGH = 0.98
 """A scene that is clear over this share of a cell counts as clear; among those only the date decides."""
@@ -87,7 +88,7 @@ def choose_scenes(
     seen, spare = seen.where(order), spare[order]
     unit = rank[group][order] - np.searchsorted(cell, seen.cell)
     unit[spare] = (np.arange(len(order)) - np.searchsorted(seen.cell, seen.cell))[spare]
-    return first_of_cells(seen.cell, seen.item, unit, seen.cover >= WHOLE, cells)
+    return first_of_cells(seen.cell, seen.item, unit, seen.cover >= WHOLE, cells, MAX_SCENES)
 
 
 def choose_references(
@@ -118,7 +119,7 @@ def choose_references(
     order = np.lexsort((newest_first[seen.item], step, seen.clear < CLEAR_ENOUGH, behind, seen.cell))
     seen = seen.where(order)
     unit = np.arange(len(order)) - np.searchsorted(seen.cell, seen.cell)
-    return first_of_cells(seen.cell, seen.item, unit, seen.clear >= WHOLE, cells)
+    return first_of_cells(seen.cell, seen.item, unit, seen.clear >= WHOLE, cells, MAX_CANDIDATES)
 
 
 def _age_us(seen: Seen, when_us: NDArray[np.int64], scene: NDArray[np.int32]) -> NDArray[np.int64]:

@@ -9,13 +9,14 @@ gives the same result when the catalog has moved on.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 import pystac
 import shapely
-from shapely.geometry import shape
+from shapely.geometry import mapping, shape
 from urllib3 import Retry
 
 from catalogs.endpoints import stac_items
@@ -97,9 +98,18 @@ def clean(
             behind.append(packed(record, source.assets))
             for name, said in odd.items():
                 left.setdefault(name, {})[item.id] = said
-            items[item.digest] = item
+            items[item.digest] = _one(items.get(item.digest, item), item)
     ordered = sorted(sorted(items.values(), key=lambda i: (i.id, i.digest)), key=lambda i: i.when, reverse=True)
     return SearchResult(tuple(ordered[:max_items]), tuple(sorted(dropped)), _told(left), answer=tuple(behind))
+
+
+def _one(a: SceneItem, b: SceneItem) -> SceneItem:
+    """Two records of the same files as one scene: it lies wherever either says, in whichever order they came."""
+    first = min(a, b, key=repr)
+    if a.footprint == b.footprint:
+        return first
+    ground = shape(a.footprint).union(shape(b.footprint)).normalize()
+    return replace(first, footprint=json.loads(json.dumps(mapping(ground))), bbox=ground.bounds)
 
 
 def _told(left: Mapping[str, Mapping[str, str]]) -> tuple[str, ...]:

@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dsdit.choices import FEW_CANDIDATES, MAX_CANDIDATES
+from dsdit.choices import FEW_CANDIDATES
 
+MAX_SCENES = 8
+"""Most scenes that a cell keeps: two of each of four passes."""
 WHOLE = 0.999
 """A share of a cell from which on it counts as the whole of it."""
 
@@ -63,18 +65,19 @@ def first_of_cells(
     unit: NDArray[np.int64],
     whole: NDArray[np.bool_],
     cells: int,
+    most: int,
 ) -> NDArray[np.int32]:
     """(cells, candidate) items that a cell keeps, of rows sorted by cell and rank; -1 where there is none.
 
     Those of the first `FEW_CANDIDATES` units of each cell (`unit` counts from 0 in each), and further ones until one is
-    `whole`, since none before them is known to leave no ground; never more than `MAX_CANDIDATES`. As wide as the
+    `whole`, since none before them is known to leave no ground; never more than `most`. As wide as the
     fullest cell, and at least `FEW_CANDIDATES`.
     """
     start = np.searchsorted(cell, np.arange(cells))
     rank = np.arange(len(cell)) - start[cell]
     before: NDArray[np.int64] = np.cumsum(whole) - whole
     filled = before - before[start[cell]] > 0
-    keep = (rank < MAX_CANDIDATES) & ((unit < FEW_CANDIDATES) | ~filled)
+    keep = (rank < most) & ((unit < FEW_CANDIDATES) | ~filled)
     cell, item = cell[keep], item[keep]
     column = np.arange(len(cell)) - np.searchsorted(cell, np.arange(cells))[cell]
     out = np.full((cells, max(FEW_CANDIDATES, int(column.max(initial=-1)) + 1)), -1, np.int32)

@@ -134,13 +134,13 @@ def plain_choice(catalogs: Catalogs, cell: Index) -> tuple[list[str], list[str]]
         if not scene and shown > 0 and age <= MAX_AGE_DAYS * 86_400_000_000:
             rank = (shown < 0.98, plain_step(age, covered, shown), -when, record["digest"])
             references.append((*rank, record["id"], shown))
-    return plain_first(scenes), plain_first(sorted(references))
+    return plain_first(scenes, 8), plain_first(sorted(references), 12)
 
 
-def plain_first(ranked: list[tuple[Any, ...]]) -> list[str]:
+def plain_first(ranked: list[tuple[Any, ...]], most: int) -> list[str]:
     """Ids, before the last column, of the first four, and of more until one's share, the last column, is whole."""
     kept: list[str] = []
-    for row in ranked[:12]:
+    for row in ranked[:most]:
         if len(kept) >= 4 and any(before[-1] >= 0.999 for before in ranked[: len(kept)]):
             break
         kept.append(row[-2])

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from catalogs.matching import CLEAR_ENOUGH
+from catalogs.seen import MAX_SCENES
 from dsdit.choices import FEW_CANDIDATES, MAX_CANDIDATES, CellChoice, Cells
 from dsdit.window import Index, Window
 from tests.benchmarks.continent import SQUARE, make_catalogs
@@ -70,7 +71,7 @@ def test_adding_a_worse_scene_changes_nothing_whichever_pass_it_is_of(
 ) -> None:
     """Nothing before it, that is; what it shows clearly on ground that its pass has left it may fill before others."""
     before = choose_scenes(found, rule)
-    assume(before and len(found) + 1 <= MAX_CANDIDATES)
+    assume(before and len(found) + 1 <= MAX_SCENES)
     worst = min((c for c in found if c.item in before), key=lambda c: c.clear)
     mate = next(c for c in found if c.item == before[minutes % len(before)])
     clear = max(0.0, min(worst.clear, CLEAR_ENOUGH) * share - 0.002)

@@ -19,8 +19,8 @@ from catalogs.matching import CLEAR_ENOUGH
 from catalogs.measure import Cover
 from catalogs.planning import Dates, MeasuredCovers, choose_cells, sort_items
 from catalogs.scoring import alike, coarseness_us, score_us
-from catalogs.seen import Seen
-from dsdit.choices import FEW_CANDIDATES, MAX_CANDIDATES, CellChoice, Cells
+from catalogs.seen import MAX_SCENES, Seen
+from dsdit.choices import FEW_CANDIDATES, CellChoice, Cells
 from dsdit.window import Index, Window
 
 DAY_US = 86_400_000_000
@@ -129,10 +129,10 @@ def test_a_choice_is_bounded_and_holds_no_scene_without_data(found: list[Candida
     chosen = choose_scenes(found, rule)
     usable = {c.item for c in found if c.cover > 0}
     assert set(chosen) <= usable
-    assert len(chosen) == len(set(chosen)) <= MAX_CANDIDATES
+    assert len(chosen) == len(set(chosen)) <= MAX_SCENES
     whole = [found[n].cover >= 0.999 for n in chosen]
     assert len(chosen) == len(usable) or len(chosen) >= FEW_CANDIDATES
-    assert len(chosen) == len(usable) or any(whole[:FEW_CANDIDATES]) or whole[-1] or len(chosen) == MAX_CANDIDATES
+    assert len(chosen) == len(usable) or any(whole[:FEW_CANDIDATES]) or whole[-1] or len(chosen) == MAX_SCENES
     assert not any(whole[:-1][FEW_CANDIDATES - 1 :]), "behind a whole one nothing is kept but a few in reserve"
 
 
@@ -189,9 +189,9 @@ def test_tiles_of_one_pass_do_not_push_other_days_out() -> None:
     parts = [replace(c, cover=0.7) for c in pass_]
     assert choose_scenes(parts + others, "latest_clear") == (3, 2, 1, 0, 9, 8, 7)
     halves = [replace(c, cover=0.8) for c in others]
-    assert choose_scenes(parts + halves, "latest_clear") == (3, 2, 1, 0, 9, 8, 7, 6, 5, 4)
-    halves[0] = others[0]
-    assert choose_scenes(parts + halves, "latest_clear") == (3, 2, 1, 0, 9, 8, 7, 6, 5, 4)
+    assert choose_scenes(parts + halves, "latest_clear") == (3, 2, 1, 0, 9, 8, 7, 6)
+    halves[3] = others[3]
+    assert choose_scenes(parts + halves, "latest_clear") == (3, 2, 1, 0, 9, 8, 7)
 
 
 def test_what_is_carried_counts_where_the_period_has_nothing_clear() -> None:
