@@ -118,3 +118,11 @@ def test_no_pair_is_told_of_an_item_and_itself() -> None:
     later = replace(item, when=item.when + timedelta(seconds=1), updated="2024-07-01T00:00:00Z", digest="b", tile=None)
     assert len(Dates.of_items([item, item]).newer) == 0
     assert Dates.of_items([item, later]).newer.tolist() == [[0, 1]], "of one id, though the time is another"
+
+
+def test_two_records_of_the_same_files_lie_wherever_either_says() -> None:
+    wide = make_item("a", bounds=ground(Window(0, 0, 2, 10)))
+    narrow = make_item("a", bounds=ground(Window(0, 0, 2, 5)))
+    for answer in ([wide, narrow], [narrow, wide]):
+        assert choose([answer, []], PART) == dict.fromkeys(PART.indices(), (("a",), ()))
+        assert set(choose([answer, []], WHOLE)) == set(WHOLE.indices())
