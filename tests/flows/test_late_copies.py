@@ -89,6 +89,7 @@ def test_a_late_mosaic_writes_no_fill_over_a_good_shard(
         run_step("mosaic", job, places)
 
 
+@pytest.mark.slow
 def test_a_late_sample_writes_no_fill_over_good_tiles(
     begun: tuple[Plan, Places], monkeypatch: pytest.MonkeyPatch
 ) -> None:

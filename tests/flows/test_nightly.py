@@ -37,7 +37,7 @@ def test_a_rolling_period_never_puts_clouds_where_it_was_clear(weights: Path, tm
     assert plan_at(record, datetime(2024, 7, 22, tzinfo=UTC)) == ["clear+first+clouds", "first+clouds"]
 
 
-@pytest.mark.parametrize("change", ["setting", "model"])
+@pytest.mark.parametrize("change", ["setting", pytest.param("model", marks=pytest.mark.slow)])
 def test_another_setting_or_model_makes_every_shard_due(change: str, weights: Path, tmp_path: Path) -> None:
     from dsdit.steps.report import due_jobs
 

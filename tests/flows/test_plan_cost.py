@@ -216,6 +216,7 @@ def test_the_picture_shows_what_is_done_due_and_off_land(whole: Ran) -> None:
     assert colours(picture_of_plan(dry, dry.layout.mosaic_jobs)) >= {off}
 
 
+@pytest.mark.slow
 def test_status_shows_how_far_a_dead_run_came(whole: Ran, catalog: Path, weights: Path, tmp_path: Path) -> None:
     steps = [receipt.step for receipt in whole.receipts]
     dead = sample_record(catalog, weights, tmp_path / "dead", WHOLE, tiling=SHARDS_384)

@@ -84,7 +84,9 @@ def whole_shard(ran_to: str, plan: Plan, job: Index) -> dict[str, np.ndarray]:
     return found
 
 
-@pytest.mark.parametrize("earlier", [True, False])
+@pytest.mark.parametrize(
+    "earlier", [pytest.param(True, marks=pytest.mark.short), pytest.param(False, marks=pytest.mark.slow)]
+)
 def test_a_shard_whose_writing_fails_midway_stays_as_it_was(
     earlier: bool, catalog: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -81,6 +81,7 @@ def test_a_run_leaves_weights_the_best_of_them_a_picture_and_its_losses(straight
     assert not list(straight.rglob("*.partial"))
 
 
+@pytest.mark.short
 def test_a_run_that_is_killed_and_resumed_equals_a_straight_one(command, straight, tmp_path):
     out = tmp_path / "run"
     dead = subprocess.run(
