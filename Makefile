@@ -66,4 +66,4 @@ slow: $(STAMP)
 	$(BIN)/python -m pytest -q -m "slow"
 
 clean:
-	rm -rf output runs .pytest_cache .mypy_cache .ruff_cache
+	rm -rf output .pytest_cache .mypy_cache .ruff_cache
