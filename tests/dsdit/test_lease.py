@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -185,13 +186,12 @@ def test_many_at_once_have_one_winner(output: str) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="takes rights away from another user, which root alone can")
-def test_who_may_only_read_an_output_sees_who_holds_it(tmp_path: Path) -> None:
-    with held(str(tmp_path), "the run of a test"):
-        for folder in (tmp_path, *tmp_path.parents[:2]):
-            folder.chmod(0o755)
-        (tmp_path / NAME).chmod(0o644)
+def test_who_may_only_read_an_output_sees_who_holds_it() -> None:
+    with tempfile.TemporaryDirectory() as folder, held(folder, "the run of a test"):
+        Path(folder).chmod(0o755)
+        (Path(folder) / NAME).chmod(0o644)
         os.seteuid(65534)
         try:
-            assert read(str(tmp_path / NAME)).words == "the run of a test"
+            assert read(f"{folder}/{NAME}").words == "the run of a test"
         finally:
             os.seteuid(0)
