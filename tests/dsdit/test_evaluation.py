@@ -105,7 +105,7 @@ def write_pair(folder, hr, ref, name="x-0", suffix="png", manifest=False):
 
 
 @pytest.mark.parametrize(
-    "manifest", [pytest.param(True, marks=pytest.mark.short), pytest.param(False, marks=pytest.mark.slow)]
+    "manifest", [pytest.param(True, marks=pytest.mark.slow), pytest.param(False, marks=pytest.mark.slow)]
 )
 def test_rows_and_parts_have_every_figure(tmp_path, manifest):
     hr, ref = two_dates((200, 136))
@@ -164,7 +164,7 @@ def test_bad_folders_are_told(tmp_path, fault, word):
         evaluate(tmp_path)
 
 
-@pytest.mark.short
+@pytest.mark.slow
 def test_figures_do_not_depend_on_the_number_of_processes(tmp_path):
     hr, ref = two_dates()
     for name in ("x-0", "x-1", "x-2"):

@@ -52,7 +52,7 @@ def check(catalog: Path, weights: Path, folder: Path, bounds: tuple[float, ...],
     assert digest_of(ran) == digest_of(straight)
 
 
-@pytest.mark.short
+@pytest.mark.faults
 def test_a_killed_worker_costs_nothing(catalog: Path, weights: Path, tmp_path: Path) -> None:
     check(catalog, weights, tmp_path, ONE_SHARD, Killer(0.2))
 

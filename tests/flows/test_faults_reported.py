@@ -118,6 +118,7 @@ def test_a_corrupt_reference_falls_back_to_the_next(spoil: Any, spoilt: Path, we
     assert ran.report.pixels["done"] > 0
 
 
+@pytest.mark.slow
 def test_a_corrupt_scene_falls_back_to_the_next(spoilt: Path, weights: Path, tmp_path: Path) -> None:
     twin = add_twin(spoilt, "s2-t32upu-20240706")
     paint(spoilt / "sample-lr" / twin / "scl.tif", slice(None), 4)
@@ -147,6 +148,7 @@ def test_all_scenes_corrupt_is_failed_and_not_no_data(spoil: Any, spoilt: Path, 
     assert (ran.pixels() == SR_FILL).all()
 
 
+@pytest.mark.slow
 def test_a_missing_file_of_a_reference_is_told_and_passed_over(spoilt: Path, weights: Path, tmp_path: Path) -> None:
     for item in items(spoilt):
         if item["id"].startswith(NEWEST_REF):

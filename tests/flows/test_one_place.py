@@ -106,6 +106,7 @@ def test_every_choice_that_looks_beyond_a_pixel_is_the_same_in_a_part(
     check_same_answer(whole, part)
 
 
+@pytest.mark.slow
 def test_the_order_turned_round(around_zero: Ran, again: dict[str, Any]) -> None:
     other = run_here(again, reverse=True)
     orders = [[(r.step, r.job) for r in ran.receipts] for ran in (around_zero, other)]
@@ -222,7 +223,10 @@ def test_tiles_that_agree_blend_to_what_they_agree_on(around_zero: Ran) -> None:
     check_agreeing_tiles_blend_to_themselves(around_zero.plan, around_zero.places.scratch)
 
 
-@pytest.mark.parametrize("step", ["stage", "sample", "mosaic"])
+@pytest.mark.parametrize(
+    "step",
+    [pytest.param("stage", marks=pytest.mark.slow), pytest.param("sample", marks=pytest.mark.slow), "mosaic"],
+)
 def test_data_come_before_their_receipt(around_zero: Ran, again: dict[str, Any], step: str) -> None:
     check_no_receipt_before_data(around_zero, {**again, "keep_scratch": True}, step)
 

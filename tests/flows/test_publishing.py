@@ -114,6 +114,7 @@ def publish(plan: Plan, request: Request, seeds: Mapping[Index, int], state: Job
     return said
 
 
+@pytest.mark.slow
 def test_the_cog_is_written_when_pixels_changed_and_shared_when_none_did(tmp_path: Path) -> None:
     plan, request = plan_of(), request_for(tmp_path / "out")
     cog, item = tmp_path / "out/sr.tif", tmp_path / "out/item.json"

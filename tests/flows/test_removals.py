@@ -45,6 +45,7 @@ class Removed:
         self.batches.append(batch)
 
 
+@pytest.mark.slow
 def test_a_jobs_scratch_costs_less_than_a_request(tmp_path: Path) -> None:
     with s3_server(tmp_path / "log") as s3:
         plan, url = plan_of_jobs(4, 6), f"s3://{BUCKET}/scratch"

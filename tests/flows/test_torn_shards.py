@@ -37,7 +37,7 @@ class Killed(BaseException):
     """The process ends here."""
 
 
-@pytest.mark.short
+@pytest.mark.slow
 def test_a_setting_tried_killed_and_taken_back_leaves_nothing_of_it(
     catalog: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

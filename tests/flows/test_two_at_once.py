@@ -99,6 +99,7 @@ def test_two_outputs_that_name_one_scratch_have_a_folder_each(weights: Path, tmp
     assert [scratch_of(output, record["scratch"]) for output in outputs] == places  # as `dsdit status` asks
 
 
+@pytest.mark.slow
 def test_a_step_that_outlived_its_run_writes_nothing(weights: Path, tmp_path: Path) -> None:
     """As on a cluster whose workers go on when the process that asked them is gone."""
     record = equator_record(equator_catalog(tmp_path), weights, tmp_path / "out", AROUND_ZERO, keep_scratch=True)

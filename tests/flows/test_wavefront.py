@@ -150,7 +150,7 @@ def settled(count: Callable[[], int]) -> int:
     return last
 
 
-@pytest.mark.short
+@pytest.mark.slow
 def test_scratch_goes_as_its_readers_finish(client: Client, catalog: Path, weights: Path, tmp_path: Path) -> None:
     seen: list[dict[str, int]] = []
 
@@ -209,7 +209,7 @@ def test_scratch_that_is_kept_stays_and_is_used_again(
     assert calls == {("mosaic", job): 1}
 
 
-@pytest.mark.short
+@pytest.mark.slow
 def test_a_stage_that_raises_fails_with_its_reason_and_the_rest_is_finished(
     client: Client, catalog: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -244,8 +244,9 @@ def test_a_stage_that_raises_fails_with_its_reason_and_the_rest_is_finished(
     assert mended.report.jobs == {"done": 3, "planned": 3, "due": 0}
 
 
-@pytest.mark.short
-@pytest.mark.parametrize("step", ["sample", "mosaic"])
+@pytest.mark.parametrize(
+    "step", [pytest.param("sample", marks=pytest.mark.slow), pytest.param("mosaic", marks=pytest.mark.short)]
+)
 def test_a_sample_or_mosaic_that_raises_fails_its_own_shard(
     step: str, client: Client, catalog: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

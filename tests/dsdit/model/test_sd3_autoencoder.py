@@ -73,7 +73,7 @@ def test_folder_and_sd3_file_agree(folder: Path, image: torch.Tensor, tmp_path: 
     assert torch.equal(one.decode(latent), other.decode(latent))
 
 
-@pytest.mark.short
+@pytest.mark.slow
 @torch.inference_mode()
 def test_bfloat16_is_near_float32(folder: Path, image: torch.Tensor) -> None:
     exact, rough = open_autoencoder(folder), open_autoencoder(folder, dtype=torch.bfloat16)
