@@ -16,7 +16,7 @@ from dsdit.plan import Plan
 from dsdit.receipts import Receipt, write_receipt
 from dsdit.status import JobState, TileState
 from dsdit.steps.inputs import Inputs, check_inputs, read_inputs
-from dsdit.steps.mosaic import mosaic
+from dsdit.steps.mosaic import mosaic, write_failed
 from dsdit.steps.sample import sample
 from dsdit.storage_settings import use_storage
 from dsdit.store import arrays_of, join
@@ -129,9 +129,12 @@ def _take_back(plan: Plan, job: Index, places: Places) -> None:
     """Puts a failed receipt in place of an earlier one, before the shard it proved is written over.
 
     Killed while it writes, a run leaves a shard that is due whatever the next plan is, that of the old receipt too.
+    Where it is written in place, its status says so; of a fork nothing is seen before the commit.
     """
     reason = f"the run ended while it wrote the shard of job {tuple(job)}"
     write_receipt(places.receipts, failed_receipt(plan, "mosaic", job, plan.job_digest(job), reason))
+    if not places.fork:
+        write_failed(plan, job, places.mosaic)
 
 
 def receipts_of(step: str, places: Places) -> str:

@@ -94,8 +94,8 @@ def run_wavefront(
 
     def give(works: list[Work], **where: Any) -> None:
         """One message to the scheduler gives it all that may run now, or two where samples need resources."""
-        needy = [work for work in works if sample_needs and work[0] == "sample"]
-        others = [work for work in works if work not in needy] if needy else works
+        needy = [work for work in works if work[0] == "sample"] if sample_needs else []
+        others = [work for work in works if work[0] != "sample"] if needy else works
         for part, resources in ((others, None), (needy, sample_needs)):
             if not part:
                 continue

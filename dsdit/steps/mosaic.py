@@ -77,7 +77,6 @@ def mosaic(
         check()
         if read_status(plan, job, output).any():
             take_back()
-            _write_status(plan, job, output, PixelStatus.FAILED)
         for group, name, values in arrays:
             write_shard(join(output, group), name, mosaic_origin(plan), job, values)
         pixels = count_pixels(status, inside)
@@ -151,7 +150,7 @@ def read_status(plan: Plan, job: Index, output: str) -> NDArray[np.uint8]:
 def mark_failed(plan: Plan, job: Index, output: str) -> None:
     """Leaves a shard that was written before as it is; marks a new one as failed."""
     if not read_status(plan, job, output).any():
-        _write_status(plan, job, output, PixelStatus.FAILED)
+        write_failed(plan, job, output)
 
 
 def unfinished(plan: Plan, job: Index, output: str) -> bool:
@@ -160,9 +159,10 @@ def unfinished(plan: Plan, job: Index, output: str) -> bool:
     return bool(np.isin(status, (PixelStatus.OUTSIDE, PixelStatus.FAILED)).all())
 
 
-def _write_status(plan: Plan, job: Index, output: str, value: PixelStatus) -> None:
+def write_failed(plan: Plan, job: Index, output: str) -> None:
+    """Has the status of the whole shard say that it failed, until another one is written."""
     inside = plan.region.mask(plan.lattice.shard_window(job))
-    status = np.where(inside, np.uint8(value), np.uint8(PixelStatus.OUTSIDE))
+    status = np.where(inside, np.uint8(PixelStatus.FAILED), np.uint8(PixelStatus.OUTSIDE))
     write_shard(join(output, "0"), "status", mosaic_origin(plan), job, status)
 
 
