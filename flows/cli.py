@@ -221,6 +221,7 @@ def evaluate(
     steps: Annotated[int | None, typer.Option(min=1, help="Replaces the weights' number of steps.")] = None,
     every: Annotated[int, typer.Option(min=1, help="Measures each N-th pair alone.")] = 1,
     workers: Annotated[int, typer.Option(min=1, help="Processes that measure pairs at the same time.")] = 1,
+    device: Annotated[str, typer.Option(help="Where the network runs: cpu or cuda.")] = "cpu",
 ) -> None:
     """Measures a model and its baselines on pairs of dates."""
     with command_errors():
@@ -241,6 +242,7 @@ def evaluate(
                 progress=progress,
                 workers=workers,
                 sampling={name: value for name, value in replaced.items() if value is not None},
+                device=device,
             )
         if json_ is not None:
             json_.write_text(json.dumps(figures, indent=1))

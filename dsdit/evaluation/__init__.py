@@ -34,6 +34,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from dsdit.errors import RequestError
 from dsdit.evaluation.case import Case, make_case
@@ -99,6 +100,7 @@ def evaluate(
     progress: Callable[[int, int], None] | None = None,
     workers: int = 1,
     sampling: Mapping[str, Any] | None = None,
+    device: str = "cpu",
 ) -> dict[str, Any]:
     """Measures `weights` on `data`/pairs: {"weights", "digest", "split", "scale", "rows", "reference_weight", "notes"}.
 
@@ -109,9 +111,12 @@ def evaluate(
     is measured; `pictures` is a folder for one contact sheet a pair; `progress` is told (done, total). With more than
     one of `workers` pairs are measured in processes of their own; figures do not depend on it. `sampling` replaces
     parts of both settings of the weights, by names of `SamplerDefaults`, and stands in the record where it is given.
-    Raises RequestError where there is no pair to measure, and for rows, scales and settings that are not known.
+    The network runs on `device`, "cpu" or "cuda", in float32. Raises RequestError where there is no pair to measure,
+    and for rows, scales, settings and devices that are not known.
     """
     _check(rows, nfe, scale)
+    if device != "cpu" and not (device == "cuda" and torch.cuda.is_available()):
+        raise RequestError(f"--device {device!r} is not on this machine: use cpu, or cuda where torch sees a GPU")
     loaded = load_weights(weights)
     for setting in (loaded.config.sampler, loaded.config.faithful):
         _check_sampling(setting, sampling or {})
@@ -120,7 +125,7 @@ def evaluate(
         raise RequestError(f"{data}/pairs has no pair of split {split!r}: give --split, or another folder")
     chosen = None if rows is None else tuple(rows)
     orders = [
-        Order(str(weights), scene, other_place(scenes, k), scale, chosen, tuple(nfe), pictures, sampling or {})
+        Order(str(weights), scene, other_place(scenes, k), scale, chosen, tuple(nfe), pictures, sampling or {}, device)
         for k, scene in list(enumerate(scenes))[::every]
     ]
     measured: list[Measured | None] = [None] * len(orders)

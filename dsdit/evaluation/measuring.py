@@ -47,6 +47,8 @@ class Order:
     """Folder for a contact sheet."""
     sampling: Mapping[str, Any] = field(default_factory=dict)
     """What replaces parts of the weights' settings, by names of `SamplerDefaults`."""
+    device: str = "cpu"
+    """Where the network runs."""
 
 
 @dataclass(frozen=True)
@@ -60,10 +62,10 @@ class Measured:
 
 
 @lru_cache(maxsize=1)
-def _weights(name: str) -> Weights:
+def _weights(name: str, device: str) -> Weights:
     torch.set_num_threads(1)
     keep_freed_memory()
-    return load_weights(name)
+    return load_weights(name, device)
 
 
 def end_with_parent() -> None:
@@ -80,7 +82,7 @@ def end_with_parent() -> None:
 
 def measure(order: Order) -> Measured:
     """Every row of one pair. Raises RequestError, WeightsError."""
-    weights, scale = _weights(order.weights), order.scale
+    weights, scale = _weights(order.weights, order.device), order.scale
     case = make_case(order.scene, scale)
     truth = Truth(case.hr, case.lr, case.restored, scale, weights.config.curve_maximum)
     figures: dict[str, dict[str, Figures]] = {}

@@ -174,9 +174,9 @@ class TinyModel(LatentModel):
         padded = torch.nn.functional.pad(high_band.to(taps.dtype), (reach,) * 4)
         height, width = high_band.shape[-2:]
         total = torch.zeros_like(padded[..., :height, :width])
-        for k in range(side * side):
+        for k, tap in enumerate(spread.split(1, dim=1)):
             row, col = divmod(k, side)
-            total = total + spread[:, k : k + 1] * padded[..., row : row + height, col : col + width]
+            total = total + tap * padded[..., row : row + height, col : col + width]
         return self.codec.encode_detail(total)
 
     def start(self, conditions: Conditions) -> Tensor:

@@ -9,10 +9,12 @@ from dsdit.model.autoencoder import PixelCodec
 from dsdit.model.config import DSDiTConfig
 from dsdit.model.network import DSDiT
 from dsdit.model.preconditioning import RESIDUAL_SCALE, network_channels
-from dsdit.model.tensor_file import check_tensors, open_safetensors
+from dsdit.model.tensor_file import Entries, Entry, check_tensors, open_safetensors
 from dsdit.model.weights import TENSOR_FILE, SensorDefaults, WeightsConfig, resolve
 from dsdit.sampler_settings import SamplerDefaults
 from dsdit.training.config import TrainingConfig
+
+_BLOCKS = "joint_blocks."
 
 
 def network_config(config: TrainingConfig) -> DSDiTConfig:
@@ -26,12 +28,33 @@ def build_network(config: TrainingConfig) -> DSDiT:
     return DSDiT(network_config(config))
 
 
+def grown(entries: Entries, network: DSDiT) -> Entries:
+    """`entries`, their blocks spread evenly over as many as `network` has; the others are as it holds them now.
+
+    A block that starts from nothing adds nothing to any stream: what the weights computed is computed as before.
+    """
+    places = sorted({int(name.split(".")[1]) for name in entries if name.startswith(_BLOCKS)})
+    depth = len(network.joint_blocks)
+    if len(places) >= depth or not places:
+        return entries
+    moved = {old: str(round(old * (depth - 1) / max(len(places) - 1, 1))) for old in places}
+    made = {name: entry for name, entry in entries.items() if not name.startswith(_BLOCKS)}
+    for name, entry in entries.items():
+        if name.startswith(_BLOCKS):
+            _, old, rest = name.split(".", 2)
+            made[f"{_BLOCKS}{moved[int(old)]}.{rest}"] = entry
+    for name, value in network.state_dict().items():
+        if name.startswith(_BLOCKS) and name.split(".")[1] not in moved.values():
+            made[name] = Entry(tuple(value.shape), value.dtype, value.clone)
+    return made
+
+
 def build_start(config: TrainingConfig) -> DSDiT:
-    """The network of a run as it begins: `config.start`'s tensors where they are given. Raises WeightsError."""
+    """The network of a run as it begins: `config.start`'s tensors where they are given, grown. Raises WeightsError."""
     network = build_network(config)
     if config.start is not None:
         path = resolve(config.start) / TENSOR_FILE
-        entries = open_safetensors(path)
+        entries = grown(open_safetensors(path), network)
         check_tensors(entries, network, path)
         network.load_state_dict({name: entry.read() for name, entry in entries.items()})
     return network

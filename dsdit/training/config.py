@@ -73,13 +73,18 @@ class TrainingConfig(_Frozen):
     name: str = "dsdit-tiny"
     network: NetworkConfig = NetworkConfig()
     start: str | None = None
-    """Weights to begin from (a shipped name or a folder); None draws starting weights from `seed`."""
+    """Weights to begin from (a shipped name or a folder); None draws starting weights from `seed`.
+
+    Weights of fewer blocks are grown: the blocks that are new, evenly among theirs, change nothing at first.
+    """
     data: DataConfig = DataConfig()
     seed: int = Field(0, ge=0, lt=2**63)
     batch: int = Field(16, ge=1)
     """Crops of `crop_px` a step; larger ones take as many as have the same area."""
     crop_px: int = Field(128, ge=32)
     """Least side of a crop, in HR pixels."""
+    workers: int = Field(0, ge=0)
+    """Processes that make batches, for a GPU: about its machine's cores. 0 is a thread, which keeps pace with a CPU."""
     optimizer: Literal["adamw", "muon"] = "adamw"
     """muon turns the matrices of the blocks by orthogonalised momentum and leaves the rest to AdamW."""
     learning_rate: float = Field(6e-4, gt=0)

@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 
 from dsdit.errors import RequestError
 from dsdit.imagery import Scene, low_band, match_gain_offset
-from dsdit.registration import moved
 from dsdit.sensor import EVALUATION_MTF, decimate, high_band, restored_lr
 from dsdit.training import degrade
 from dsdit.training.config import ANY_ORIGIN, DataConfig, crop_size
@@ -188,7 +187,7 @@ class CropDataset:
         whole = (math.floor(down), math.floor(right))
         ref = self._reference(rng, scene, other, top + whole[0], left + whole[1], size)
         if down or right:
-            ref = moved(ref, down - whole[0], right - whole[1])
+            ref = degrade.nudge(ref, down - whole[0], right - whole[1])
         if 0.7 * wrong <= kind < wrong:
             ref = degrade.paste_change(rng, ref, self._reference(rng, scene, self._scene(rng), 0, 0, size), margin)
         return degrade.blur(rng, ref) if rng.random() < self.config.blur else ref

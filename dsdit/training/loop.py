@@ -6,8 +6,8 @@ import logging
 import os
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
+from itertools import count
 from pathlib import Path
 
 import torch
@@ -15,6 +15,7 @@ import torch
 from dsdit.allocator import keep_freed_memory
 from dsdit.errors import RequestError
 from dsdit.imagery import Scene
+from dsdit.training.ahead import batches_ahead
 from dsdit.training.checkpoint import CHECKPOINT_FILE
 from dsdit.training.config import TrainingConfig, crop_size
 from dsdit.training.dataset import CropDataset
@@ -47,8 +48,7 @@ def cut_validation(config: TrainingConfig, scenes: list[Scene]) -> Validation | 
 
 
 def _validate(trainer: Trainer, validation: Validation) -> None:
-    average = {name: value.cpu() for name, value in trainer.average.items()}
-    figures = validation.measure(trainer.network.config, average, trainer.out / "validation.png")
+    figures = validation.measure(trainer.network.config, trainer.average, trainer.out / "validation.png")
     for name, found in figures.items():
         _LOG.info("validation %-14s %s", name, "  ".join(f"{k} {v:.3f}" for k, v in found.items()))
     if trainer.keep_best(figures["model"]["psnr"]):
@@ -93,16 +93,10 @@ def train(
     log = LossLog(out / LOSS_FILE, trainer.step) if processes.leads else None
     started = time.monotonic() - 60 * trainer.minutes
     paused, saved, validated = 0.0, trainer.minutes, trainer.minutes
-
-    def number(step: int) -> int:
-        return step * processes.count + processes.rank
-
-    with ThreadPoolExecutor(1) as pool, log or nullcontext():
-        following = pool.submit(dataset.batch, number(trainer.step))
+    numbers = count(trainer.step * processes.count + processes.rank, processes.count)
+    with closing(batches_ahead(dataset, numbers, config.workers)) as batches, log or nullcontext():
         while trainer.progress < 1.0:
-            batch = following.result()
-            following = pool.submit(dataset.batch, number(trainer.step + 1))
-            loss = trainer.advance(batch)
+            loss = trainer.advance(next(batches))
             trainer.minutes = processes.agree((time.monotonic() - started - paused) / 60)
             if log is None:
                 continue

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Collection, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 
@@ -89,12 +90,16 @@ def register_scenes(scenes: list[Scene], kept: Path) -> list[Scene]:
     Shifts are measured once and kept in the JSON file `kept`.
     """
     known = json.loads(kept.read_text("utf-8")) if kept.is_file() else {}
-    out, before = [], len(known)
-    for scene in scenes:
-        if scene.ref is not None and scene.id not in known:
-            known[scene.id] = asdict(measure_scene(scene, _REGISTRATION_SCALE))
-        out.append(registered(scene, Shift(**known[scene.id])) if scene.ref is not None else scene)
-    if len(known) > before:
+    new = [scene for scene in scenes if scene.ref is not None and scene.id not in known]
+
+    def moved(scene: Scene) -> Scene:
+        return scene if scene.ref is None else registered(scene, Shift(**known[scene.id]))
+
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        found = pool.map(lambda scene: measure_scene(scene, _REGISTRATION_SCALE), new)
+        known.update({scene.id: asdict(shift) for scene, shift in zip(new, found, strict=True)})
+        out = list(pool.map(moved, scenes))
+    if new:
         kept.parent.mkdir(parents=True, exist_ok=True)
         partial = kept.with_suffix(f".{os.getpid()}.partial")
         partial.write_text(json.dumps(known, indent=1), "utf-8")

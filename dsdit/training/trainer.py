@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from dsdit.errors import RequestError, WeightsError
 from dsdit.model.preconditioning import TinyModel
@@ -86,9 +87,11 @@ class Trainer:
 
     def loss(self, batch: Batch, generator: torch.Generator) -> Tensor:
         """Squared error of the velocity, each crop over its energy, averaged: no picture outweighs another."""
-        x0 = self.model.encode(batch.hr, batch.restored)
-        conditions = self.model.conditions(batch.restored, batch.ref, batch.ref_valid, batch.ref_high_band, batch.scale)
-        count, device = x0.shape[0], x0.device
+        device = self.model.device
+        hr, restored = (torch.as_tensor(part, device=device) for part in (batch.hr, batch.restored))
+        x0 = self.model.encode(hr, restored)
+        conditions = self.model.conditions(restored, batch.ref, batch.ref_valid, batch.ref_high_band, batch.scale)
+        count = x0.shape[0]
         sigma = draw_sigmas(self.config, count, generator).to(device)
         keep = draw_ref_scales(self.config, count, generator).to(device)
         s = sigma[:, None, None, None]
@@ -99,9 +102,8 @@ class Trainer:
         loss = (error / (x0.square().mean((1, 2, 3)) + _ENERGY_FLOOR)).mean()
         drawn = sigma == 1
         if self.config.block_penalty and drawn.any():
-            hr, restored = (torch.as_tensor(p, device=device)[drawn] for p in (batch.hr, batch.restored))
-            picture = self.model.decode(estimate.float()[drawn], restored)
-            excess = block_ratio(picture, batch.scale) / block_ratio(hr, batch.scale) - 1
+            picture = self.model.decode(estimate.float()[drawn], restored[drawn])
+            excess = block_ratio(picture, batch.scale) / block_ratio(hr[drawn], batch.scale) - 1
             loss = loss + self.config.block_penalty * excess.square()
         return loss
 
@@ -134,10 +136,8 @@ class Trainer:
             optimizer.step()
         self.step += 1
         decay = min(self.config.ema, (1 + self.step) / (10 + self.step))
-        parameters = dict(self.network.named_parameters())
-        with torch.no_grad():
-            for name, value in parameters.items():
-                self.average[name].lerp_(value, 1 - decay)
+        names, values = zip(*self.network.named_parameters(), strict=True)
+        get_ema_multi_avg_fn(decay)([self.average[name] for name in names], list(values), None)
         return mean
 
     def keep_best(self, psnr_db: float) -> bool:

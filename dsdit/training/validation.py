@@ -15,8 +15,8 @@ from PIL import Image
 from dsdit.evaluation.metrics import above_nyquist, display, psnr_db, ssim_map
 from dsdit.imagery import LOW_BAND_PX, Scene, matched_pair, measure_scene, registered
 from dsdit.model.config import DSDiTConfig
-from dsdit.model.network import DSDiT
 from dsdit.model.preconditioning import TinyModel
+from dsdit.model.weights import meta_network
 from dsdit.sensor import EVALUATION_MTF, decimate, high_band, restore, restored_lr
 
 Array = NDArray[np.float32]
@@ -56,13 +56,13 @@ class Validation:
         return cls(hr, decimate(hr, scale, EVALUATION_MTF), ref, scale)
 
     def measure(self, config: DSDiTConfig, tensors: dict[str, torch.Tensor], sheet: Path | None = None) -> Figures:
-        """{picture: {psnr, ssim, hb_energy}}, means over the windows, after restoring.
+        """{picture: {psnr, ssim, hb_energy}}, means over the windows, after restoring. Computed where `tensors` are.
 
         Pictures are R, R with half the reference's detail, one step, and one step without reference. `sheet` is where
         a PNG of the first windows is written: reference, R, one step, truth.
         """
-        network = DSDiT(config).eval()
-        network.load_state_dict(tensors)
+        network = meta_network(config).eval()
+        network.load_state_dict(tensors, assign=True)
         model = TinyModel(network)
         restored = restored_lr(self.lr, self.scale, EVALUATION_MTF)
         detail = high_band(self.ref, self.scale, EVALUATION_MTF)
@@ -70,10 +70,10 @@ class Validation:
         valid = np.ones((len(self.hr), *self.hr.shape[-2:]), bool)
         with torch.inference_mode():
             conditions = model.conditions(restored, self.ref, valid, detail, self.scale)
-            z = torch.zeros(len(self.hr), *model.latent_shape(*self.hr.shape[-2:]))
+            z = torch.zeros(len(self.hr), *model.latent_shape(*self.hr.shape[-2:]), device=model.device)
             for name, given in (("model", conditions), ("no_reference", conditions.without_reference())):
                 x0 = model.denoise(z, 1.0, given).x0
-                pictures[name] = model.decode(x0.float(), restored).numpy()
+                pictures[name] = model.decode(x0.float(), restored).cpu().numpy()
         faithful = {name: restore(p, self.lr, self.scale, EVALUATION_MTF) for name, p in pictures.items()}
         if sheet is not None:
             self._write_sheet(sheet, faithful)

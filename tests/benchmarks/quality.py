@@ -12,6 +12,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from dsdit.evaluation import evaluate
 from dsdit.evaluation.metrics import METRICS
 
@@ -22,6 +24,7 @@ BASELINES = ("bicubic", "bicubic_restored", "reference", "injection", "injection
 SHIPPED_WEIGHT = "plw"
 """The candidate of `reference_weight` that a mosaic holds."""
 MISSED = "MISSED"
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 Rows = dict[str, dict[str, dict[str, float]]]
 
 
@@ -85,8 +88,8 @@ def table(rows: Rows, part: str, metrics: tuple[str, ...]) -> list[str]:
 def main(every: int = 1, every_at_others: int = 4) -> None:
     """Prints every line, which RESULTS.md keeps; then exits with code 1 where a bound was missed."""
     workers = len(os.sched_getaffinity(0))
-    done: dict[str, Any] = evaluate(DATA, WEIGHTS, every=every, workers=workers)
-    print(f"weights {done['weights']} {done['digest'][:12]}, scale 8, 1 of {every} validation pairs")
+    done: dict[str, Any] = evaluate(DATA, WEIGHTS, every=every, workers=workers, device=DEVICE)
+    print(f"weights {done['weights']} {done['digest'][:12]}, scale 8, 1 of {every} validation pairs, on {DEVICE}")
     told = done["reference_weight"].get(SHIPPED_WEIGHT, {}).get("change", float("nan"))
     bounds = [*compare(done["rows"]), _line(f"reference_weight ({SHIPPED_WEIGHT}), AUC of changed ground", told, 0.8)]
     print("\n".join([*bounds, *done["notes"]]))
@@ -99,7 +102,8 @@ def main(every: int = 1, every_at_others: int = 4) -> None:
     for name, found in done["reference_weight"].items():
         print(f"reference_weight by {name}: AUC " + ", ".join(f"{k} {v:.4g}" for k, v in found.items()))
     for scale in (4, 10, 16):
-        rows = evaluate(DATA, WEIGHTS, scale=scale, rows=ROWS, every=every_at_others, workers=workers)["rows"]
+        asked = {"scale": scale, "rows": ROWS, "every": every_at_others, "workers": workers, "device": DEVICE}
+        rows = evaluate(DATA, WEIGHTS, **asked)["rows"]
         for part in ("agreeing", "disagreeing", "all"):
             print(
                 f"scale {scale}, 1 of {every_at_others}, "

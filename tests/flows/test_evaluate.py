@@ -56,6 +56,12 @@ def test_from_a_folder_to_figures_tables_and_pictures(tmp_path):
             assert sheet.width > 4 * 120 and np.ptp(np.asarray(sheet)) > 200
 
 
+def test_a_device_that_is_not_there_is_one_sentence(tmp_path):
+    for device in ("cuda:7", "gpu"):
+        asked = CliRunner().invoke(app, ["evaluate", str(tmp_path), "--device", device])
+        assert asked.exit_code == 2 and f"--device '{device}' is not on this machine" in " ".join(asked.output.split())
+
+
 def test_a_mistyped_row_is_one_sentence(tmp_path):
     asked = CliRunner().invoke(app, ["evaluate", str(tmp_path), "--row", "modle"])
     assert asked.exit_code == 2 and "Traceback" not in asked.output

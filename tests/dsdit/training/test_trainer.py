@@ -100,9 +100,37 @@ def test_a_run_begins_from_the_weights_it_names(data, tmp_path):
     second = Trainer(TrainingConfig(**SETTINGS, start=str(first)), tmp_path / "second")
     stored = load_weights(first).model.network.state_dict()
     assert all(torch.equal(v, stored[k]) for k, v in second.network.state_dict().items())
-    other = {**SETTINGS, "network": {**SETTINGS["network"], "depth": 2}, "start": str(first)}
-    with pytest.raises(WeightsError, match=r"joint_blocks\.1"):
+    other = {**SETTINGS, "network": {**SETTINGS["network"], "hidden_size": 64}, "start": str(first)}
+    with pytest.raises(WeightsError, match=r"joint_blocks\.0"):
         Trainer(TrainingConfig(**other), tmp_path / "third")
+
+
+@pytest.mark.parametrize(("depth", "places"), [(2, (0, 1)), (3, (0, 2)), (6, (0, 5))])
+def test_a_deeper_run_begins_as_the_weights_it_names(data, tmp_path, depth, places):
+    """The blocks that are new change nothing at first, and all of them learn."""
+    two = {**SETTINGS, "network": {**SETTINGS["network"], "depth": 2}, "steps": 40, "learning_rate": 1e-3}
+    first = train(TrainingConfig(**two), data, tmp_path / "first")
+    deeper = {**two, "network": {**two["network"], "depth": depth}, "start": str(first)}
+    trainer = Trainer(TrainingConfig(**deeper), tmp_path / "deeper")
+    stored = load_weights(first).model
+    for old, new in enumerate(places):
+        blocks = stored.network.joint_blocks[old], trainer.network.joint_blocks[new]
+        assert all(torch.equal(a, b) for a, b in zip(*(b.state_dict().values() for b in blocks), strict=True))
+    dataset = CropDataset(training_scenes(data, tmp_path), trainer.config.data, 0, 2)
+    batch = dataset.batch(0)
+    conditions = trainer.model.conditions(batch.restored, batch.ref, batch.ref_valid, batch.ref_high_band, batch.scale)
+    z = torch.randn(2, *trainer.model.latent_shape(*batch.hr.shape[-2:]))
+    with torch.no_grad():
+        expected = stored.denoise(z, 0.7, conditions).x0
+        assert torch.equal(trainer.model.denoise(z, 0.7, conditions).x0, expected)
+    before = {name: value.clone() for name, value in trainer.network.state_dict().items()}
+    for step in range(3):
+        trainer.advance(dataset.batch(step))
+    learnt = {name for name, value in trainer.network.state_dict().items() if not torch.equal(value, before[name])}
+    assert {name.split(".")[1] for name in learnt if name.startswith("joint_blocks.")} == {*map(str, range(depth))}
+    shallower = {**two, "network": {**two["network"], "depth": 1}, "start": str(first)}
+    with pytest.raises(WeightsError, match=r"joint_blocks\.1"):
+        Trainer(TrainingConfig(**shallower), tmp_path / "shallower")
 
 
 def test_blocks_learn_what_a_head_alone_cannot(tmp_path):
