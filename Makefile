@@ -12,13 +12,13 @@ export OMP_NUM_THREADS := 1
 unexport PYTHONDONTWRITEBYTECODE
 # Without kept bytecode every process that starts, each worker too, compiles torch and Prefect again: 9 s of 15.
 
-.PHONY: run test setup lint serve short faults mutants slow scale quality versions nights clean
+.PHONY: run test setup lint serve short faults mutants slow gpu scale quality versions nights clean
 
 run: $(STAMP)  ## the sample region, from its catalog to its mosaic
 	@$(BIN)/dsdit run sample
 
 test: $(STAMP)  ## every test but the slow marks
-	$(PYTEST) -m "not slow and not short and not faults and not benchmark" --ignore=tests/mutants
+	$(PYTEST) -m "not slow and not short and not faults and not benchmark and not gpu" --ignore=tests/mutants
 
 setup: $(STAMP)
 
@@ -64,6 +64,12 @@ nights: $(STAMP)  ## what a night with nothing new costs, against a full run; ap
 
 slow: $(STAMP)
 	$(BIN)/python -m pytest -q -m "slow"
+
+gpu: $(STAMP)  ## what needs a GPU: numbers, bytes and memory on it, and a region on `cluster: cuda`
+	$(BIN)/python -m pytest -q -rs -m gpu tests/gpu
+
+device: $(STAMP)  ## tiles a second of the shipped weights on the GPU, or the CPU; appends to tests/benchmarks/RESULTS.md
+	$(BIN)/python -m tests.benchmarks device
 
 clean:
 	rm -rf output .pytest_cache .mypy_cache .ruff_cache

@@ -1,47 +1,23 @@
 """The network and the samplers against the authors' numbers: 1e-4 absolute, float32's room for reordering."""
 
-import json
-import zlib
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 
-from dsdit.model import DSDiT, DSDiTConfig
 from dsdit.sampling import autoguidance, published_sigmas, sample
+from tests.support.golden import golden_network, golden_numbers
 
-GOLDEN = Path(__file__).parents[2] / "data" / "published_depth2.npz"
 TOLERANCE = 1e-4
-
-
-def formula(name: str, shape: list[int]) -> torch.Tensor:
-    """The fixture's weights: a function of name and shape."""
-    h = zlib.crc32(name.encode())
-    i = np.arange(int(np.prod(shape)), dtype=np.float64)
-    w = np.sin(0.7390851332151607 * i * (1 + (h % 97) / 97) + (h % 1000)).reshape(shape)
-    if name == "pos_embed":
-        w = w * 0.3
-    elif len(shape) > 1:
-        w = w * 1.3 / np.sqrt(np.prod(shape[1:]))
-    else:
-        w = w * 0.15 + (1.0 if ".ln_" in name else 0.0)
-    return torch.tensor(w, dtype=torch.float32)
 
 
 @pytest.fixture(scope="module")
 def golden():
-    with np.load(GOLDEN) as file:
-        return {k: file[k] for k in file.files}
+    return golden_numbers()
 
 
 @pytest.fixture(scope="module")
 def network(golden):
-    net = DSDiT(DSDiTConfig(depth=2, hidden_size=128, num_heads=2, pos_embed_max_size=12)).eval()
-    shapes = json.loads(str(golden["state_dict_shapes"]))
-    assert {k: list(v.shape) for k, v in net.state_dict().items()} == shapes
-    net.load_state_dict({name: formula(name, shape) for name, shape in shapes.items()})
-    return net.requires_grad_(False)
+    return golden_network(golden)
 
 
 def tensor(golden, name):
