@@ -13,6 +13,7 @@ from typing import Literal, cast, overload
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from dsdit.model.block import JointBlock, modulate
 from dsdit.model.config import DSDiTConfig
@@ -34,14 +35,21 @@ def position_table(size: int, hidden: int) -> Tensor:
 
 
 class PatchEmbed(nn.Module):
-    """Latent (B, C, y, x) -> tokens (B, N, D), row by row."""
+    """Latent (B, C, y, x) -> tokens (B, N, D), row by row.
+
+    On a GPU as a product of matrices: cuDNN's convolutions round float32 to TF32 by default, such products do not.
+    """
 
     def __init__(self, config: DSDiTConfig) -> None:
         super().__init__()
         self.proj = nn.Conv2d(config.in_channels, config.hidden_size, config.patch_size, config.patch_size)
 
     def forward(self, latent: Tensor) -> Tensor:
-        return cast(Tensor, self.proj(latent)).flatten(2).transpose(1, 2)
+        return self._product(latent) if latent.is_cuda else cast(Tensor, self.proj(latent)).flatten(2).transpose(1, 2)
+
+    def _product(self, latent: Tensor) -> Tensor:
+        patches = F.pixel_unshuffle(latent, self.proj.kernel_size[0]).flatten(2).transpose(1, 2)
+        return F.linear(patches, self.proj.weight.flatten(1), self.proj.bias)
 
 
 class TimestepEmbedder(nn.Module):

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from dsdit.model import DSDiT, DSDiTConfig
-from dsdit.model.network import position_table
+from dsdit.model.network import PatchEmbed, position_table
 
 SMALL = DSDiTConfig(depth=1, hidden_size=32, num_heads=2, in_channels=4, pos_embed_max_size=8, qk_norm="rms")
 
@@ -95,3 +95,8 @@ def test_ref_scale_may_be_one_number_a_sample_with_rms_norm():
         one = slice(i, i + 1)
         alone = network(x[one], t[one], lr[one], ref[one], ref_scale)
         assert torch.allclose(together[one], alone, rtol=1e-3, atol=1e-3)
+
+
+def test_patches_are_the_same_as_a_product_and_as_a_convolution():
+    embed, latent = PatchEmbed(SMALL), torch.randn(2, 4, 8, 12)
+    assert torch.allclose(embed._product(latent), embed(latent), rtol=0, atol=1e-5)
