@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
+from threading import Thread
 from typing import Any, TypeVar
 
 from distributed import Client, KilledWorker
@@ -22,12 +23,28 @@ _ASKED_S = 1.0
 T = TypeVar("T")
 
 
+def _asked(ask: Callable[[], T]) -> Future[T]:
+    """What `ask` will return or raise, from a thread that does not outlive the process.
+
+    Dask waits for ever for an answer whose event loop has stopped; the threads of an executor are waited for at exit.
+    """
+    answer: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            answer.set_result(ask())
+        except BaseException as error:  # noqa: BLE001 - whoever waits for the answer gets it
+            answer.set_exception(error)
+
+    Thread(target=run, name="answers", daemon=True).start()
+    return answer
+
+
 class Workers:
     """Those of one client's cluster."""
 
     def __init__(self, client: Client, wait_s: float = WAIT_S) -> None:
         self._client, self._wait_s = client, wait_s
-        self._asking = ThreadPoolExecutor(1, "answers")  # one that waits for a dead cluster ends with its client
         self._count, self._asked_at, self._seen_at = 0, float("-inf"), time.monotonic()
 
     def count(self) -> int:
@@ -49,7 +66,7 @@ class Workers:
 
         Raises RequestError as `count` does.
         """
-        answer = self._asking.submit(ask)
+        answer = _asked(ask)
         while True:
             try:
                 return answer.result(_ASKED_S)

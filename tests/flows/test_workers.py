@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -180,3 +182,26 @@ def test_one_step_samples_while_the_other_thread_of_its_worker_stages(front: Wav
     assert all(ended <= after for (_, ended), (after, _) in pairwise(samples)), "two samples at once"
     others = [(began, ended) for step, began, ended in spans if step != "sample"]
     assert any(a < ended and began < b for began, ended in samples for a, b in others), "nothing else meanwhile"
+
+
+ENDLESS = """
+import signal, sys, threading
+from distributed import Client, LocalCluster
+from flows.workers import Workers
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+with LocalCluster(n_workers=1, processes=False, dashboard_address=None) as cluster, Client(cluster) as client:
+    print("asking", flush=True)
+    Workers(client).answered(threading.Event().wait)
+"""
+
+
+def test_a_process_that_is_asked_to_end_does_not_wait_for_an_answer_that_never_comes() -> None:
+    """As Dask's own `sync` waits, for ever, when the loop that was to answer has stopped."""
+    with subprocess.Popen([sys.executable, "-c", ENDLESS], stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None and process.stdout.readline() == "asking\n"
+            time.sleep(1.5)
+            process.terminate()
+            assert process.wait(30) == 143
+        finally:
+            process.kill()
