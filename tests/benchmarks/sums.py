@@ -32,6 +32,12 @@ TILE_S = Measured(
     "s of the sample step a tile of 128 px, `dsdit-tiny`, setting `default`, one CPU core without AVX-512",
     "`make run`: worker seconds of its report",
 )
+GPU_TILE_S = Measured(
+    1.5 / 504.0,
+    "s of a tile of 128 px, setting `default`, on one H100 in float32, batch 128: 504 tiles/s were measured with "
+    "weights of four blocks, six are taken as half more",
+    "`device` in RESULTS.md",
+)
 JOB_CPU_MS = Measured(
     10.4,
     "ms of CPU a job, client and scheduler, workers in processes of their own",
@@ -62,6 +68,7 @@ def rows(area_km2: float) -> list[tuple[str, str]]:
         ("shards (jobs), tiles", f"{jobs:,.0f}; {tiles:,.0f}"),
         ("core-hours of `dsdit-tiny` on CPU cores, all tiles once", f"{core_hours:,.0f}"),
         (f"hours with {WORKERS:,} cores", f"{worker_s / 3600:,.1f}"),
+        ("GPU-hours of `dsdit-tiny` on H100s, all tiles once", f"{core_hours * GPU_TILE_S.value / TILE_S.value:,.0f}"),
         ("device-hours a second of network time a tile", f"{tiles / 3600:,.0f}"),
         ("bytes of the mosaic before compression", f"{jobs * shard_bytes / 1e12:,.0f} TB"),
         ("objects", f"{objects:,.0f}"),
@@ -101,13 +108,13 @@ def page() -> str:
     ]
     lines += [f"| {name} | " + " | ".join(column[name] for column in columns) + " |" for name in columns[0]]
     lines += ["", "| measured | figure | source |", "| --- | --- | --- |"]
-    measured = (TILE_S, JOB_CPU_MS, PLAN_S)
+    measured = (TILE_S, GPU_TILE_S, JOB_CPU_MS, PLAN_S)
     lines += [f"| {m.value:.3g} | {m.unit} | {m.source} |" for m in measured]
     lines += [
         "",
-        "- `dsdit-tiny` was measured on tiles of 128 px: a tile of 480 px is taken as its area in such tiles. No GPU",
-        "  and no published network was measured: multiply the row of device-hours by the seconds a tile of yours, and",
-        "  set `cost.seconds_per_tile` for `dsdit plan`.",
+        "- `dsdit-tiny` was measured on tiles of 128 px: a tile of 480 px is taken as its area in such tiles. No",
+        "  published network was measured: multiply the row of device-hours by the seconds a tile of yours, and set",
+        "  `cost.seconds_per_tile` for `dsdit plan`.",
         f"- Assumed: {CHANGED:.0%} of the jobs change in a night, a job takes a device 60 s, and the areas.",
         "- Not in the table: search and measure, which run in the flow's own process. Each pair of a reference and",
         "  a scene that meet is read for its fit and shift by eight threads, once for ever: on the first night of a",

@@ -6,14 +6,17 @@ import pytest
 import yaml
 
 from dsdit.errors import RequestError
+from dsdit.model.weights import SHIPPED, read_config
 from dsdit.training import read_training_config
+from dsdit.training.building import weights_config
 from tests.dsdit.training.tiny import SETTINGS
 
 
 def test_the_shipped_recipe_is_valid():
     root = Path(__file__).parents[3]
     config = read_training_config(root / "infra" / "training" / "dsdit-tiny.yaml")
-    assert config.name == "dsdit-tiny" and config.steps == 2775
+    shipped = read_config(SHIPPED / "dsdit-tiny")
+    assert weights_config(config) == shipped and config.steps is not None
     assert read_training_config(root / "infra" / "training" / "dsdit-tiny.yaml", minutes=2).minutes == 2
 
 
