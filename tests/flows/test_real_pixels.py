@@ -123,7 +123,7 @@ def test_rennes_lies_where_its_source_lies(rennes: tuple[Ran, dict[str, str], Pa
 
 
 def seams_and_own(ran: Ran) -> tuple[float, float]:
-    """The ratio on the lines of the tile lattice, and that of its smooth part below LR's Nyquist, which no tile drew."""
+    """The ratio on the lines of the tile lattice, and that of its part below LR's Nyquist, which no tile drew."""
     place, sr = ran.plan.region.window, decode(ran.pixels())
     smooth = sr - high_band(sr, 8, EVALUATION_MTF)
     found, own = (seam_ratio(picture, place, ran.plan.lattice) for picture in (sr, smooth))
