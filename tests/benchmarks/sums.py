@@ -28,7 +28,7 @@ class Measured:
 
 
 TILE_S = Measured(
-    197.6 / 395,
+    328.9 / 395,
     "s of the sample step a tile of 128 px, `dsdit-tiny`, setting `default`, one CPU core without AVX-512",
     "`make run`: worker seconds of its report",
 )
