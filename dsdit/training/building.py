@@ -33,20 +33,25 @@ def grown(entries: Entries, network: DSDiT) -> Entries:
 
     A block that starts from nothing adds nothing to any stream: what the weights computed is computed as before.
     """
-    places = sorted({int(name.split(".")[1]) for name in entries if name.startswith(_BLOCKS)})
-    depth = len(network.joint_blocks)
-    if len(places) >= depth or not places:
+    found = {name.split(".")[1] for name in entries if name.startswith(_BLOCKS)}
+    old, depth = len(found), len(network.joint_blocks)
+    if not 0 < old < depth or found != {str(number) for number in range(old)}:
         return entries
-    moved = {old: str(round(old * (depth - 1) / max(len(places) - 1, 1))) for old in places}
-    made = {name: entry for name, entry in entries.items() if not name.startswith(_BLOCKS)}
-    for name, entry in entries.items():
-        if name.startswith(_BLOCKS):
-            _, old, rest = name.split(".", 2)
-            made[f"{_BLOCKS}{moved[int(old)]}.{rest}"] = entry
-    for name, value in network.state_dict().items():
-        if name.startswith(_BLOCKS) and name.split(".")[1] not in moved.values():
-            made[name] = Entry(tuple(value.shape), value.dtype, value.clone)
-    return made
+    moved = {str(number): str(round(number * (depth - 1) / max(old - 1, 1))) for number in range(old)}
+    new = set(map(str, range(depth))) - set(moved.values())
+
+    def renamed(name: str) -> str:
+        if not name.startswith(_BLOCKS):
+            return name
+        number, dot, rest = name.removeprefix(_BLOCKS).partition(".")
+        return f"{_BLOCKS}{moved[number]}{dot}{rest}"
+
+    blank = {
+        name: Entry(tuple(value.shape), value.dtype, value.clone)
+        for name, value in network.state_dict().items()
+        if name.startswith(_BLOCKS) and name.split(".")[1] in new
+    }
+    return {**{renamed(name): entry for name, entry in entries.items()}, **blank}
 
 
 def build_start(config: TrainingConfig) -> DSDiT:
