@@ -68,8 +68,8 @@ slow: $(STAMP)
 gpu: $(STAMP)  ## what needs a GPU: numbers, bytes and memory on it, and a region on `cluster: cuda`
 	$(BIN)/python -m pytest -q -rs -m gpu tests/gpu
 
-device: $(STAMP)  ## tiles a second of the shipped weights on the GPU, or the CPU; appends to tests/benchmarks/RESULTS.md
-	$(BIN)/python -m tests.benchmarks device
+device: $(STAMP)  ## tiles a second on the GPU, or the CPU, of the network alone and of a whole run; appends to tests/benchmarks/RESULTS.md
+	$(BIN)/python -m tests.benchmarks device region_on_device
 
 clean:
 	rm -rf output .pytest_cache .mypy_cache .ruff_cache

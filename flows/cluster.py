@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from distributed import Client, LocalCluster
+from distributed import Client, LocalCluster, Nanny, SpecCluster
 from distributed.security import Security
 
 from dsdit.errors import RequestError
@@ -89,7 +89,7 @@ def _start(compute: Compute, file: ClusterFile, manifest: dict[str, Any] | None)
             "or start the cluster with its certificates and give its address with cluster: address"
         )
     if file.kind == "cuda":
-        return _cuda(options)
+        return _cuda(file)
     if file.kind == "slurm":
         cluster = slurm_cluster(compute, options)
         if shutil.which("sbatch") is None:
@@ -111,17 +111,32 @@ def _start(compute: Compute, file: ClusterFile, manifest: dict[str, Any] | None)
         raise _refused(compute, error) from error
 
 
-def _cuda(options: dict[str, Any]) -> LocalCluster:
+def _cuda(file: ClusterFile) -> LocalCluster:
     try:
         from dask_cuda import LocalCUDACluster
     except ImportError as error:
         raise _missing("cuda", "dask-cuda") from error
     try:
-        return LocalCUDACluster(**options)
+        cluster = LocalCUDACluster(**file.options)
     except Exception as error:
         raise RequestError(
             f"cluster: cuda found no GPU that it can use ({type(error).__name__}): take cluster: local on this machine"
         ) from error
+    add_workers(cluster, file)
+    return cluster
+
+
+def add_workers(cluster: SpecCluster, file: ClusterFile) -> None:
+    """Adds to a worker a GPU the others that share it, and the workers without one; they come when they are ready."""
+    for name, spec in list(cluster.worker_spec.items()):
+        for number in range(1, file.workers_per_gpu):
+            cluster.worker_spec[f"{name}-{number}"] = spec
+    left = max(1, len(os.sched_getaffinity(0)) - len(cluster.worker_spec))
+    spec = {"nthreads": 1, "resources": {"CPU": 1}, "dashboard": False, "silence_logs": logging.ERROR}
+    environment = {**_ENVIRONMENT, "CUDA_VISIBLE_DEVICES": ""}
+    for number in range(left if file.cpu_workers == "auto" else file.cpu_workers):
+        cluster.worker_spec[f"cpu-{number}"] = {"cls": Nanny, "options": {**spec, "env": environment}}
+    cluster.scale(len(cluster.worker_spec))
 
 
 def slurm_cluster(compute: Compute, options: dict[str, Any]) -> Any:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import Field, ValidationError
+from pydantic import Field, NonNegativeInt, PositiveInt, ValidationError
 
 from dsdit.errors import RequestError
 from flows.settings import Frozen
@@ -20,9 +20,13 @@ class ClusterFile(Frozen):
     kind: Literal["local", "cuda", "kubernetes", "slurm", "address"]
     options: dict[str, Any] = Field(default_factory=dict)
     """Given to the class that makes the cluster: LocalCluster, LocalCUDACluster, KubeCluster, SLURMCluster."""
-    sample_needs: dict[str, float] = Field(default_factory=dict)
-    """Dask resources that a sample takes of its worker, such as {GPU: 1}; the workers must offer them. With a second
-    thread a worker then reads and writes other jobs while its device samples one."""
+    needs: dict[Literal["stage", "sample", "mosaic"], dict[str, float]] = Field(default_factory=dict)
+    """Dask resources that a step takes of its worker, such as sample: {GPU: 1}; workers must offer them. With more
+    threads than that a worker reads and writes other jobs while its device samples one."""
+    workers_per_gpu: PositiveInt = 1
+    """Of kind cuda: processes that share each GPU, so that it has work while one of them reads and writes."""
+    cpu_workers: NonNegativeInt | Literal["auto"] = 0
+    """Of kind cuda: processes without a GPU beside those, each offering {CPU: 1}; "auto": one for each core left."""
     manifest: str | None = None
     """Of kind kubernetes: path of a DaskCluster manifest, relative to this file."""
 
@@ -43,6 +47,9 @@ def load_cluster(name: str) -> tuple[ClusterFile, dict[str, Any] | None]:
         raise RequestError(f"cluster {name!r} cannot be used: {'; '.join(parts)}") from error
     if (found.manifest is None) == (found.kind == "kubernetes"):
         raise RequestError(f"cluster {name!r}: manifest goes with kind: kubernetes, and with no other")
+    beside = found.model_fields_set & {"cpu_workers", "workers_per_gpu"}
+    if beside and found.kind != "cuda":
+        raise RequestError(f"cluster {name!r}: {' and '.join(sorted(beside))} goes with kind: cuda, and with no other")
     if found.manifest is None:
         return found, None
     folder = _shipped() if name in cluster_names() else Path(name).parent

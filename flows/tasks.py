@@ -152,7 +152,8 @@ def process(request: Request, plan_url: str, lease: Lease) -> Night:
     commits = Commits(store, version, places.receipts, request.commit_every_s, lease.check)
     with open_cluster(request.compute) as client, commits.running():
         asked = request.compute
-        try_batch_on(client, places, asked.worker_wait_s)
+        needs = load_cluster(asked.cluster)[0].needs
+        try_batch_on(client, places, asked.worker_wait_s, needs)
         many, wait_s, late_s = asked.futures_per_worker, asked.worker_wait_s, asked.straggler_s
         run_wavefront(
             client,
@@ -165,7 +166,7 @@ def process(request: Request, plan_url: str, lease: Lease) -> Night:
             commits=commits,
             wait_s=wait_s,
             straggler_s=late_s,
-            sample_needs=load_cluster(asked.cluster)[0].sample_needs,
+            needs=needs,
         )
     _join(places.receipts, lease)
     report = finish_report(steps, places.receipts)

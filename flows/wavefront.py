@@ -24,7 +24,7 @@ from flows.jobs import Places, Uncommitted, failed_receipt, receipts_of, run_ste
 from flows.progress import Progress
 from flows.removals import Removals
 from flows.stragglers import LEAST_S, Pace
-from flows.workers import WAIT_S, Workers
+from flows.workers import WAIT_S, Needs, Workers
 
 __all__ = ["DASK_RETRIES", "Progress", "Wavefront", "run_wavefront"]
 Run = Callable[[str, Index, Places], Receipt | Uncommitted]
@@ -52,24 +52,28 @@ def run_wavefront(
     commits: Commits | None = None,
     wait_s: float = WAIT_S,
     straggler_s: float = LEAST_S,
-    sample_needs: dict[str, float] | None = None,
+    needs: Needs | None = None,
 ) -> list[Receipt]:
     """Runs every step of `front`; returns the receipts of this run, or gives each to `on_receipt` and keeps none.
 
     `check` raises where this run must write nothing more; it is asked before anything is made of a finished step.
     A step that raises is tried again by Dask, then gets a receipt with the reason, and the rest goes on. `run` is what
     a worker does for a step: `run_step` by default. A shard that was written in a fork is done with its commit.
-    `sample_needs` are the Dask resources that a sample takes of its worker. Raises RequestError where there is no
-    worker for `wait_s`.
+    `needs` are the Dask resources that each step takes of its worker. Raises RequestError where there is no worker for
+    `wait_s`, or none that offers them.
     """
     sampling: float | None = None
     staged = tiles = jobs = 0
-    workers, pace, looked = Workers(client, wait_s), Pace(straggler_s), time.monotonic()
+    needs = needs or {}
+    workers, pace, looked = Workers(client, wait_s, *needs.values()), Pace(straggler_s), time.monotonic()
     kept: list[Receipt] = []
     keep = kept.append if on_receipt is None else on_receipt
     ready: list[tuple[tuple[int, int, int], Work]] = []
     running = as_completed(loop=client.loop)
     in_flight: dict[Any, Flight] = {}
+
+    def needed(work: Work) -> dict[str, float]:
+        return needs.get(work[0], {})
 
     def push(works: list[Work]) -> None:
         for work in works:
@@ -93,12 +97,9 @@ def run_wavefront(
         done(work, receipt)
 
     def give(works: list[Work], **where: Any) -> None:
-        """One message to the scheduler gives it all that may run now, or two where samples need resources."""
-        needy = [work for work in works if work[0] == "sample"] if sample_needs else []
-        others = [work for work in works if work[0] != "sample"] if needy else works
-        for part, resources in ((others, None), (needy, sample_needs)):
-            if not part:
-                continue
+        """One message to the scheduler gives it all that may run now and needs the same of its worker."""
+        for resources in {tuple(sorted(needed(work).items())): needed(work) for work in works}.values():
+            part = [work for work in works if needed(work) == resources]
             futures = client.map(
                 run or run_step,
                 [step for step, _ in part],
@@ -107,7 +108,7 @@ def run_wavefront(
                 places=front.places,
                 pure=False,
                 retries=DASK_RETRIES,
-                resources=resources,
+                resources=resources or None,
                 **where,
             )
             now = time.monotonic()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -11,12 +12,13 @@ from typing import Any
 
 import pytest
 import yaml
+from distributed import Client, LocalCluster
 from pydantic import ValidationError
 
 import flows.cluster
 from dsdit.errors import RequestError
-from flows.cluster import open_cluster, slurm_cluster, worker_manifest
-from flows.cluster_file import cluster_names, load_cluster
+from flows.cluster import add_workers, open_cluster, slurm_cluster, worker_manifest
+from flows.cluster_file import ClusterFile, cluster_names, load_cluster
 from flows.settings import Compute, Tls
 from tests.support.commands import BIN, ROOT, environment, free_port, started, wait_for
 from tests.support.pem import make_certificates
@@ -30,7 +32,9 @@ def test_every_cluster_that_ships_can_be_read() -> None:
         file, manifest = load_cluster(name)
         assert file.kind == name and (manifest is None) == (name != "kubernetes")
     cuda, _ = load_cluster("cuda")
-    assert cuda.options["threads_per_worker"] == 2 and cuda.options["resources"] == cuda.sample_needs == {"GPU": 1}
+    assert cuda.options["threads_per_worker"] == cuda.options["resources"]["GPU"] == 2
+    assert cuda.needs == {"stage": {"CPU": 1}, "sample": {"GPU": 1}, "mosaic": {"CPU": 1}}
+    assert (cuda.workers_per_gpu, cuda.cpu_workers) == (4, "auto")
     assert cuda.options["rmm_pool_size"] is None
     for name in ("local", "cuda"):
         assert load_cluster(name)[0].options["host"] == "127.0.0.1"
@@ -44,6 +48,29 @@ def test_a_file_of_ones_own_makes_the_cluster(tmp_path: Path) -> None:
         assert client.submit(pow, 2, 5).result() == 32
 
 
+def visible() -> str | None:
+    """GPUs that this process may see."""
+    return os.environ.get("CUDA_VISIBLE_DEVICES")
+
+
+def test_beside_a_worker_a_gpu_are_others_that_share_it_and_some_without() -> None:
+    """On a cluster of plain workers in place of LocalCUDACluster's, whose entries are of the same form."""
+    file = ClusterFile(kind="cuda", workers_per_gpu=3, cpu_workers=2)
+    with (
+        LocalCluster(n_workers=1, threads_per_worker=2, dashboard_address=None, resources={"GPU": 2}) as cluster,
+        Client(cluster, set_as_default=False) as client,
+    ):
+        next(iter(cluster.worker_spec.values()))["options"]["env"] = {"CUDA_VISIBLE_DEVICES": "7"}
+        add_workers(cluster, file)
+        client.wait_for_workers(5, timeout=120)
+        workers = client.scheduler_info(n_workers=-1)["workers"]
+        offers = {address: worker["resources"] for address, worker in workers.items()}
+        assert sorted(map(str, offers.values())) == ["{'CPU': 1}"] * 2 + ["{'GPU': 2}"] * 3
+        seen = client.run(visible)
+        assert [seen[address] for address, offer in offers.items() if "CPU" in offer] == ["", ""]
+        assert sorted(seen[address] or "" for address, offer in offers.items() if "GPU" in offer) == ["", "7", "7"]
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [
@@ -53,6 +80,9 @@ def test_a_file_of_ones_own_makes_the_cluster(tmp_path: Path) -> None:
         ("kind: local\nworkres: 2", ("workres",)),
         ("kind: kubernetes", ("manifest goes with kind: kubernetes",)),
         ("kind: local\nmanifest: x.yaml", ("manifest goes with kind: kubernetes",)),
+        ("kind: local\ncpu_workers: auto", ("cpu_workers goes with kind: cuda",)),
+        ("kind: address\nworkers_per_gpu: 2", ("workers_per_gpu goes with kind: cuda",)),
+        ("kind: local\nneeds: {print: {GPU: 1}}", ("needs.print",)),
         ("kind: address", ("no address", "compute.address")),
         ("kind: local\noptions: {n_workers: 3}", ("could not be started", "n_workers", "options")),
     ],

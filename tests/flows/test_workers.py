@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from distributed import Client, LocalCluster, get_worker
+from distributed import Client, LocalCluster, Scheduler, SpecCluster, Worker, get_worker
 
 import flows.jobs
 from dsdit.errors import RequestError
@@ -176,12 +176,40 @@ def test_one_step_samples_while_the_other_thread_of_its_worker_stages(front: Wav
         ) as one,
         Client(one, set_as_default=False) as client,
     ):
-        run_wavefront(client, front, 4, lambda _: None, lambda _: None, run=timed_step, sample_needs={"GPU": 1})
+        run_wavefront(client, front, 4, lambda _: None, lambda _: None, run=timed_step, needs={"sample": {"GPU": 1}})
     samples = sorted((began, ended) for step, began, ended in spans if step == "sample")
     assert len(samples) > 2
     assert all(ended <= after for (_, ended), (after, _) in pairwise(samples)), "two samples at once"
     others = [(began, ended) for step, began, ended in spans if step != "sample"]
     assert any(a < ended and began < b for began, ended in samples for a, b in others), "nothing else meanwhile"
+
+
+def offering_step(step: str, job: Index, places: Places) -> Receipt:
+    """A step that notes what its worker offers."""
+    spans.append((f"{step} {sorted(get_worker().state.total_resources)}", 0.0, 0.0))
+    return quick_step(step, job, places)
+
+
+def test_each_step_goes_to_workers_that_offer_what_it_needs(front: Wavefront) -> None:
+    spans.clear()
+    needs = {"stage": {"CPU": 1.0}, "sample": {"GPU": 1.0}, "mosaic": {"CPU": 1.0}}
+    workers = {name: {"cls": Worker, "options": {"nthreads": 1, "resources": {name: 1}}} for name in ("CPU", "GPU")}
+    scheduler = {"cls": Scheduler, "options": {"dashboard": False, "dashboard_address": ":0"}}
+    with SpecCluster(workers, scheduler) as cluster, Client(cluster, set_as_default=False) as client:
+        run_wavefront(client, front, 4, lambda _: None, lambda _: None, run=offering_step, needs=needs)
+    assert {name for name, _, _ in spans} == {"stage ['CPU']", "sample ['GPU']", "mosaic ['CPU']"}
+
+
+def test_a_run_whose_workers_do_not_offer_what_a_step_needs_ends_with_a_sentence(
+    front: Wavefront, cluster: LocalCluster
+) -> None:
+    needs = {"sample": {"GPU": 1.0}}
+    said = r"no worker that offers \{'GPU': 1.0\} for 2 s"
+    with Client(cluster, set_as_default=False) as client:
+        with pytest.raises(RequestError, match=said):
+            try_batch_on(client, front.places, 2.0, needs)
+        with pytest.raises(RequestError, match=said):
+            run_wavefront(client, front, 4, lambda _: None, lambda _: None, run=quick_step, wait_s=2.0, needs=needs)
 
 
 ENDLESS = """

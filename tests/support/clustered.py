@@ -11,6 +11,7 @@ from dsdit.steps.publish import mosaic_digest
 from dsdit.steps.report import due_jobs, make_report
 from dsdit.store import forget_arrays
 from flows.cluster import open_cluster
+from flows.cluster_file import load_cluster
 from flows.wavefront import Progress, Wavefront, run_wavefront
 from tests.support.running import Ran, prepare
 
@@ -30,7 +31,8 @@ def run_on(record: dict[str, Any], watch: Watch | None = None, client: Client | 
         if watch is not None:
             watch(client, progress)
 
-    receipts = run_wavefront(client, front, request.compute.futures_per_worker, seen, lambda _: None)
+    needs = load_cluster(request.compute.cluster)[0].needs
+    receipts = run_wavefront(client, front, request.compute.futures_per_worker, seen, lambda _: None, needs=needs)
     return Ran(request, plan, places, receipts, make_report(plan, places.receipts, tuple(receipts)))
 
 

@@ -20,8 +20,8 @@ from shapely.geometry import box, mapping
 LR_CRS = "EPSG:32631"
 """The scene is warped; the reference lies in the region's CRS, off its lattice."""
 REF_CRS = "EPSG:3857"
-_SIDE_M = 700.0
-"""Both files reach so far from the origin, on either side."""
+SIDE_M = 700.0
+"""Both files reach so far from the origin, on either side, unless told otherwise."""
 
 LR_SOURCE = """\
 name: equator-lr
@@ -59,7 +59,7 @@ def reflectance(x: NDArray, y: NDArray) -> NDArray[np.float64]:
     return np.stack([0.16 + 0.05 * smooth + 0.02 * (1 + k / 4) * middle + 0.012 * fine for k in range(3)])
 
 
-def make_equator(folder: Path) -> Path:
+def make_equator(folder: Path, side_m: float = SIDE_M) -> Path:
     """Writes `items.json`, both images and both sources below `folder`; returns the folder."""
     folder.mkdir(parents=True)
     (folder / "equator-lr.yaml").write_text(LR_SOURCE)
@@ -70,9 +70,9 @@ def make_equator(folder: Path) -> Path:
         ("equator-lr", LR_CRS, 10.0, round(x0, -1), round(y0, -1), "2024-07-06T10:20:21Z"),
         ("equator-ref", REF_CRS, 1.25, 0.4, 0.7, "2023-05-02T11:00:00Z"),
     ):
-        n = int(2 * _SIDE_M / gsd)
-        grid = Affine(gsd, 0, east - _SIDE_M, 0, -gsd, north + _SIDE_M)
-        centres = (np.arange(n) + 0.5) * gsd - _SIDE_M
+        n = int(2 * side_m / gsd)
+        grid = Affine(gsd, 0, east - side_m, 0, -gsd, north + side_m)
+        centres = (np.arange(n) + 0.5) * gsd - side_m
         x, y = np.meshgrid(centres, -centres)
         land = reflectance(x, y)
         if kind == "equator-lr":
@@ -81,7 +81,7 @@ def make_equator(folder: Path) -> Path:
         else:
             dn = np.clip(np.rint(land / 0.4 * 255), 1, 255).astype(np.uint8)
         _write(folder / f"{kind}.tif", dn, crs, grid)
-        outline = mapping(box(grid.c, grid.f - 2 * _SIDE_M, grid.c + 2 * _SIDE_M, grid.f))
+        outline = mapping(box(grid.c, grid.f - 2 * side_m, grid.c + 2 * side_m, grid.f))
         features.append(_item(kind, crs, outline, when))
     (folder / "items.json").write_text(json.dumps({"type": "FeatureCollection", "features": features}))
     return folder

@@ -1,0 +1,118 @@
+"""A region from its catalog to its mosaic on a cluster's devices: tiles a second, and the seconds of each step.
+
+`python -m tests.benchmarks.region_on_device [SIDE_M [CLUSTER[:WORKERS] ...]]`: clusters by name or file, by default
+`cuda` where there is a GPU, otherwise `local`. Without Prefect; the clock starts once all workers are there and the
+batch was tried. How full the GPU was is what its driver says of itself, twice a second.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from statistics import mean
+from threading import Event, Thread
+
+import torch
+from distributed import Client
+
+from dsdit.steps.report import due_jobs
+from flows.cluster import open_cluster
+from flows.cluster_file import load_cluster
+from flows.request import make_request
+from flows.wavefront import Wavefront, run_wavefront
+from flows.workers import try_batch_on
+from tests.support.equator import equator_record, make_equator
+from tests.support.running import prepare
+
+TILE_PX, BATCH, SIDE_M = 128, {"cuda": 64, "cpu": 8}, {"cuda": 5760.0, "cpu": 600.0}
+WARM_S = 90.0
+
+
+@contextmanager
+def watched_gpu(shares: list[float]) -> Iterator[None]:
+    """Percent of the time in which the GPU ran anything, into `shares`; nothing where no driver answers."""
+    ended = Event()
+    query = ["nvidia-smi", "--query-gpu=utilization.gpu", "--format=csv,noheader,nounits"]
+
+    def look() -> None:
+        while not ended.wait(0.5):
+            said = subprocess.run(query, capture_output=True, text=True, check=True)
+            shares.append(float(said.stdout.splitlines()[0]))
+
+    thread = Thread(target=look) if shutil.which("nvidia-smi") else None
+    if thread is not None:
+        thread.start()
+    yield
+    ended.set()
+    if thread is not None:
+        thread.join()
+
+
+def measure(side_m: float, clusters: list[str]) -> Iterator[str]:
+    """Lines for RESULTS.md, the same region on each cluster."""
+    with tempfile.TemporaryDirectory() as temporary:
+        catalog = make_equator(Path(temporary) / "catalog", side_m / 2 + 200)
+        for number, cluster in enumerate(clusters):
+            yield from measure_cluster(
+                *cluster.split(":"), catalog=catalog, output=Path(temporary) / f"{number}", side_m=side_m
+            )
+
+
+def measure_cluster(cluster: str, workers: str = "2", *, catalog: Path, output: Path, side_m: float) -> Iterator[str]:
+    """Lines of one cluster."""
+    device, half = "cuda" if torch.cuda.is_available() else "cpu", side_m / 2
+    record = equator_record(
+        catalog,
+        Path("dsdit-tiny"),
+        output,
+        (-half, -half, half, half),
+        model={"weights": "dsdit-tiny", "device": device},
+        compute={"cluster": cluster, "workers": int(workers)},
+        sampling={"batch": BATCH[device]},
+        tiling={},
+    )
+    request, plan, places = prepare(record)
+    compute, needs = make_request(record).compute, load_cluster(cluster)[0].needs
+    front = Wavefront(plan, places, due_jobs(plan, places.receipts), request.keep_scratch)
+    with open_cluster(compute) as client:
+        _wait_for_all(client)
+        try_batch_on(client, places, WARM_S, needs)
+        shares: list[float] = []
+        started = time.monotonic()
+        with watched_gpu(shares):
+            receipts = run_wavefront(
+                client, front, compute.futures_per_worker, lambda _: None, print, wait_s=WARM_S, needs=needs
+            )
+        took = time.monotonic() - started
+        many = len(client.scheduler_info(n_workers=-1)["workers"])
+    tiles = sum(len(receipt.tiles) for receipt in receipts if receipt.step == "sample")
+    name = torch.cuda.get_device_name() if device == "cuda" else "the CPU"
+    yield f"{cluster}: {many} workers, {name}; {tiles} tiles of {TILE_PX} px in batches of {BATCH[device]}, {took:.1f} s"
+    spent = {step: sum(r.seconds for r in receipts if r.step == step) for step in ("stage", "sample", "mosaic")}
+    seconds = ", ".join(f"{step} {spent_s:.1f}" for step, spent_s in spent.items())
+    yield f"{cluster}: {tiles / took:.1f} tiles/s; worker seconds {seconds}"
+    if shares:
+        yield f"{cluster}: the GPU ran something in {mean(shares):.0f}% of the time, {max(shares):.0f}% at most"
+
+
+def _wait_for_all(client: Client) -> None:
+    """Once no more workers come."""
+    seen, since = 0, time.monotonic()
+    while time.monotonic() - since < 5:
+        now = len(client.scheduler_info(n_workers=-1)["workers"])
+        if now != seen:
+            seen, since = now, time.monotonic()
+        time.sleep(0.2)
+
+
+if __name__ == "__main__":
+    gpu = torch.cuda.is_available()
+    asked = sys.argv[1:] or [SIDE_M["cuda" if gpu else "cpu"]]
+    for line in measure(float(asked[0]), sys.argv[2:] or ["cuda" if gpu else "local"]):
+        print(line, flush=True)
