@@ -41,8 +41,8 @@ serve: $(STAMP)  ## Prefect server, work pool, worker and both deployments, unti
 short: $(STAMP)  ## short forms of the slow suites
 	$(PYTEST) -m short
 
-faults: $(STAMP)  ## processes killed in the middle
-	$(BIN)/python -m pytest -q -m faults
+faults: $(STAMP)  ## processes killed in the middle; three tests at a time, since half of them wait
+	$(BIN)/python -m pytest -q -n 3 --dist load --maxschedchunk 1 -m faults
 
 mutants: $(STAMP)  ## faults put in on purpose turn a named test red
 	$(PYTEST) tests/mutants

@@ -93,7 +93,8 @@ def measure_cluster(cluster: str, workers: str = "2", *, catalog: Path, output: 
         many = len(client.scheduler_info(n_workers=-1)["workers"])
     tiles = sum(len(receipt.tiles) for receipt in receipts if receipt.step == "sample")
     name = torch.cuda.get_device_name() if device == "cuda" else "the CPU"
-    yield f"{cluster}: {many} workers, {name}; {tiles} tiles of {TILE_PX} px in batches of {BATCH[device]}, {took:.1f} s"
+    batches = f"{tiles} tiles of {TILE_PX} px in batches of {BATCH[device]}"
+    yield f"{cluster}: {many} workers, {name}; {batches}, {took:.1f} s"
     spent = {step: sum(r.seconds for r in receipts if r.step == step) for step in ("stage", "sample", "mosaic")}
     seconds = ", ".join(f"{step} {spent_s:.1f}" for step, spent_s in spent.items())
     yield f"{cluster}: {tiles / took:.1f} tiles/s; worker seconds {seconds}"

@@ -14,7 +14,6 @@ import os
 import random
 import shutil
 import signal
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -213,34 +212,3 @@ def run_campaign(
     finally:
         cluster.close()
     return trials
-
-
-def main(arguments: list[str]) -> int:
-    """`python -m tests.faults.campaign [RUNS] [SEED] [FOLDER]`: prints every trial; fails where one is not good."""
-    import tempfile
-
-    from tests.support.equator import make_equator
-    from tests.support.kept import AROUND_ZERO
-    from tests.support.running import make_weights
-
-    runs, seed = (int(a) for a in [*arguments[:2], "80", "1"][:2])
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(arguments[2] if len(arguments) > 2 else temporary)
-        catalog, weights = make_equator(folder / "catalog"), make_weights(folder / "weights")
-        trials = run_campaign(
-            runs,
-            seed,
-            lambda output: quick_record(catalog, weights, output, AROUND_ZERO),
-            folder,
-            lambda line: print(line, flush=True),
-        )
-    bad = [trial for trial in trials if not trial.good]
-    ended, most = sum(trial.finished for trial in trials), max((trial.repeated for trial in trials), default=0)
-    seconds = sum(trial.seconds for trial in trials) / max(1, len(trials))
-    print(f"{len(trials)} trials, {ended} of them killed after the end, {len(bad)} bad")
-    print(f"steps begun anew: at most {most}; {seconds:.1f} s a trial")
-    return bool(bad)
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -12,15 +12,22 @@ from tests.faults.prefect_campaign import run_prefect_campaign
 from tests.support.kept import AROUND_ZERO, SOUTH, equator_catalog
 
 RUNS = int(os.environ.get("DSDIT_FAULT_RUNS", "80"))
-"""Trials on the Dask layer."""
+"""Trials on the Dask layer, in four parts."""
 PREFECT_RUNS = int(os.environ.get("DSDIT_FAULT_PREFECT_RUNS", "20"))
-"""Trials through Prefect."""
+"""Trials through Prefect, in two parts."""
 SEED = int(os.environ.get("DSDIT_FAULT_SEED", "1"))
 
 
-def check(weights: Path, base: Path, folder: Path, bounds: tuple[float, float, float, float], runs: int) -> None:
+def share(runs: int, part: int, parts: int) -> int:
+    """Trials of one part."""
+    return (runs + parts - 1 - part) // parts
+
+
+def check(
+    weights: Path, base: Path, folder: Path, bounds: tuple[float, float, float, float], runs: int, seed: int = SEED
+) -> None:
     catalog = equator_catalog(base)
-    trials = run_campaign(runs, SEED, lambda output: quick_record(catalog, weights, output, bounds), folder)
+    trials = run_campaign(runs, seed, lambda output: quick_record(catalog, weights, output, bounds), folder)
     assert len(trials) == runs
     assert not [str(trial) for trial in trials if not trial.good]
     check_hit(trials)
@@ -39,18 +46,23 @@ def test_one_kill_of_each(weights: Path, tmp_path: Path, tmp_path_factory: pytes
 
 @pytest.mark.faults
 @pytest.mark.timeout(7200)
-def test_many_kills(weights: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
-    check(weights, tmp_path_factory.getbasetemp(), tmp_path, AROUND_ZERO, RUNS)
+@pytest.mark.parametrize("part", range(4))
+def test_many_kills(part: int, weights: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    base = tmp_path_factory.getbasetemp()
+    check(weights, base, tmp_path, AROUND_ZERO, share(RUNS, part, 4), SEED + part)
 
 
 @pytest.mark.faults
 @pytest.mark.timeout(7200)
-def test_many_kills_through_prefect(weights: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
-    catalog = equator_catalog(tmp_path_factory.getbasetemp())
+@pytest.mark.parametrize("part", range(2))
+def test_many_kills_through_prefect(
+    part: int, weights: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    catalog, runs = equator_catalog(tmp_path_factory.getbasetemp()), share(PREFECT_RUNS, part, 2)
     more = {"on_conflict": "wait", "lease_expire_s": 8}
     trials = run_prefect_campaign(
-        PREFECT_RUNS, SEED, lambda output: quick_record(catalog, weights, output, SOUTH, **more), tmp_path
+        runs, SEED + part, lambda output: quick_record(catalog, weights, output, SOUTH, **more), tmp_path
     )
-    assert len(trials) == PREFECT_RUNS
+    assert len(trials) == runs
     assert not [str(trial) for trial in trials if not trial.good]
     check_hit(trials)

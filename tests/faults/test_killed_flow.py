@@ -46,7 +46,7 @@ def kill_at(command: list[str], env: dict[str, str], output: Path, pattern: str,
         below = descendants(process.pid)
         process.send_signal(signal.SIGKILL)
         assert process.wait(10) == -signal.SIGKILL, log.read_text()
-    workers = {pid: line for pid, line in below.items() if "spawn_main" in line}
+    workers = {pid: line for pid, line in below.items() if "forkserver" in line}
     assert len(workers) >= 2, below
     wait_for(lambda: not running(workers), 30, "the Dask workers of a killed flow end by themselves")
     end_all(below)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -9,6 +11,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from distributed import Client
 
 import flows.cluster
 from dsdit.errors import RequestError
@@ -113,3 +116,25 @@ def test_a_worker_that_does_not_end_in_time_costs_the_run_nothing(caplog: pytest
     assert "a Dask worker did not end in time" in caplog.text
     with pytest.raises(TimeoutError, match="of the run itself"), closed_at_the_end(Stuck()):
         raise TimeoutError("of the run itself")
+
+
+def seen_by_a_worker() -> tuple[int, bool, str | None]:
+    """Its process, whether torch is imported though no step ran, and a variable of its environment."""
+    return os.getpid(), "torch" in sys.modules, os.environ.get("DSDIT_TEST")
+
+
+def test_workers_are_forked_ready_and_with_the_environment_of_now(monkeypatch: pytest.MonkeyPatch) -> None:
+    for value in ("one", "two"):
+        monkeypatch.setenv("DSDIT_TEST", value)
+        with open_cluster(Compute(workers=1)) as client:
+            ((pid, imported, seen),) = client.run(seen_by_a_worker).values()
+            assert imported and seen == value
+            os.kill(pid, signal.SIGKILL)
+            wait_for(lambda: process_of(client) not in (None, pid), 60, "another worker is there", 0.05)  # noqa: B023
+
+
+def process_of(client: Client) -> int | None:
+    """Process of the one worker, None while there is none."""
+    client.wait_for_workers(1, timeout=60)
+    found = [seen[0] for seen in client.run(seen_by_a_worker, on_error="ignore").values()]
+    return found[0] if found else None

@@ -175,7 +175,7 @@ def test_a_killed_flow_goes_on_in_its_branch_to_the_same_bytes(catalog: Path, we
         below = descendants(process.pid)
         process.send_signal(signal.SIGKILL)
         process.wait(10)
-    workers = {pid: line for pid, line in below.items() if "spawn_main" in line}
+    workers = {pid: line for pid, line in below.items() if "forkserver" in line}
     wait_for(lambda: not running(workers), 30, "the Dask workers of a killed flow end by themselves")
     end_all(below)
     finished = read_receipts(str(output / "receipts"), "mosaic")
