@@ -7,7 +7,7 @@ see the same.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass
 from typing import Any
 
@@ -17,14 +17,24 @@ from numpy.typing import NDArray
 from odc.geo.geom import Geometry
 
 from catalogs.item import SceneItem
-from catalogs.kept_measures import OnError, Pair, kept_pairs, measure_key, parsed
+from catalogs.kept_measures import (
+    Job,
+    OnError,
+    Pair,
+    Spread,
+    kept_pairs,
+    make_all,
+    measure_key,
+    parsed,
+    side_by_side,
+)
 from catalogs.load import CLOUD, NO_DATA, read_mask, read_scene
+from catalogs.measure_records import Records
 from catalogs.source import Source
 from dsdit.bands import BANDS
 from dsdit.choices import pair_of
 from dsdit.grid import Grid
 from dsdit.plan import Fit
-from dsdit.store import join, read_json, write_json
 from dsdit.tiling import CELL_LR_PX
 from dsdit.window import Index, Window
 
@@ -44,6 +54,14 @@ class Cover:
     """With data."""
     clear: float
     """With data and without cloud."""
+
+
+COVER_ROW = np.dtype([("row", np.int32), ("col", np.int32), ("cover", np.float32), ("clear", np.float32)])
+
+
+def rows_of(covers: Mapping[Index, Cover]) -> NDArray[np.void]:
+    """A table of `COVER_ROW`, a cell a row: what is held of millions of cells."""
+    return np.array([(*cell, c.cover, c.clear) for cell, c in covers.items()], COVER_ROW)
 
 
 def item_outline(item: SceneItem, grid: Grid) -> shapely.Geometry:
@@ -109,21 +127,52 @@ def fit_moments(ref: NDArray[np.float32], lr: NDArray[np.float32]) -> Fit:
     return Fit(tuple(gains), tuple(offsets), int(ref.shape[1]))
 
 
-def kept_cover(item: SceneItem, source: Source, grid: Grid, cells: Window, folder: str) -> dict[Index, Cover]:
-    """`measure_cover`, kept below `folder` under the digests of item, source and grid; only new cells are measured."""
-    url = join(folder, "cover", measure_key([grid.crs, repr(grid.lr_gsd_m)], item.digest, source.digest) + ".json")
-    record = read_json(url) or {"seen": [], "cells": []}
-    known, seen = parsed(url, "cover", record, _cover_of)
-    new = [item_window(item, grid).coarsen(CELL_LR_PX).intersect(cells)]
-    for window in seen:
-        new = [part for asked in new for part in asked.without(window)]
-    new = [part for part in new if not part.empty]
+def kept_covers(
+    asked: Sequence[tuple[SceneItem, Source]],
+    grid: Grid,
+    cells: Window,
+    folder: str,
+    on_error: OnError,
+    spread: Spread | None = None,
+) -> dict[int, NDArray[np.void] | None]:
+    """`measure_cover` of each item, by its number; only new cells are measured. None, told, for what cannot be read.
+
+    What is seen is kept below `folder` under the digests of item, source and grid.
+    """
+    records, place = Records(folder, "cover"), [grid.crs, repr(grid.lr_gsd_m)]
+
+    def look(number: int, _: OnError) -> NDArray[np.void] | Job:
+        item, source = asked[number]
+        key = measure_key(place, item.digest, source.digest)
+        at, record = records.get(key)
+        known, seen = parsed(at, records.kind, record or {"seen": [], "cells": []}, _cover_of)
+        new = [item_window(item, grid).coarsen(CELL_LR_PX).intersect(cells)]
+        for window in seen:
+            new = [part for whole in new for part in whole.without(window)]
+        new = [part for part in new if not part.empty]
+        if new:
+            return Job(_cover_record, (item, source, grid, known, seen, new), records.url(key))
+        return _inside(known, cells)
+
+    found: dict[int, Any] = side_by_side(range(len(asked)), look, on_error)
+    missing = [number for number, value in found.items() if isinstance(value, Job)]
+    for number, record in make_all(missing, found.__getitem__, on_error, spread).items():
+        found[number] = None if record is None else _inside(_cover_of(record)[0], cells)
+    return found
+
+
+def _inside(covers: dict[Index, Cover], cells: Window) -> NDArray[np.void]:
+    return rows_of({index: cover for index, cover in covers.items() if index in cells})
+
+
+def _cover_record(
+    item: SceneItem, source: Source, grid: Grid, known: dict[Index, Cover], seen: list[Window], new: list[Window]
+) -> dict[str, Any]:
+    """The record of an item with new windows in it."""
     for part in new:
-        known |= measure_cover(item, source, grid, part)
-    if new:
-        told = [[*index, c.cover, c.clear] for index, c in sorted(known.items())]
-        write_json(url, {"item": item.id, "seen": [astuple(window) for window in [*seen, *new]], "cells": told})
-    return {index: cover for index, cover in known.items() if index in cells}
+        known = known | measure_cover(item, source, grid, part)
+    told = [[*index, cover.cover, cover.clear] for index, cover in sorted(known.items())]
+    return {"item": item.id, "seen": [list(astuple(window)) for window in [*seen, *new]], "cells": told}
 
 
 def _cover_of(record: dict[str, Any]) -> tuple[dict[Index, Cover], list[Window]]:
@@ -150,16 +199,13 @@ def kept_fits(
     grid: Grid,
     folder: str,
     on_error: OnError,
+    spread: Spread | None = None,
 ) -> dict[Pair, Fit]:
     """`measure_fit` of every pair (item of `source`, LR item), kept below `folder`.
 
     Pairs are given by the keys of their numbers; see `pair_keys`. One that cannot be read gets the identity, is told,
     and not kept.
     """
-
-    def measure(ref: SceneItem, lr: SceneItem) -> Fit:
-        return measure_fit(ref, source, lr, lr_source, grid)
-
-    place, pairs = [grid.crs, repr(grid.lr_gsd_m)], map(pair_of, keys.tolist())
-    found = kept_pairs("fit", place, pairs, items, (source, lr_source), folder, measure, _fit_of, on_error)
+    place, pairs, both = [grid.crs, repr(grid.lr_gsd_m)], map(pair_of, keys.tolist()), (source, lr_source)
+    found = kept_pairs("fit", grid, place, pairs, items, both, folder, measure_fit, _fit_of, on_error, spread)
     return {pair: fit or Fit() for pair, fit in found.items()}

@@ -16,16 +16,15 @@ from numpy.typing import NDArray
 
 from catalogs.item import SceneItem
 from catalogs.matching import choose_references, choose_scenes
-from catalogs.measure import Cover
+from catalogs.measure import COVER_ROW
 from catalogs.newest import newer_processings
 from catalogs.passes import Passes, places_in
 from catalogs.seen import Seen
 from dsdit.choices import FEW_CANDIDATES, Cells
-from dsdit.window import Index, Window
+from dsdit.window import Window
 
 _BAND = 64
 """Rows of cells that are chosen at once."""
-_ROW = np.dtype([("row", np.int32), ("col", np.int32), ("cover", np.float32), ("clear", np.float32)])
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -48,14 +47,12 @@ class MeasuredCovers:
     clear: NDArray[np.float32]
 
     @classmethod
-    def of(cls, covers: Mapping[int, Mapping[Index, Cover]]) -> MeasuredCovers:
-        """From a mapping per item."""
-        counts = [len(cells) for cells in covers.values()]
-        told = ((*cell, c.cover, c.clear) for cells in covers.values() for cell, c in cells.items())
-        rows = np.fromiter(told, _ROW, sum(counts))
-        item = np.repeat(np.fromiter(covers, np.int32, len(counts)), counts)
+    def of(cls, covers: Mapping[int, NDArray[np.void]]) -> MeasuredCovers:
+        """From a table of `COVER_ROW` per item."""
+        rows = np.concatenate([np.empty(0, COVER_ROW), *covers.values()])
+        item = np.repeat(np.fromiter(covers, np.int32, len(covers)), [len(table) for table in covers.values()])
         order = np.lexsort((item, rows["col"], rows["row"]))
-        row, col, cover, clear = (rows[name][order] for name in _ROW.names or ())
+        row, col, cover, clear = (rows[name][order] for name in COVER_ROW.names or ())
         return cls(row, col, item[order], cover, clear)
 
     def seen(self, window: Window) -> Seen:

@@ -17,7 +17,7 @@ import shapely
 from numpy.typing import NDArray
 
 from catalogs.item import SceneItem
-from catalogs.kept_measures import OnError, Pair, kept_pairs
+from catalogs.kept_measures import OnError, Pair, Spread, kept_pairs
 from catalogs.load import STILL, Move, read_bands, read_mask, read_scene
 from catalogs.measure import item_outline
 from catalogs.source import Source
@@ -116,17 +116,15 @@ def kept_registrations(
     grid: Grid,
     folder: str,
     on_error: OnError,
+    spread: Spread | None = None,
 ) -> dict[Pair, PairShift | None]:
     """`measure_registration` of every pair (number of an item of `source`, of an LR item), kept below `folder`.
 
     None, told and not kept, where a pair cannot be read.
     """
-
-    def measure(ref: SceneItem, lr: SceneItem) -> PairShift:
-        return measure_registration(ref, source, lr, lr_source, grid)
-
-    place = [grid.crs, repr(grid.gsd_m), repr(grid.scale)]
-    return kept_pairs("shift", place, pairs, items, (source, lr_source), folder, measure, _shift_of, on_error)
+    place, both = [grid.crs, repr(grid.gsd_m), repr(grid.scale)], (source, lr_source)
+    measure = measure_registration
+    return kept_pairs("shift", grid, place, pairs, items, both, folder, measure, _shift_of, on_error, spread)
 
 
 def decide(found: PairShift | None, grid: Grid, limit_px: float, apply: bool) -> Registration:

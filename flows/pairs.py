@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from catalogs.item import SceneItem
+from catalogs.kept_measures import Spread
 from catalogs.measure import kept_fits
 from catalogs.registering import decide, kept_registrations
 from catalogs.source import Source
@@ -25,13 +26,14 @@ def measure_pairs(
     grid: Grid,
     folder: str,
     on_error: Callable[[ReadError], None],
+    spread: Spread | None = None,
 ) -> Fits:
     """The fits of all pairs of `cells`, with their registration as the request wants it; kept below `folder`."""
     limit_px = float(choice.max_shift_px or grid.scale)
-    fits = kept_fits(cells.pairs(), items, ref_source, lr_source, grid, folder, on_error)
+    fits = kept_fits(cells.pairs(), items, ref_source, lr_source, grid, folder, on_error, spread)
     if choice.registration == "off":
         return Fits.of(fits)
-    shifts = kept_registrations(fits, items, ref_source, lr_source, grid, folder, on_error)
+    shifts = kept_registrations(fits, items, ref_source, lr_source, grid, folder, on_error, spread)
     for pair, fit in fits.items():
         registration = decide(shifts[pair], grid, limit_px, choice.registration == "apply")
         fits[pair] = replace(fit, registration=registration)

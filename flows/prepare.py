@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 import dsdit.plan_files
 from catalogs.item import SceneItem
+from catalogs.kept_measures import Spread
 from catalogs.matching import COMPOSITES
 from catalogs.measure import kept_fits
 from catalogs.planning import Dates, MeasuredCovers, choose_cells
@@ -133,12 +134,12 @@ def _tell_pixels(request: Request, say: Say) -> None:
         )
 
 
-def make_plan(request: Request, now: datetime, say: Say) -> Plan:
-    """Searches, measures and chooses. Raises RequestError, CatalogError, WeightsError."""
+def make_plan(request: Request, now: datetime, say: Say, spread: Spread | None = None) -> Plan:
+    """Searches, measures and chooses; many measures are made by `spread`. Raises Request-, Catalog-, WeightsError."""
     layout, weights = make_layout(request)
     _tell_pixels(request, say)
     searched = search_catalogs(request, layout, now, say)
-    items, lr, covers = measure_items(request, layout, searched, say)
+    items, lr, covers = measure_items(request, layout, searched, say, spread)
     age = request.ref.max_age_days if request.ref else None
     measured, wanted = MeasuredCovers.of(covers), wanted_cells(request, layout)
     coarse = _coarseness(request, searched, items)
@@ -155,9 +156,9 @@ def make_plan(request: Request, now: datetime, say: Say) -> Plan:
 
     fits = Fits.of({})
     if request.ref is not None and ref_source is not None:
-        fits = measure_pairs(request.ref, ref_source, lr_source, items, cells, grid, folder, told)
+        fits = measure_pairs(request.ref, ref_source, lr_source, items, cells, grid, folder, told, spread)
     keys = seam_pairs(cells) if request.lr.balance else np.empty(0, np.int64)
-    seams = kept_fits(keys, items, lr_source, lr_source, grid, folder, told)
+    seams = kept_fits(keys, items, lr_source, lr_source, grid, folder, told, spread)
     sources = {s.name: s.model_dump(mode="json") for s in (lr_source, ref_source) if s is not None}
     return Plan(
         region=layout.region,

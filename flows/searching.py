@@ -9,16 +9,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+import numpy as np
 import shapely
+from numpy.typing import NDArray
 
 from catalogs.answers import keep_answer, replay_answer
 from catalogs.item import SceneItem
-from catalogs.kept_measures import OnError, side_by_side
-from catalogs.measure import Cover, item_window, kept_cover
+from catalogs.kept_measures import Spread
+from catalogs.measure import Cover, item_window, kept_covers, rows_of
 from catalogs.planning import sort_items
 from catalogs.search import SearchResult, search
 from catalogs.source import Source, load_source
-from dsdit.errors import CatalogError, ReadError, RequestError
+from dsdit.errors import CatalogError, RequestError
 from dsdit.layout import Layout
 from dsdit.lonlat import within_180
 from dsdit.plan import cell_window
@@ -117,26 +119,22 @@ def _found(
 
 
 def measure_items(
-    request: Request, layout: Layout, searched: Searched, say: Say
-) -> tuple[list[SceneItem], range, dict[int, dict[Index, Cover]]]:
-    """The table of items, which of them are scenes, and the cover of every (item, cell).
+    request: Request, layout: Layout, searched: Searched, say: Say, spread: Spread | None = None
+) -> tuple[list[SceneItem], range, dict[int, NDArray[np.void]]]:
+    """The table of items, which of them are scenes, and of each item a table of what it covers, a cell a row.
 
     An item that cannot be read is offered to all cells it touches, so that staging tries it, fails and says so: it is
     not taken for absent.
     """
     items, lr, _ = sort_items(searched.lr, searched.ref)
-    folder, wanted = join(request.output, "measures"), wanted_cells(request, layout)
-
-    def cover(number: int, tell: OnError) -> dict[Index, Cover]:
+    folder, wanted, grid = join(request.output, "measures"), wanted_cells(request, layout), layout.region.grid
+    asked: list[tuple[SceneItem, Source]] = []
+    for number, item in enumerate(items):
         source = searched.lr_source if number in lr else searched.ref_source
         assert source is not None
-        try:
-            return kept_cover(items[number], source, layout.region.grid, wanted, folder)
-        except ReadError as error:
-            tell(error)
-            return _assumed(items[number], layout, wanted)
-
-    return items, lr, side_by_side(range(len(items)), cover, lambda error: say(f"measure: {error}"))
+        asked.append((item, source))
+    covers = kept_covers(asked, grid, wanted, folder, lambda error: say(f"measure: {error}"), spread)
+    return items, lr, {n: _assumed(items[n], layout, wanted) if c is None else c for n, c in covers.items()}
 
 
 def wanted_cells(request: Request, layout: Layout) -> Window:
@@ -144,7 +142,7 @@ def wanted_cells(request: Request, layout: Layout) -> Window:
     return layout.cells.expand(1) if request.lr.balance else layout.cells
 
 
-def _assumed(item: SceneItem, layout: Layout, wanted: Window) -> dict[Index, Cover]:
+def _assumed(item: SceneItem, layout: Layout, wanted: Window) -> NDArray[np.void]:
     touched = item_window(item, layout.region.grid).refine(layout.lattice.scale)
     cells = layout.lattice.cells_touching(touched).intersect(wanted)
-    return {cell: Cover(0.5, 0.5) for cell in cells.indices()}
+    return rows_of({cell: Cover(0.5, 0.5) for cell in cells.indices()})

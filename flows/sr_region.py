@@ -41,7 +41,7 @@ def sr_region(region: str = "sample", overrides: dict[str, Any] | None = None, n
     if request.sample_region is not None:
         make_sample(request.sample_region)
     with hold_output(request, now) as lease:
-        plan_url = plan_region(request, now)
+        plan_url = plan_region(request, now, lease)
         night = process(request, plan_url, lease)
         places = publish_region(request, plan_url, lease, night)
     check_all_done(request, night)

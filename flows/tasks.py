@@ -19,6 +19,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 
+from catalogs.measure_records import join_records
 from catalogs.sample_region import make_sample_region
 from dsdit.errors import DsditError, RequestError
 from dsdit.history import write_history
@@ -36,6 +37,7 @@ from flows.cluster_file import load_cluster
 from flows.commits import Commits
 from flows.jobs import Places, read_plan
 from flows.leftovers import drop_scratch, finish_publish, forget_plans, make_scratch, remove_partials
+from flows.measuring import measuring_on_cluster
 from flows.night import Night, put_back_failed, report_of, written
 from flows.prepare import check_places, keep_plan, make_plan, utc_now
 from flows.publishing import no_cog, publish_night
@@ -79,13 +81,15 @@ def make_sample(settings: SampleRegion) -> str:
     return str(folder)
 
 
-@task(name="plan")
-def plan_region(request: Request, now: datetime) -> str:
-    """Searches, measures and chooses; returns the location of the plan."""
+@task(name="plan", cache_policy=NO_CACHE)
+def plan_region(request: Request, now: datetime, lease: Lease) -> str:
+    """Searches, measures and chooses; returns the location of the plan. Many measures are brought into a table."""
     logger = get_run_logger()
     check_places(request)
-    plan = make_plan(request, now, logger.info)
+    with measuring_on_cluster(request, logger.info) as spread:
+        plan = make_plan(request, now, logger.info, spread)
     url = keep_plan(plan, request.output)
+    join_records(join(request.output, "measures"), lease.check)
     logger.info(
         "plan: %d shards, %d tiles from %d items",
         len(plan.layout.mosaic_jobs),

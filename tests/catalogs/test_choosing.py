@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from catalogs import matching
 from catalogs.item import SceneItem
 from catalogs.matching import CLEAR_ENOUGH
-from catalogs.measure import Cover
+from catalogs.measure import Cover, rows_of
 from catalogs.planning import Dates, MeasuredCovers, choose_cells, sort_items
 from catalogs.scoring import alike, coarseness_us, score_us
 from catalogs.seen import MAX_SCENES, Seen
@@ -344,7 +344,8 @@ def chosen(
     lr: list[SceneItem], ref: list[SceneItem], covers: dict[str, dict[Index, Cover]], window: Window
 ) -> tuple[list[SceneItem], Cells]:
     items, lr_numbers, _ = sort_items(lr, ref)
-    by_number = {k: {c: v for c, v in covers[i.digest].items() if c in window} for k, i in enumerate(items)}
+    inside = {i.digest: {c: v for c, v in covers[i.digest].items() if c in window} for i in items}
+    by_number = {k: rows_of(inside[i.digest]) for k, i in enumerate(items)}
     dates, measured = Dates.of_items(items), MeasuredCovers.of(by_number)
     return items, choose_cells(dates, len(lr_numbers), measured, window, "latest_clear", 5.0)
 
@@ -394,7 +395,7 @@ def test_covers_are_one_table_in_a_fixed_order_and_of_few_bytes_a_row() -> None:
     cells = {Index(row, col): Cover(0.25 + col / 512, 0.125) for row in (7, -3, 2) for col in range(127, -1, -1)}
     items = [5, 0, *range(6, 300), 3]
     tracemalloc.start()
-    measured = MeasuredCovers.of(dict.fromkeys(items, cells))
+    measured = MeasuredCovers.of(dict.fromkeys(items, rows_of(cells)))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     plain = sorted((*cell, item, c.cover, c.clear) for item in items for cell, c in cells.items())
@@ -403,4 +404,4 @@ def test_covers_are_one_table_in_a_fixed_order_and_of_few_bytes_a_row() -> None:
     assert peak < 100 * len(plain)
     seen = measured.seen(Window(-3, 10, 3, 12))
     assert sorted({*seen.cell.tolist()}) == [0, 1, 10, 11] and len(seen.item) == 4 * len(items)
-    assert len(MeasuredCovers.of({}).row) == len(MeasuredCovers.of({4: {}}).row) == 0
+    assert len(MeasuredCovers.of({}).row) == len(MeasuredCovers.of({4: rows_of({})}).row) == 0

@@ -20,7 +20,7 @@ from catalogs import redirects
 from catalogs.answers import keep_answer
 from catalogs.item import scene_item
 from catalogs.load import read_bands
-from catalogs.measure import item_window, kept_cover
+from catalogs.measure import item_window, kept_covers
 from catalogs.records import MAX_ITEM_BYTES, BadItem, read_item
 from catalogs.search import SearchResult, search
 from catalogs.session import RETRY
@@ -273,7 +273,7 @@ def test_a_strange_name_is_used_in_no_path(name: str, tmp_path: Path) -> None:
     source = make_source(folder / "items.json")
     grid = Grid("EPSG:32632", 1.25, 8)
     cells = item_window(kept, grid).coarsen(CELL_LR_PX)
-    kept_cover(kept, source, grid, cells, str(tmp_path / "out" / "measures"))
+    kept_covers([(kept, source)], grid, cells, str(tmp_path / "out" / "measures"), pytest.fail)
     keep_answer(str(tmp_path / "out" / "search"), "lr", source, AREA, (START, END), found)
     made = {path for path in tmp_path.rglob("*") if path.is_file()} - before
     assert {path.parent.relative_to(tmp_path).as_posix() for path in made} == {"out/search", "out/measures/cover"}

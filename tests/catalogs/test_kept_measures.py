@@ -15,8 +15,10 @@ from rasterio.warp import transform_geom
 from shapely.geometry import mapping
 
 from catalogs import kept_measures, measure
+from catalogs.item import SceneItem
 from catalogs.kept_measures import MEASURING_THREADS, OnError, Pair, side_by_side
-from catalogs.measure import Cover, item_window, kept_cover
+from catalogs.measure import Cover, item_window, kept_covers
+from catalogs.source import Source
 from dsdit.errors import ReadError, StoreError
 from dsdit.grid import Grid
 from dsdit.plan import Plan
@@ -136,6 +138,12 @@ def test_what_is_no_measure_is_told_with_the_way_out(
     assert kept(output) == whole
 
 
+def covers_of(item: SceneItem, source: Source, grid: Grid, cells: Window, folder: str) -> dict[Index, Cover]:
+    rows = kept_covers([(item, source)], grid, cells, folder, pytest.fail)[0]
+    assert rows is not None
+    return {Index(row, col): Cover(cover, clear) for row, col, cover, clear in rows.tolist()}
+
+
 def test_a_region_that_grows_is_measured_where_it_is_new(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder, out = tmp_path / "catalog", str(tmp_path / "measures")
     folder.mkdir()
@@ -158,7 +166,7 @@ def test_a_region_that_grows_is_measured_where_it_is_new(tmp_path: Path, monkeyp
     for (row0, col0, row1, col1), expected in zip(windows, new, strict=True):
         cells = Window(first[0] + row0, first[1] + col0, first[0] + row1, first[1] + col1)
         read.clear()
-        found = kept_cover(item, source, grid, cells, out)
+        found = covers_of(item, source, grid, cells, out)
         assert len(read) == expected
         assert found == own(item, source, grid, cells)
         assert found
@@ -167,5 +175,5 @@ def test_a_region_that_grows_is_measured_where_it_is_new(tmp_path: Path, monkeyp
     record["seen"] = [*first, first[0] + 5, first[1] + 5]
     path.write_text(json.dumps(record))
     read.clear()
-    assert kept_cover(item, source, grid, cells, out) == found
+    assert covers_of(item, source, grid, cells, out) == found
     assert not read, "one window is how it used to be kept"

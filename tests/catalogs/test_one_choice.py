@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from shapely.geometry import box, shape
 
 from catalogs.item import SceneItem
-from catalogs.measure import Cover
+from catalogs.measure import Cover, rows_of
 from catalogs.planning import Dates, MeasuredCovers, choose_cells, sort_items
 from catalogs.search import clean
 from dsdit.window import Index, Window
@@ -49,7 +49,7 @@ def choose(answers: list[list[dict[str, Any]]], region: Window) -> dict[Index, t
         for answer, source in zip(answers, (LR, REF), strict=True)
     ]
     items, lr, _ = sort_items(*kinds)
-    covers = MeasuredCovers.of({n: covers_of(item, region) for n, item in enumerate(items)})
+    covers = MeasuredCovers.of({n: rows_of(covers_of(item, region)) for n, item in enumerate(items)})
     cells = choose_cells(Dates.of_items(items), len(lr), covers, region, "latest_clear", 9.0)
     return {
         cell: (tuple(items[n].id for n in choice.lr), tuple(items[n].id for n in choice.ref))

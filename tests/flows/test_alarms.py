@@ -68,8 +68,15 @@ def end_run(here: Installation, deployment: str, region: str, state: str) -> str
     return run
 
 
+def due_run(here: Installation, deployment: str, region: str, when: datetime) -> str:
+    """A run that was to begin at a moment; its id."""
+    state = {"type": "SCHEDULED", "state_details": {"scheduled_time": when.isoformat()}}
+    asked = {"parameters": {"region": region}, "state": state}
+    return here.ask(f"deployments/{deployment}/create_flow_run", **asked)["id"]
+
+
 @pytest.mark.short
-def test_a_failed_and_an_absent_night_are_told(tmp_path: Path) -> None:
+def test_a_failed_a_late_and_an_absent_night_are_told(tmp_path: Path) -> None:
     """Without a worker: the states of runs are set by hand, as a worker would."""
     with ExitStack() as stack:
         url, told = stack.enter_context(receiver())
@@ -90,11 +97,16 @@ def test_a_failed_and_an_absent_night_are_told(tmp_path: Path) -> None:
         where = {"deployment": "nightly-woods", "region": "woods.yaml"}
         wrong = {"alarm": WRONG, "what": "prefect.flow-run.Crashed", "run": name, "id": run}
         assert told == [{**wrong, **where, "message": 'CRASHED: "quoted" words'}]
+        late = due_run(here, woods, "woods.yaml", datetime.now(UTC) - timedelta(minutes=5))
+        wait_for(lambda: len(told) > 1, 120, "the webhook is told of a night that no worker takes", 0.5)
+        assert here.state_of(late) == "Late"
+        begun_late = {"alarm": WRONG, "what": "prefect.flow-run.Late", "id": late, **where}
+        assert {key: told[1][key] for key in begun_late} == begun_late
         assert set_alarms(here, url, timedelta(seconds=45)) == [DEAD, WRONG, *nights]
         assert len(here.ask("automations/filter")) == 4
         end_run(here, nightly, "sample", "COMPLETED")
-        wait_for(lambda: len(told) > 1, 180, "the webhook is told of a night that did not come", 0.5)
-        assert told[1] == {"alarm": MISSING, "what": "none was completed within 0:00:45", **where}
+        wait_for(lambda: len(told) > 2, 180, "the webhook is told of a night that did not come", 0.5)
+        assert told[2] == {"alarm": MISSING, "what": "none was completed within 0:00:45", **where}
         assert set_alarms(here, "", timedelta(hours=26)) == [DEAD]
         assert [automation["name"] for automation in here.ask("automations/filter")] == [DEAD]
 

@@ -24,22 +24,25 @@ class Installation:
     env: dict[str, str]
 
     def ask(self, path: str, **body: Any) -> Any:
-        """The answer; asked again while the server says that its database is busy, as Prefect's own client does."""
+        """The answer; asked again while the server says that its database is busy, as Prefect's own client does.
+
+        On a machine whose cores are all taken SQLite keeps the server waiting for half a minute at times.
+        """
 
         def answered() -> httpx.Response | None:
-            answer = httpx.post(f"{self.api}/{path}", json=body, timeout=30)
+            answer = httpx.post(f"{self.api}/{path}", json=body, timeout=180)
             return answer if answer.status_code != httpx.codes.SERVICE_UNAVAILABLE else None
 
         return wait_for(answered, 60, f"{path} is answered", 0.5).raise_for_status().json()
 
     def deployment(self, name: str) -> dict[str, Any]:
-        answer = httpx.get(f"{self.api}/deployments/name/sr-region/{name}", timeout=30)
+        answer = httpx.get(f"{self.api}/deployments/name/sr-region/{name}", timeout=180)
         answer.raise_for_status()
         return answer.json()
 
     def change(self, name: str, **body: Any) -> None:
         """Changes a deployment."""
-        httpx.patch(f"{self.api}/deployments/{self.deployment(name)['id']}", json=body, timeout=30).raise_for_status()
+        httpx.patch(f"{self.api}/deployments/{self.deployment(name)['id']}", json=body, timeout=180).raise_for_status()
 
     def runs(self, name: str) -> list[dict[str, Any]]:
         """Runs of a deployment, the earliest first."""
