@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import resource
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +15,9 @@ from dsdit.receipts import Receipt, damaged_receipts
 from dsdit.status import JobState
 from dsdit.steps.report import due_jobs, make_report
 from dsdit.window import Index
+from flows.cluster import open_cluster
 from flows.jobs import Places, run_step
+from flows.settings import Compute
 from flows.wavefront import Progress, Wavefront, run_wavefront
 from flows.workers import try_batch_on
 from tests.support.clustered import digest_of, run_on
@@ -38,23 +38,18 @@ def record(base: Path, weights: Path, tmp_path: Path) -> dict[str, Any]:
     return equator_record(equator_catalog(base), weights, tmp_path / "out", AROUND_ZERO)
 
 
-@contextmanager
-def no_file_over(size: int) -> Iterator[None]:
-    """In this process and those it starts a write beyond `size` bytes of a file fails, as on a disk that is full."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+def limit_files(size: int) -> None:
+    """In this process a write beyond `size` bytes of a file fails from now on, as on a disk that is full."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
 
 
 def test_a_full_scratch_disk_is_told_and_the_next_run_mends_it(
     base: Path, weights: Path, record: dict[str, Any]
 ) -> None:
     prepare(record)
-    with no_file_over(40_000):
-        full = run_on({**record, "compute": {"workers": 1}})
+    with open_cluster(Compute(workers=1)) as client:
+        client.run(limit_files, 40_000)
+        full = run_on(record, client=client)
     assert full.report.jobs == {"failed": 4, "planned": 4, "due": 4}
     assert any("File too large" in error for error in full.report.errors), full.report.errors
     assert full.report.pixels["no_data"] == 0
