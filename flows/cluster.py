@@ -136,6 +136,7 @@ def _cuda(file: ClusterFile) -> LocalCluster:
         from dask_cuda import LocalCUDACluster
     except ImportError as error:
         raise _missing("cuda", "dask-cuda") from error
+    dask.config.set({"distributed.worker.multiprocessing-method": "spawn"})
     try:
         cluster = LocalCUDACluster(**file.options)
     except Exception as error:
