@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -33,7 +34,7 @@ from flows.jobs import Places
 from flows.wavefront import Progress, Wavefront, run_wavefront
 from tests.benchmarks.continent import LATTICE
 
-FUTURES_PER_WORKER = 4
+FUTURES_PER_WORKER, SAID_EVERY = 4, 10_000
 CPU_MS, GROWTH, EFFICIENCY = 8.0, 0.1, 0.95
 """Bounds: CPU of client and scheduler a job, of this machine; growth of memory; weak scaling."""
 
@@ -114,8 +115,12 @@ def run_stub(
     step: Callable[[str, Index, Places], Receipt] = stub_step,
     warm: int = 1000,
     processes: bool = False,
+    say: Callable[[str], None] = lambda _: None,
 ) -> Watch:
-    """Runs rows x cols jobs; resident size is compared before and after `warm` jobs and a tenth more."""
+    """Runs rows x cols jobs; resident size is compared before and after `warm` jobs and a tenth more.
+
+    `say` is told how far it is every 10,000 jobs.
+    """
     watch, process, lock = Watch(), psutil.Process(), Lock()
     with tempfile.TemporaryDirectory() as folder, stub_cluster(workers, processes) as client:
         plan = plan_of_jobs(rows, cols)
@@ -134,6 +139,10 @@ def run_stub(
                     if progress.jobs < 2 * warm:
                         watch.early_bytes = max(watch.early_bytes, size)
                     watch.late_bytes = max(watch.late_bytes, size)
+                if progress.jobs >= told[-1] + SAID_EVERY:
+                    told.append(progress.jobs)
+                    spent_ms, rss = 1000 * (time.process_time() - cpu) / progress.jobs, process.memory_info().rss
+                    say(f"so far {progress.jobs:,} jobs, {spent_ms:.2f} ms of CPU each, {rss / 2**20:.0f} MiB resident")
 
         def count(_: Receipt) -> None:
             watch.steps += 1
@@ -141,7 +150,7 @@ def run_stub(
         def refuse(reason: str) -> None:
             raise AssertionError(reason)
 
-        counted = _Counting(client, FUTURES_PER_WORKER * workers, watch)
+        counted, told = _Counting(client, FUTURES_PER_WORKER * workers, watch), [0]
         started, cpu = time.monotonic(), time.process_time()
         run_wavefront(counted, front, FUTURES_PER_WORKER, seen, refuse, count, step)  # type: ignore[arg-type]
         watch.seconds, watch.cpu_s = time.monotonic() - started, time.process_time() - cpu
@@ -151,7 +160,7 @@ def run_stub(
 
 def measure(rows: int = 250, cols: int = 400, workers: int = 4) -> Iterator[str]:
     """100,000 jobs of three futures each. Fails at the end where memory grows above its bound."""
-    watch = run_stub(rows, cols, workers, processes=True)
+    watch = run_stub(rows, cols, workers, processes=True, say=partial(print, flush=True))
     jobs, short = rows * cols, min(rows, cols)
     cpu_ms, growth = 1000 * watch.cpu_s / jobs, watch.late_bytes / watch.early_bytes - 1
     yield f"jobs: {jobs:,} of {rows} x {cols}, {watch.steps:,} steps, {workers} workers in processes of their own"
