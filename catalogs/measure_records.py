@@ -84,10 +84,8 @@ def join_records(folder: str, check: Callable[[], None], kinds: tuple[str, ...] 
     """
     joined = 0
     for kind in kinds:
-        while True:
+        while len(list_names(join(folder, kind))) >= JOINED_FROM:  # few: the table need not be read
             records = Records(folder, kind)
-            if len(records.objects) < JOINED_FROM:
-                break
             new = dict(_whole(records, islice(sorted(records.objects), JOINED_AT_ONCE)))
             if not new:
                 break

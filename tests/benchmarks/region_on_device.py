@@ -24,7 +24,6 @@ from distributed import Client
 from dsdit.steps.report import due_jobs
 from flows.cluster import open_cluster
 from flows.cluster_file import load_cluster
-from flows.request import make_request
 from flows.wavefront import Wavefront, run_wavefront
 from flows.workers import try_batch_on
 from tests.support.equator import equator_record, make_equator
@@ -37,6 +36,9 @@ WARM_S = 90.0
 @contextmanager
 def watched_gpu(shares: list[float]) -> Iterator[None]:
     """Percent of the time in which the GPU ran anything, into `shares`; nothing where no driver answers."""
+    if shutil.which("nvidia-smi") is None:
+        yield
+        return
     ended = Event()
     query = ["nvidia-smi", "--query-gpu=utilization.gpu", "--format=csv,noheader,nounits"]
 
@@ -45,12 +47,12 @@ def watched_gpu(shares: list[float]) -> Iterator[None]:
             said = subprocess.run(query, capture_output=True, text=True, check=True)
             shares.append(float(said.stdout.splitlines()[0]))
 
-    thread = Thread(target=look) if shutil.which("nvidia-smi") else None
-    if thread is not None:
-        thread.start()
-    yield
-    ended.set()
-    if thread is not None:
+    thread = Thread(target=look)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
         thread.join()
 
 
@@ -78,7 +80,7 @@ def measure_cluster(cluster: str, workers: str = "2", *, catalog: Path, output: 
         tiling={},
     )
     request, plan, places = prepare(record)
-    compute, needs = make_request(record).compute, load_cluster(cluster)[0].needs
+    compute, needs = request.compute, load_cluster(cluster)[0].needs
     front = Wavefront(plan, places, due_jobs(plan, places.receipts), request.keep_scratch)
     with open_cluster(compute) as client:
         _wait_for_all(client)
