@@ -61,10 +61,11 @@ class Jobs(Sequence[Index]):
                 yield Index(flat // width + row0, flat % width + col0)
 
     def __contains__(self, job: object) -> bool:
-        if job not in self.window:
+        if not isinstance(job, tuple):
             return False
-        assert isinstance(job, tuple)
-        return bool(self.mask[job[0] - self.window.row0, job[1] - self.window.col0])
+        row, col = job[0] - self.window.row0, job[1] - self.window.col0
+        rows, cols = self.mask.shape
+        return 0 <= row < rows and 0 <= col < cols and bool(self.mask[row, col])
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Sequence) and len(self) == len(other) and list(self) == list(other)

@@ -100,7 +100,7 @@ class Layout:
 
     def stages_of_mosaic(self, job: Index) -> tuple[Index, ...]:
         """Stage jobs that mosaic(job) reads."""
-        return tuple(self.lattice.jobs_touching(self.lattice.mosaic_context(job)).indices())
+        return _stages_of_mosaic(self, job)
 
     def samples_for(self, due: Jobs) -> Jobs:
         """Sample jobs that the mosaics of `due` read."""
@@ -134,6 +134,11 @@ def _clip(layout: Layout, job: Index) -> Window:
 @lru_cache(maxsize=_KEPT_JOBS)
 def _stages_of_sample(layout: Layout, job: Index) -> tuple[Index, ...]:
     return tuple(layout.lattice.jobs_touching(layout.sample_context(job)).indices())
+
+
+@lru_cache(maxsize=_KEPT_JOBS)
+def _stages_of_mosaic(layout: Layout, job: Index) -> tuple[Index, ...]:
+    return tuple(layout.lattice.jobs_touching(layout.lattice.mosaic_context(job)).indices())
 
 
 @lru_cache(maxsize=_KEPT_JOBS)

@@ -1,14 +1,17 @@
-"""Futures of a run on Dask: a bounded number is alive at a time, and results of many are fetched at once."""
+"""Futures of a run on Dask: a bounded number is alive at a time, and small results come along with the news of them."""
 
 from __future__ import annotations
 
+import pickle
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import CancelledError
+from contextlib import contextmanager
 from itertools import islice
 from typing import Any, TypeVar
+from uuid import uuid4
 
-from distributed import Client, as_completed
+from distributed import Client, as_completed, get_worker
 
 from flows.workers import WAIT_S, Workers
 
@@ -16,22 +19,72 @@ DASK_RETRIES = 2
 """Times that Dask gives a raised step to a worker again."""
 _LOOK_S = 1.0
 """How long is waited for one that is done, before it is asked whether there are workers."""
+_TOPIC = "dsdit-results"
+"""Dask's scheduler keeps the last thousand messages of a topic for ever: one topic for all runs."""
+_MORE_S = 0.05
+"""How long is waited for more that end with the first: workers have others to go on with, and each round costs."""
 T = TypeVar("T")
 R = TypeVar("R")
 
 
-def finished_of(client: Client, running: Any, workers: Workers, in_flight: Mapping[Any, Any]) -> list[tuple[Any, Any]]:
-    """Each future that ended meanwhile with its result, or with the error that it ended in: one message fetches all.
+class Told:
+    """Small results as the workers tell them: a message that travels with the one that says that a call has ended.
 
-    Empty where none did for a while. `running` is Dask's `as_completed`; keys that are not `in_flight` are left out.
+    Asked for, a result costs scheduler and worker a question and an answer each. What was not told is still asked for.
+    """
+
+    def __init__(self) -> None:
+        self.run = uuid4().hex
+        self._results: dict[Any, bytes] = {}
+
+    @contextmanager
+    def heard(self, client: Client) -> Iterator[None]:
+        """While open, results of this run are kept as they are told."""
+        client.subscribe_topic(_TOPIC, self._hear)
+        try:
+            yield
+        finally:
+            if client.status == "running":
+                client.unsubscribe_topic(_TOPIC)
+
+    def _hear(self, event: tuple[float, tuple[str, Any, bytes]]) -> None:
+        run, key, result = event[1]
+        if run == self.run:
+            self._results[key] = result
+
+    def take(self, futures: list[Any]) -> dict[Any, Any]:
+        """Key -> result of those that were told, each once. They were pickled as Dask pickles what it carries."""
+        told = {future.key: self._results.pop(future.key) for future in futures if future.key in self._results}
+        return {key: pickle.loads(result) for key, result in told.items()}  # noqa: S301
+
+
+def tell(*args: Any, work: Callable[..., R], told_to: str, **same: Any) -> R:
+    """Runs `work` on a worker, and tells its result to the run of `Told`."""
+    result, worker = work(*args, **same), get_worker()
+    worker.log_event(_TOPIC, (told_to, worker.get_current_task(), pickle.dumps(result)))
+    return result
+
+
+def finished_of(
+    client: Client, running: Any, workers: Workers, in_flight: Mapping[Any, Any], told: Told | None = None
+) -> list[tuple[Any, Any]]:
+    """Each future that ended meanwhile with its result, or with the error that it ended in.
+
+    One message fetches all that were not told. Empty where none ended for a while. `running` is Dask's `as_completed`;
+    keys that are not `in_flight` are left out.
     """
     if not in_flight:
         return []
     with running.thread_condition:
         if not running.thread_condition.wait_for(running.has_ready, _LOOK_S):
             return []
+    if len(in_flight) > 1:
+        time.sleep(_MORE_S)
     ended = [future for future in running.next_batch() if future.key in in_flight]
-    return workers.answered(lambda: _gathered(client, ended))
+    known = told.take(ended) if told is not None else {}
+    asked = [future for future in ended if future.key not in known]
+    results = dict(workers.answered(lambda: _gathered(client, asked))) if asked else {}
+    return [(future, known[future.key] if future.key in known else results[future]) for future in ended]
 
 
 def _gathered(client: Client, futures: list[Any]) -> list[tuple[Any, Any]]:

@@ -19,7 +19,7 @@ from dsdit.receipts import Receipt, write_receipt
 from dsdit.window import Index
 from flows.commits import Commits
 from flows.front import Wavefront, Work
-from flows.futures import DASK_RETRIES, finished_of
+from flows.futures import DASK_RETRIES, Told, finished_of, tell
 from flows.jobs import Places, Uncommitted, failed_receipt, receipts_of, run_step
 from flows.progress import Progress
 from flows.removals import Removals
@@ -71,6 +71,7 @@ def run_wavefront(
     ready: list[tuple[tuple[int, int, int], Work]] = []
     running = as_completed(loop=client.loop)
     in_flight: dict[Any, Flight] = {}
+    told = Told()
 
     def needed(work: Work) -> dict[str, float]:
         return needs.get(work[0], {})
@@ -101,11 +102,13 @@ def run_wavefront(
         for resources in {tuple(sorted(needed(work).items())): needed(work) for work in works}.values():
             part = [work for work in works if needed(work) == resources]
             futures = client.map(
-                run or run_step,
+                tell,
                 [step for step, _ in part],
                 [job for _, job in part],
                 key=[f"{step}-{job}-{time.monotonic_ns()}" for step, job in part],
                 places=front.places,
+                work=run or run_step,
+                told_to=told.run,
                 pure=False,
                 retries=DASK_RETRIES,
                 resources=resources or None,
@@ -177,11 +180,11 @@ def run_wavefront(
             for receipt in commits.finished():
                 done(("mosaic", receipt.job), receipt)
 
-    with Removals(front.plan, front.places, check).running() as removals:
+    with told.heard(client), Removals(front.plan, front.places, check).running() as removals:
         front.remove = removals.add
         submit()
         while in_flight or (commits is not None and commits.waiting):
-            for future, result in finished_of(client, running, workers, in_flight):
+            for future, result in finished_of(client, running, workers, in_flight, told):
                 check()
                 if isinstance(result, LeaseError):
                     raise result  # a worker saw it first: nothing more may be written, no receipt either

@@ -6,6 +6,7 @@ scaling is measured the workers are threads of this process.
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import tempfile
 import time
@@ -60,14 +61,30 @@ def plan_of_jobs(rows: int, cols: int) -> Plan:
 
 @contextmanager
 def stub_cluster(workers: int, processes: bool) -> Iterator[Client]:
-    """A cluster of single-threaded workers. In this process each would take its whole size for its own, so no limit."""
+    """A scheduler here and single-threaded workers: threads, or processes with their nannies in one of their own.
+
+    Threads would each take this process's whole size for theirs, so that none has a limit.
+    """
     with (
         LocalCluster(
-            n_workers=workers, threads_per_worker=1, processes=processes, dashboard_address=None, memory_limit=0
+            n_workers=0 if processes else workers,
+            threads_per_worker=1,
+            processes=processes,
+            dashboard_address=None,
+            memory_limit=0,
         ) as cluster,
         Client(cluster, set_as_default=False) as client,
     ):
-        yield client
+        command = [sys.executable, "-m", "distributed.cli.dask_worker", cluster.scheduler_address, "--nthreads", "1"]
+        command += ["--nworkers", str(workers), "--memory-limit", "0", "--no-dashboard"]
+        apart = subprocess.Popen(command, stderr=subprocess.DEVNULL) if processes else None
+        try:
+            client.wait_for_workers(workers, timeout=60)
+            yield client
+        finally:
+            if apart is not None:
+                apart.terminate()
+                apart.wait()
 
 
 @dataclass
