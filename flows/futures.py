@@ -22,7 +22,7 @@ _LOOK_S = 1.0
 _TOPIC = "dsdit-results"
 """Dask's scheduler keeps the last thousand messages of a topic for ever: one topic for all runs."""
 _MORE_S = 0.05
-"""How long is waited for more that end with the first: workers have others to go on with, and each round costs."""
+"""How long is waited, once one has ended, until half have: workers have others to go on with, and each round costs."""
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -78,8 +78,7 @@ def finished_of(
     with running.thread_condition:
         if not running.thread_condition.wait_for(running.has_ready, _LOOK_S):
             return []
-    if len(in_flight) > 1:
-        time.sleep(_MORE_S)
+        running.thread_condition.wait_for(lambda: 2 * running.queue.qsize() >= len(in_flight), _MORE_S)
     ended = [future for future in running.next_batch() if future.key in in_flight]
     known = told.take(ended) if told is not None else {}
     asked = [future for future in ended if future.key not in known]

@@ -211,6 +211,6 @@ def measure_weak_scaling(workers: int = 64, each: int = 20) -> Iterator[str]:
 
 if __name__ == "__main__":
     asked = [int(number) for number in sys.argv[1:3]]
-    for figures in (measure(*asked),) if asked else (measure(), measure_weak_scaling()):
+    for figures in (measure(*asked),) if asked else (measure_weak_scaling(), measure()):
         for line in figures:
             print(line, flush=True)
