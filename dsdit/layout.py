@@ -121,7 +121,9 @@ class Layout:
 
 
 _KEPT_JOBS = 4096
-"""Jobs whose tiles are remembered, some 7 KB each: more than lie in a wavefront across 700 shards."""
+"""Jobs whose neighbours are remembered, some 1 KB each: more than lie in a wavefront across 700 shards."""
+_KEPT_TILES = 256
+"""Jobs whose tiles are remembered, some 7 KB each: those around the jobs that a worker has at a time."""
 
 
 @lru_cache(maxsize=_KEPT_JOBS)
@@ -141,7 +143,7 @@ def _stages_of_mosaic(layout: Layout, job: Index) -> tuple[Index, ...]:
     return tuple(layout.lattice.jobs_touching(layout.lattice.mosaic_context(job)).indices())
 
 
-@lru_cache(maxsize=_KEPT_JOBS)
+@lru_cache(maxsize=_KEPT_TILES)
 def _sample_tiles(layout: Layout, job: Index) -> tuple[Index, ...]:
     own = layout.lattice.tiles_of(job)
     needed: set[Index] = set()

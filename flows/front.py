@@ -22,7 +22,8 @@ from flows.jobs import Places
 from flows.removals import remove_scratch
 
 Work = tuple[str, Index]
-_RANK = {"mosaic": 0, "sample": 1, "stage": 2}
+RANK = {"mosaic": 0, "sample": 1, "stage": 2}
+"""Steps, and which goes first of those that may run."""
 
 
 @dataclass
@@ -78,7 +79,7 @@ class Wavefront:
     def rank(self, work: Work) -> tuple[int, int, int]:
         """Place in the order of what is ready."""
         step, job = work
-        return (_RANK[step], *job) if self._by_rows else (_RANK[step], job.col, job.row)
+        return (RANK[step], *job) if self._by_rows else (RANK[step], job.col, job.row)
 
     def digest(self, work: Work) -> str:
         """Digest of a step's inputs."""

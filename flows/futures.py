@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from itertools import islice
@@ -21,6 +21,8 @@ _LOOK_S = 1.0
 """How long is waited for one that is done, before it is asked whether there are workers."""
 _TOPIC = "dsdit-results"
 """Dask's scheduler keeps the last thousand messages of a topic for ever: one topic for all runs."""
+_TOLD_BYTES = 2**16
+"""Larger results are asked for: what is told stays with the scheduler for the next thousand."""
 _MORE_S = 0.05
 """How long is waited, once one has ended, until half have: workers have others to go on with, and each round costs."""
 T = TypeVar("T")
@@ -59,10 +61,22 @@ class Told:
 
 
 def tell(*args: Any, work: Callable[..., R], told_to: str, **same: Any) -> R:
-    """Runs `work` on a worker, and tells its result to the run of `Told`."""
+    """Runs `work` on a worker, and tells its result, where it is small, to the run of `Told`."""
     result, worker = work(*args, **same), get_worker()
-    worker.log_event(_TOPIC, (told_to, worker.get_current_task(), pickle.dumps(result)))
+    told = pickle.dumps(result)
+    if len(told) <= _TOLD_BYTES:
+        worker.log_event(_TOPIC, (told_to, worker.get_current_task(), told))
     return result
+
+
+def kept_groups(client: Client, names: Iterable[str]) -> list[Any]:
+    """A small future for each name of calls, to be held while there are such calls, and released.
+
+    Dask's scheduler forgets a group of calls with the last one it has, makes a new one with the next, and keeps all it
+    ever made: a run whose calls come and go would cost it a little more memory, and time, with each round.
+    """
+    run = uuid4().hex
+    return [client.submit(str, name, key=f"{name}-{run}", pure=False, retries=DASK_RETRIES) for name in names]
 
 
 def finished_of(

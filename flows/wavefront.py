@@ -18,8 +18,8 @@ from dsdit.errors import LeaseError
 from dsdit.receipts import Receipt, write_receipt
 from dsdit.window import Index
 from flows.commits import Commits
-from flows.front import Wavefront, Work
-from flows.futures import DASK_RETRIES, Told, finished_of, tell
+from flows.front import RANK, Wavefront, Work
+from flows.futures import DASK_RETRIES, Told, finished_of, kept_groups, tell
 from flows.jobs import Places, Uncommitted, failed_receipt, receipts_of, run_step
 from flows.progress import Progress
 from flows.removals import Removals
@@ -182,6 +182,7 @@ def run_wavefront(
 
     with told.heard(client), Removals(front.plan, front.places, check).running() as removals:
         front.remove = removals.add
+        groups = kept_groups(client, RANK)
         submit()
         while in_flight or (commits is not None and commits.waiting):
             for future, result in finished_of(client, running, workers, in_flight, told):
@@ -200,4 +201,6 @@ def run_wavefront(
                 future.release()
             settle()
             submit()
+        for group in groups:
+            group.release()
     return sorted(kept, key=lambda receipt: front.rank((receipt.step, receipt.job)))

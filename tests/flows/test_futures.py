@@ -28,6 +28,11 @@ def halved(number: int, by: int = 2) -> tuple[int, bytes]:
     return number // by, bytes([number])
 
 
+def much(number: int, by: int = 2) -> bytes:
+    """More than is told."""
+    return bytes(number * 2**16 * (by - 1))
+
+
 class _Asking(Workers):
     """Counts the questions."""
 
@@ -38,11 +43,13 @@ class _Asking(Workers):
         return super().answered(ask)
 
 
-def results_of(client: Client, workers: Workers, listening: Told, told_to: str, numbers: list[int]) -> dict[int, Any]:
+def results_of(
+    client: Client, workers: Workers, listening: Told, told_to: str, numbers: list[int], work: Any = halved
+) -> dict[int, Any]:
     """Number -> what came of it."""
     with listening.heard(client):
         running, found = as_completed(loop=client.loop), {}
-        futures: list[Any] = client.map(tell, numbers, work=halved, told_to=told_to, by=2, pure=False)
+        futures: list[Any] = client.map(tell, numbers, work=work, told_to=told_to, by=2, pure=False)
         in_flight = dict(zip((future.key for future in futures), numbers, strict=True))
         running.update(futures)
         while in_flight:
@@ -64,6 +71,12 @@ def test_a_result_that_was_told_to_another_run_is_asked_for(client: Client) -> N
     found = results_of(client, workers, told, Told().run, [2, 4, 6])
     assert found == {2: (1, b"\x02"), 4: (2, b"\x04"), 6: (3, b"\x06")}
     assert workers.asked and not told._results
+
+
+def test_a_large_result_is_asked_for(client: Client) -> None:
+    told, workers = Told(), _Asking(client)
+    assert results_of(client, workers, told, told.run, [2], much) == {2: bytes(2**17)}
+    assert workers.asked == 1
 
 
 def test_an_error_is_its_result(client: Client) -> None:
