@@ -184,6 +184,16 @@ def test_one_step_samples_while_the_other_thread_of_its_worker_stages(front: Wav
     assert any(a < ended and began < b for began, ended in samples for a, b in others), "nothing else meanwhile"
 
 
+def test_the_scheduler_keeps_one_group_of_calls_a_step_however_often_none_of_them_is_left(front: Wavefront) -> None:
+    with (
+        LocalCluster(n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None) as one,
+        Client(one, set_as_default=False) as client,
+    ):
+        run_wavefront(client, front, 1, lambda _: None, lambda _: None, run=quick_step)
+        kept = [group.name for span in one.scheduler.extensions["spans"].spans.values() for group in span.groups]
+    assert sorted(kept) == ["mosaic", "sample", "stage"]
+
+
 def offering_step(step: str, job: Index, places: Places) -> Receipt:
     """A step that notes what its worker offers."""
     spans.append((f"{step} {sorted(get_worker().state.total_resources)}", 0.0, 0.0))
