@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 RESULTS = Path(__file__).parent / "RESULTS.md"
-SCALE = ("plan_at_size", "wavefront_at_size", "publish_at_size")
+SCALE = ("plan_at_size", "weak_scaling", "publish_at_size", "wavefront_at_size")
 
 
 def cpu() -> str:

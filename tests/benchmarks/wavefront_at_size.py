@@ -211,6 +211,5 @@ def measure_weak_scaling(workers: int = 64, each: int = 20) -> Iterator[str]:
 
 if __name__ == "__main__":
     asked = [int(number) for number in sys.argv[1:3]]
-    for figures in (measure(*asked),) if asked else (measure_weak_scaling(), measure()):
-        for line in figures:
-            print(line, flush=True)
+    for line in measure(*asked):
+        print(line, flush=True)
