@@ -18,6 +18,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
+import dask
 import psutil
 from distributed import Client, Future, LocalCluster
 
@@ -38,6 +39,12 @@ from tests.benchmarks.continent import LATTICE
 FUTURES_PER_WORKER, SAID_EVERY = 4, 10_000
 CPU_MS, GROWTH, EFFICIENCY = 8.0, 0.1, 0.95
 """Bounds: CPU of client and scheduler a job, of this machine; growth of memory; weak scaling."""
+_QUIET = {
+    "distributed.admin.tick.interval": "1s",
+    "distributed.admin.system-monitor.interval": "10s",
+    "distributed.worker.profile.enabled": False,
+}
+"""What each worker does beside its steps would be done by its own machine: 64 in one process do it less often."""
 
 
 def stub_step(step: str, job: Index, places: Places) -> Receipt:
@@ -66,6 +73,7 @@ def stub_cluster(workers: int, processes: bool) -> Iterator[Client]:
     Threads would each take this process's whole size for theirs, so that none has a limit.
     """
     with (
+        dask.config.set(_QUIET if not processes else {}),
         LocalCluster(
             n_workers=0 if processes else workers,
             threads_per_worker=1,
