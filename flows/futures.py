@@ -94,10 +94,11 @@ def finished_of(
             return []
         running.thread_condition.wait_for(lambda: 2 * running.queue.qsize() >= len(in_flight), _MORE_S)
     ended = [future for future in running.next_batch() if future.key in in_flight]
-    known = told.take(ended) if told is not None else {}
-    asked = [future for future in ended if future.key not in known]
-    results = dict(workers.answered(lambda: _gathered(client, asked))) if asked else {}
-    return [(future, known[future.key] if future.key in known else results[future]) for future in ended]
+    results = told.take(ended) if told is not None else {}
+    asked = [future for future in ended if future.key not in results]
+    if asked:
+        results.update((future.key, result) for future, result in workers.answered(lambda: _gathered(client, asked)))
+    return [(future, results[future.key]) for future in ended]
 
 
 def _gathered(client: Client, futures: list[Any]) -> list[tuple[Any, Any]]:
