@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, reduce
 
 import numpy as np
 
@@ -86,12 +86,11 @@ class Layout:
 
     def sample_context(self, job: Index) -> Window:
         """HR pixels that the sample step reads: around the tiles it samples."""
-        tiles = self.sample_tiles(job)
-        if not tiles:
+        tiles = _sample_window(self, job)
+        if tiles.empty:
             return _NOTHING
-        cols = [tile.col for tile in tiles]
-        first = self.lattice.tile_window(Index(tiles[0].row, min(cols)))
-        last = self.lattice.tile_window(Index(tiles[-1].row, max(cols)))
+        first = self.lattice.tile_window(Index(tiles.row0, tiles.col0))
+        last = self.lattice.tile_window(Index(tiles.row1 - 1, tiles.col1 - 1))
         return first.union(last).expand(2 * self.lattice.halo_px)
 
     def stages_of_sample(self, job: Index) -> tuple[Index, ...]:
@@ -145,11 +144,18 @@ def _stages_of_mosaic(layout: Layout, job: Index) -> tuple[Index, ...]:
 
 @lru_cache(maxsize=_KEPT_TILES)
 def _sample_tiles(layout: Layout, job: Index) -> tuple[Index, ...]:
+    return tuple(sorted({tile for part in _sampled_parts(layout, job) for tile in part.indices()}))
+
+
+def _sample_window(layout: Layout, job: Index) -> Window:
+    """Smallest window that holds the tiles that the job samples."""
+    return reduce(Window.union, _sampled_parts(layout, job), _NOTHING)
+
+
+def _sampled_parts(layout: Layout, job: Index) -> Iterator[Window]:
+    """Windows of the job's tiles that touch a shard near it, and its halo."""
     own = layout.lattice.tiles_of(job)
-    needed: set[Index] = set()
     for neighbour in job.neighbours():
         part = _clip(layout, neighbour)
         if not part.empty:
-            reach = layout.lattice.tiles_touching(part.expand(layout.lattice.halo_px))
-            needed.update(reach.intersect(own).indices())
-    return tuple(sorted(needed))
+            yield layout.lattice.tiles_touching(part.expand(layout.lattice.halo_px)).intersect(own)

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import dask
-from distributed import Client, LocalCluster, Nanny, SpecCluster
+from distributed import Client, LocalCluster, Nanny, Scheduler, SpecCluster
 from distributed.security import Security
 from distributed.utils import get_mp_context
 
@@ -43,8 +43,20 @@ def open_cluster(compute: Compute) -> Iterator[Client]:
             yield client
         return
     os.environ.update(_ENVIRONMENT)
-    with closed_at_the_end(_start(compute, file, manifest)) as cluster, Client(cluster, set_as_default=False) as client:
+    with closed_at_the_end(_start(compute, file, manifest)) as cluster, client_of(cluster) as client:
         yield client
+
+
+def client_of(cluster: Any) -> Client:
+    """A client of a cluster that was started here. Beside its scheduler, in one process, it needs no sockets.
+
+    They are half of what goes through the scheduler's: each message costs it some 0.5 ms.
+    """
+    scheduler = getattr(cluster, "scheduler", None)
+    if not isinstance(scheduler, Scheduler):
+        return Client(cluster, set_as_default=False)
+    cluster.sync(scheduler.listen, "inproc://")
+    return Client(scheduler.listeners[-1].contact_address, loop=cluster.loop, set_as_default=False)
 
 
 @contextmanager

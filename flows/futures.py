@@ -11,7 +11,7 @@ from itertools import islice
 from typing import Any, TypeVar
 from uuid import uuid4
 
-from distributed import Client, as_completed, get_worker
+from distributed import Client, Worker, WorkerPlugin, as_completed, get_worker
 
 from flows.workers import WAIT_S, Workers
 
@@ -60,13 +60,48 @@ class Told:
         return {key: pickle.loads(result) for key, result in told.items()}  # noqa: S301
 
 
+class _Telling(WorkerPlugin):
+    """A worker's part of `tell`: what is to be told waits until its call ends, and goes along in that message.
+
+    Told by the call itself it would be a message of its own, and those are what a scheduler's time goes with.
+    """
+
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
+        self._told: dict[Any, tuple[str, Any, bytes]] = {}
+
+    @classmethod
+    def on(cls, worker: Worker, told: tuple[str, Any, bytes]) -> None:
+        """In the worker's event loop, ahead of the news that the call has ended."""
+        telling = worker.plugins.get(_TOPIC)
+        if not isinstance(telling, cls):
+            telling = worker.plugins[_TOPIC] = cls(worker)
+        telling._told[told[1]] = told
+
+    def transition(self, key: Any, start: str, finish: str, **_: Any) -> None:
+        """Dask calls it for every change of a call's state, before it sends what came of it."""
+        told = self._told.pop(key, None)
+        if told is not None and finish == "memory":
+            self._worker.log_event(_TOPIC, told)
+
+
 def tell(*args: Any, work: Callable[..., R], told_to: str, **same: Any) -> R:
     """Runs `work` on a worker, and tells its result, where it is small, to the run of `Told`."""
     result, worker = work(*args, **same), get_worker()
     told = pickle.dumps(result)
     if len(told) <= _TOLD_BYTES:
-        worker.log_event(_TOPIC, (told_to, worker.get_current_task(), told))
+        worker.loop.add_callback(_Telling.on, worker, (told_to, worker.get_current_task(), told))
     return result
+
+
+def watch(client: Any, running: Any, futures: list[Any]) -> None:
+    """Adds to Dask's `as_completed` in the client's event loop: from another thread each future would wake it once."""
+    client.loop.add_callback(running.update, futures)
+
+
+def let_go(client: Any, futures: list[Any]) -> None:
+    """Releases futures in the client's event loop, as `watch` adds them."""
+    client.loop.add_callback(lambda: [future.release() for future in futures])
 
 
 def kept_groups(client: Client, names: Iterable[str]) -> list[Any]:
@@ -136,7 +171,7 @@ def run_bounded(
         keys = [f"{run.__name__}-{number}-{time.monotonic_ns()}" for number in range(len(given))]
         futures = client.map(run, given, key=keys, pure=False, retries=DASK_RETRIES, **same) if given else []
         in_flight.update(zip((future.key for future in futures), given, strict=True))
-        running.update(futures)
+        watch(client, running, futures)
 
     submit()
     while in_flight:
@@ -144,6 +179,6 @@ def run_bounded(
             argument = in_flight.pop(future.key)
             if isinstance(result, Exception):
                 raise result
-            future.release()
+            let_go(client, [future])
             yield argument, result
         submit()

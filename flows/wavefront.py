@@ -19,7 +19,7 @@ from dsdit.receipts import Receipt, write_receipt
 from dsdit.window import Index
 from flows.commits import Commits
 from flows.front import RANK, Wavefront, Work
-from flows.futures import DASK_RETRIES, Told, finished_of, kept_groups, tell
+from flows.futures import DASK_RETRIES, Told, finished_of, kept_groups, let_go, tell, watch
 from flows.jobs import Places, Uncommitted, failed_receipt, receipts_of, run_step
 from flows.progress import Progress
 from flows.removals import Removals
@@ -116,7 +116,7 @@ def run_wavefront(
             )
             now = time.monotonic()
             in_flight.update({f.key: Flight(work, f, now) for f, work in zip(futures, part, strict=True)})
-            running.update(futures)
+            watch(client, running, futures)
 
     def repeat(limit: int) -> None:
         """Gives stragglers to workers that do not have them, each once."""
@@ -185,7 +185,8 @@ def run_wavefront(
         groups = kept_groups(client, RANK)
         submit()
         while in_flight or (commits is not None and commits.waiting):
-            for future, result in finished_of(client, running, workers, in_flight, told):
+            ended = finished_of(client, running, workers, in_flight, told)
+            for future, result in ended:
                 check()
                 if isinstance(result, LeaseError):
                     raise result  # a worker saw it first: nothing more may be written, no receipt either
@@ -198,7 +199,7 @@ def run_wavefront(
                     commits.add(result)
                 else:
                     fail(work, f"{type(result).__name__}: {result}")
-                future.release()
+            let_go(client, [future for future, _ in ended])
             settle()
             submit()
         for group in groups:

@@ -32,6 +32,7 @@ from dsdit.status import JobState
 from dsdit.steps.scratch import create_scratch
 from dsdit.store import forget_arrays
 from dsdit.window import Index, Window
+from flows.cluster import client_of
 from flows.jobs import Places
 from flows.wavefront import Progress, Wavefront, run_wavefront
 from tests.benchmarks.continent import LATTICE
@@ -81,7 +82,7 @@ def stub_cluster(workers: int, processes: bool) -> Iterator[Client]:
             dashboard_address=None,
             memory_limit=0,
         ) as cluster,
-        Client(cluster, set_as_default=False) as client,
+        client_of(cluster) as client,
     ):
         command = [sys.executable, "-m", "distributed.cli.dask_worker", cluster.scheduler_address, "--nthreads", "1"]
         command += ["--nworkers", str(workers), "--memory-limit", "0", "--no-dashboard"]

@@ -1,5 +1,7 @@
 """The lattices: every pixel of a region has its tiles, and nobody reads beyond 3 x 3 jobs."""
 
+from functools import reduce
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -61,6 +63,8 @@ def test_nobody_reads_beyond_its_neighbours(window: Window, scale: int, chunks: 
         assert set(layout.lattice.tiles_touching(reach).indices()) <= set(layout.tiles_of_mosaic(job)) <= sampled
     for job in layout.sample_jobs:
         assert set(layout.stages_of_sample(job)) <= set(job.neighbours()) & set(layout.stage_jobs)
+        tiles = [layout.lattice.tile_window(tile) for tile in layout.sample_tiles(job)]
+        assert layout.sample_context(job) == reduce(Window.union, tiles).expand(2 * layout.lattice.halo_px)
         for tile in layout.sample_tiles(job):
             assert layout.lattice.owner(tile) == job
 

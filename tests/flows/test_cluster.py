@@ -133,6 +133,13 @@ def test_workers_are_forked_ready_and_with_the_environment_of_now(monkeypatch: p
             wait_for(lambda: process_of(client) not in (None, pid), 60, "another worker is there", 0.05)  # noqa: B023
 
 
+def test_a_client_beside_its_scheduler_needs_no_socket_and_the_workers_do() -> None:
+    with open_cluster(Compute(workers=1)) as client:
+        assert client.scheduler.address.startswith("inproc://")
+        assert all(address.startswith("tcp://") for address in client.scheduler_info()["workers"])
+        assert client.submit(pow, 3, 4).result(timeout=60) == 81
+
+
 def process_of(client: Client) -> int | None:
     """Process of the one worker, None while there is none."""
     client.wait_for_workers(1, timeout=60)

@@ -79,6 +79,22 @@ def test_a_large_result_is_asked_for(client: Client) -> None:
     assert workers.asked == 1
 
 
+def telling(dask_worker: Any) -> tuple[bool, int]:
+    """Whether a worker has told something, and how much it still has to tell."""
+    part = dask_worker.plugins.get("dsdit-results")
+    return part is not None, 0 if part is None else len(part._told)
+
+
+def test_what_is_told_goes_in_the_message_that_the_call_has_ended(client: Client) -> None:
+    told = Told()
+    results_of(client, Workers(client), told, told.run, [2, 4])
+    sent = [m for worker in client.cluster.workers.values() for m in worker.batched_stream.recent_message_log]
+    messages = [[part["op"] for part in message] for message in sent]
+    assert sum(ops.count("log-event") for ops in messages) >= 2
+    assert all("task-finished" in ops for ops in messages if "log-event" in ops)
+    assert set(client.run(telling).values()) == {(True, 0)}
+
+
 def test_an_error_is_its_result(client: Client) -> None:
     told = Told()
     found = results_of(client, Workers(client), told, told.run, [2, 3])
