@@ -93,12 +93,12 @@ class Layout:
         last = self.lattice.tile_window(Index(tiles.row1 - 1, tiles.col1 - 1))
         return first.union(last).expand(2 * self.lattice.halo_px)
 
-    def stages_of_sample(self, job: Index) -> tuple[Index, ...]:
-        """Stage jobs that sample(job) reads."""
+    def stages_of_sample(self, job: Index) -> Window:
+        """Window of the stage jobs that sample(job) reads."""
         return _stages_of_sample(self, job)
 
-    def stages_of_mosaic(self, job: Index) -> tuple[Index, ...]:
-        """Stage jobs that mosaic(job) reads."""
+    def stages_of_mosaic(self, job: Index) -> Window:
+        """Window of the stage jobs that mosaic(job) reads."""
         return _stages_of_mosaic(self, job)
 
     def samples_for(self, due: Jobs) -> Jobs:
@@ -116,11 +116,11 @@ class Layout:
             yield from (("sample", n) for n in self.samples_of_mosaic(job))
         if step != "stage":
             stages = self.stages_of_sample if step == "sample" else self.stages_of_mosaic
-            yield from (("stage", n) for n in stages(job))
+            yield from (("stage", n) for n in stages(job).indices())
 
 
 _KEPT_JOBS = 4096
-"""Jobs whose neighbours are remembered, some 1 KB each: more than lie in a wavefront across 700 shards."""
+"""Jobs whose neighbours are remembered, some 0.4 KB each: more than lie in a wavefront across 700 shards."""
 _KEPT_TILES = 256
 """Jobs whose tiles are remembered, some 7 KB each: those around the jobs that a worker has at a time."""
 
@@ -133,13 +133,13 @@ def _clip(layout: Layout, job: Index) -> Window:
 
 
 @lru_cache(maxsize=_KEPT_JOBS)
-def _stages_of_sample(layout: Layout, job: Index) -> tuple[Index, ...]:
-    return tuple(layout.lattice.jobs_touching(layout.sample_context(job)).indices())
+def _stages_of_sample(layout: Layout, job: Index) -> Window:
+    return layout.lattice.jobs_touching(layout.sample_context(job))
 
 
 @lru_cache(maxsize=_KEPT_JOBS)
-def _stages_of_mosaic(layout: Layout, job: Index) -> tuple[Index, ...]:
-    return tuple(layout.lattice.jobs_touching(layout.lattice.mosaic_context(job)).indices())
+def _stages_of_mosaic(layout: Layout, job: Index) -> Window:
+    return layout.lattice.jobs_touching(layout.lattice.mosaic_context(job))
 
 
 @lru_cache(maxsize=_KEPT_TILES)

@@ -178,7 +178,7 @@ class Plan:
         """Of what sample(job) writes."""
         return _digest(
             {
-                "stages": [self.stage_digest(stage) for stage in self.layout.stages_of_sample(job)],
+                "stages": [self.stage_digest(stage) for stage in self.layout.stages_of_sample(job).indices()],
                 "tiles": self.layout.sample_tiles(job),
             }
         )

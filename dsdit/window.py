@@ -21,7 +21,7 @@ class Index(NamedTuple):
         return f"{self.row:+07d}{self.col:+07d}"
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True, order=True, slots=True)
 class Window:
     """[row0, row1) x [col0, col1)."""
 

@@ -170,7 +170,7 @@ class Wavefront:
     def blocked(self, work: Work) -> str | None:
         """Why a step must not run: a stage that it reads failed. Nobody may take its absence for no data."""
         step, job = work
-        for need in self.plan.layout.stages_of_sample(job) if step == "sample" else ():
+        for need in self.plan.layout.stages_of_sample(job).indices() if step == "sample" else ():
             errors = self.failures.get(("stage", need))
             if errors is not None:
                 return f"stage of job {tuple(need)} failed: {'; '.join(errors)}"

@@ -11,6 +11,7 @@ from itertools import islice
 from typing import Any, TypeVar
 from uuid import uuid4
 
+from dask.utils import key_split
 from distributed import Client, Worker, WorkerPlugin, as_completed, get_worker
 
 from flows.workers import WAIT_S, Workers
@@ -25,6 +26,8 @@ _TOLD_BYTES = 2**16
 """Larger results are asked for: what is told stays with the scheduler for the next thousand."""
 _MORE_S = 0.05
 """How long is waited, once one has ended, until half have: workers have others to go on with, and each round costs."""
+_KEYS = 8192
+"""Keys that Dask may remember the groups of: more than are in flight, some 3 MB."""
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -102,6 +105,12 @@ def watch(client: Any, running: Any, futures: list[Any]) -> None:
 def let_go(client: Any, futures: list[Any]) -> None:
     """Releases futures in the client's event loop, as `watch` adds them."""
     client.loop.add_callback(lambda: [future.release() for future in futures])
+
+
+def forget_keys() -> None:
+    """Has this process forget groups of keys: Dask remembers 100,000, some 30 MB, those of ended calls for nothing."""
+    if key_split.cache_info().currsize > _KEYS:
+        key_split.cache_clear()
 
 
 def kept_groups(client: Client, names: Iterable[str]) -> list[Any]:

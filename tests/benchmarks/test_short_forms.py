@@ -43,7 +43,7 @@ def test_a_plan_of_a_degree_equals_the_plain_answer(tmp_path: Path) -> None:
             (plan.layout.stages_of_mosaic, jobs),
         )
         for job in readers
-        for stage in reads(job)
+        for stage in reads(job).indices()
     }
 
 

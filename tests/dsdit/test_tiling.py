@@ -57,12 +57,12 @@ def test_nobody_reads_beyond_its_neighbours(window: Window, scale: int, chunks: 
     sampled = {tile for job in layout.sample_jobs for tile in layout.sample_tiles(job)}
     for job in layout.mosaic_jobs:
         near = set(job.neighbours())
-        assert set(layout.stages_of_mosaic(job)) <= near & set(layout.stage_jobs)
+        assert set(layout.stages_of_mosaic(job).indices()) <= near & set(layout.stage_jobs)
         assert set(layout.samples_of_mosaic(job)) <= near & set(layout.sample_jobs)
         reach = layout.clip(job).expand(layout.lattice.halo_px)
         assert set(layout.lattice.tiles_touching(reach).indices()) <= set(layout.tiles_of_mosaic(job)) <= sampled
     for job in layout.sample_jobs:
-        assert set(layout.stages_of_sample(job)) <= set(job.neighbours()) & set(layout.stage_jobs)
+        assert set(layout.stages_of_sample(job).indices()) <= set(job.neighbours()) & set(layout.stage_jobs)
         tiles = [layout.lattice.tile_window(tile) for tile in layout.sample_tiles(job)]
         assert layout.sample_context(job) == reduce(Window.union, tiles).expand(2 * layout.lattice.halo_px)
         for tile in layout.sample_tiles(job):

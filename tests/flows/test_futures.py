@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from dask.utils import key_split
 from distributed import Client, LocalCluster, as_completed
 
-from flows.futures import Told, finished_of, tell
+from flows.futures import Told, finished_of, forget_keys, tell
 from flows.workers import Workers
 
 
@@ -93,6 +94,17 @@ def test_what_is_told_goes_in_the_message_that_the_call_has_ended(client: Client
     assert sum(ops.count("log-event") for ops in messages) >= 2
     assert all("task-finished" in ops for ops in messages if "log-event" in ops)
     assert set(client.run(telling).values()) == {(True, 0)}
+
+
+def test_groups_of_ended_keys_are_forgotten() -> None:
+    key_split.cache_clear()
+    for number in range(8192):
+        key_split(f"stage-{number}")
+    forget_keys()
+    assert key_split.cache_info().currsize == 8192
+    key_split("stage-8192")
+    forget_keys()
+    assert key_split.cache_info().currsize == 0
 
 
 def test_an_error_is_its_result(client: Client) -> None:
