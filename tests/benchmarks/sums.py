@@ -132,7 +132,7 @@ def page() -> str:
         "  Scratch in an object store takes most of them: a disk that all workers share takes none. S3 allows 3,500",
         "  writes and 5,500 reads a second and prefix.",
         "- uvloop, where it is installed beside the scheduler and `DASK_DISTRIBUTED__ADMIN__EVENT_LOOP=uvloop` is set,",
-        "  took a fifth off what a job costs it in short runs (1,000 jobs: 12.6 to 10.0 ms before the last savings).",
+        "  took 7% off what a job costs it in short runs (2,000 jobs, three runs each: 7.2 to 6.7 ms).",
         "- A night costs its device-hours, its requests and the month's storage at your prices: `dsdit plan`",
         "  multiplies them where `cost` is set.",
         "- On GPUs the cores beside them come next: an H100 draws tiles of `dsdit-tiny` 2.5 times as fast as 16 cores",

@@ -207,13 +207,17 @@ def measure(rows: int = 250, cols: int = 400, workers: int = 4) -> Iterator[str]
 
 
 def measure_weak_scaling(workers: int = 64, each: int = 20) -> Iterator[str]:
-    """So many jobs of 2 s a worker, against the time that they take without any waiting. Fails below the bound."""
-    cols = workers * each // 32
-    watch = run_stub(32, cols, workers, sleeping_step, warm=10**9)
-    samples = (watch.steps - 32 * cols) // 2
+    """So many jobs of 2 s a worker, against the time that they take without any waiting. Fails below the bound.
+
+    The samples are what sleeps, and the fringe samples too: the region is so large that there are `each` a worker.
+    """
+    rows, cols = 32 - 2, workers * each // 32 - 2
+    watch = run_stub(rows, cols, workers, sleeping_step, warm=10**9)
+    samples = (watch.steps - rows * cols) // 2
+    assert samples == workers * each, f"{samples} samples"
     ideal = samples * 2.0 / workers
     efficiency = ideal / watch.seconds
-    yield f"workers: {workers} threads of one process, {each} jobs each, 2 s a job"
+    yield f"workers: {workers} threads of one process, {each} samples of 2 s each, {watch.steps:,} steps in all"
     yield f"efficiency: {efficiency:.3f} (bound {EFFICIENCY:g}): {watch.seconds:.1f} s for {ideal:.1f} s of sleep"
     assert efficiency >= EFFICIENCY, f"weak scaling is {efficiency:.3f}"
 
