@@ -43,8 +43,8 @@ GPU_FED_TILE_S = Measured(
     "`region_on_device` in RESULTS.md",
 )
 JOB_CPU_MS = Measured(
-    9.82,
-    "ms of CPU a job, client and scheduler, workers in processes of their own",
+    7.91,
+    "ms of CPU a job, client and scheduler in one process, workers in processes of their own",
     "`wavefront_at_size` in RESULTS.md",
 )
 PLAN_S = Measured(54.5, "s of planning 795,355 jobs, beside other work", "`plan_at_size` in RESULTS.md")
