@@ -86,7 +86,7 @@ class Layout:
 
     def sample_context(self, job: Index) -> Window:
         """HR pixels that the sample step reads: around the tiles it samples."""
-        tiles = _sample_window(self, job)
+        tiles = reduce(Window.union, _sampled_parts(self, job), _NOTHING)
         if tiles.empty:
             return _NOTHING
         first = self.lattice.tile_window(Index(tiles.row0, tiles.col0))
@@ -145,11 +145,6 @@ def _stages_of_mosaic(layout: Layout, job: Index) -> Window:
 @lru_cache(maxsize=_KEPT_TILES)
 def _sample_tiles(layout: Layout, job: Index) -> tuple[Index, ...]:
     return tuple(sorted({tile for part in _sampled_parts(layout, job) for tile in part.indices()}))
-
-
-def _sample_window(layout: Layout, job: Index) -> Window:
-    """Smallest window that holds the tiles that the job samples."""
-    return reduce(Window.union, _sampled_parts(layout, job), _NOTHING)
 
 
 def _sampled_parts(layout: Layout, job: Index) -> Iterator[Window]:

@@ -50,7 +50,7 @@ def open_cluster(compute: Compute) -> Iterator[Client]:
 def client_of(cluster: Any) -> Client:
     """A client of a cluster that was started here. Beside its scheduler, in one process, it needs no sockets.
 
-    They are half of what goes through the scheduler's: each message costs it some 0.5 ms.
+    Of the messages that a run's scheduler and client send, some four tenths go between the two.
     """
     scheduler = getattr(cluster, "scheduler", None)
     if not isinstance(scheduler, Scheduler):

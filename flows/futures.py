@@ -142,6 +142,7 @@ def finished_of(
     asked = [future for future in ended if future.key not in results]
     if asked:
         results.update((future.key, result) for future, result in workers.answered(lambda: _gathered(client, asked)))
+    forget_keys()
     return [(future, results[future.key]) for future in ended]
 
 
@@ -188,6 +189,6 @@ def run_bounded(
             argument = in_flight.pop(future.key)
             if isinstance(result, Exception):
                 raise result
-            let_go(client, [future])
+            future.release()
             yield argument, result
         submit()

@@ -19,7 +19,7 @@ from dsdit.receipts import Receipt, write_receipt
 from dsdit.window import Index
 from flows.commits import Commits
 from flows.front import RANK, Wavefront, Work
-from flows.futures import DASK_RETRIES, Told, finished_of, forget_keys, kept_groups, let_go, tell, watch
+from flows.futures import DASK_RETRIES, Told, finished_of, kept_groups, let_go, tell, watch
 from flows.jobs import Places, Uncommitted, failed_receipt, receipts_of, run_step
 from flows.progress import Progress
 from flows.removals import Removals
@@ -200,7 +200,6 @@ def run_wavefront(
                 else:
                     fail(work, f"{type(result).__name__}: {result}")
             let_go(client, [future for future, _ in ended])
-            forget_keys()
             settle()
             submit()
         for group in groups:
