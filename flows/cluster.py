@@ -26,6 +26,9 @@ from flows.settings import Compute, Tls
 _ENVIRONMENT = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 """One thread a process: OpenMP barriers of several would spin against each other."""
 
+_AHEAD = {"worker-saturation": 8.0, "work-stealing-interval": "100ms"}
+"""Steps that a worker may have waiting, and how often Dask looks for one that has none."""
+
 CONNECT_S = 20.0
 """How long a scheduler at an address may take to answer."""
 
@@ -98,6 +101,7 @@ _ROLES = ("client", "scheduler", "worker")
 
 def _start(compute: Compute, file: ClusterFile, manifest: dict[str, Any] | None) -> Any:
     options = dict(file.options)
+    hand_out_ahead()
     if compute.tls is not None and file.kind != "slurm":
         raise RequestError(
             f"compute.tls: a cluster of kind {file.kind!r} that the run starts itself does not take it: leave it out, "
@@ -128,6 +132,15 @@ def _start(compute: Compute, file: ClusterFile, manifest: dict[str, Any] | None)
         )
     except (TypeError, ValueError, OSError, RuntimeError) as error:
         raise _refused(compute, error) from error
+
+
+def hand_out_ahead() -> None:
+    """From now on schedulers that start here let a run's steps wait with the workers, where the user has not set it.
+
+    A run bounds what waits by itself. Workers that have the next step go on without asking, and one that has none is
+    given what others have waiting.
+    """
+    dask.config.update_defaults({"distributed": {"scheduler": _AHEAD}})
 
 
 def fork_workers() -> None:

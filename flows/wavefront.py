@@ -3,6 +3,9 @@
 Dask holds a bounded number of futures at a time, each a step's name, a job's index and locations, never an array. The
 order prefers what frees scratch: mosaic before sample before stage, along the sweep of `flows.front`. A step that takes
 far too long is given to another worker once more; see `flows.stragglers`.
+
+What Dask has goes to workers in another order, mosaic before stage before sample: a stage is given only where samples
+run short, and behind the many samples that wait for a worker it would come too late for the next.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import dask
 from distributed import Client, as_completed
 
 from dsdit.errors import LeaseError
@@ -20,6 +24,7 @@ from dsdit.window import Index
 from flows.commits import Commits
 from flows.front import RANK, Wavefront, Work
 from flows.futures import DASK_RETRIES, Told, finished_of, kept_groups, let_go, tell, watch
+from flows.heap import settled_heap
 from flows.jobs import Places, Uncommitted, failed_receipt, receipts_of, run_step
 from flows.progress import Progress
 from flows.removals import Removals
@@ -30,6 +35,13 @@ __all__ = ["DASK_RETRIES", "Progress", "Wavefront", "run_wavefront"]
 Run = Callable[[str, Index, Places], Receipt | Uncommitted]
 _LOOK_S = 1.0
 """How often a run looks for stragglers."""
+_PRIORITY = {"mosaic": 2, "stage": 1, "sample": 0}
+"""Dask's: the largest goes first to a worker."""
+
+
+def priority_of(key: str) -> int:
+    """Dask's priority of a step, for the scheduler, which has its key."""
+    return _PRIORITY[key.partition("-")[0]]
 
 
 class Flight(NamedTuple):
@@ -101,19 +113,20 @@ def run_wavefront(
         """One message to the scheduler gives it all that may run now and needs the same of its worker."""
         for resources in {tuple(sorted(needed(work).items())): needed(work) for work in works}.values():
             part = [work for work in works if needed(work) == resources]
-            futures = client.map(
-                tell,
-                [step for step, _ in part],
-                [job for _, job in part],
-                key=[f"{step}-{job}-{time.monotonic_ns()}" for step, job in part],
-                places=front.places,
-                work=run or run_step,
-                told_to=told.run,
-                pure=False,
-                retries=DASK_RETRIES,
-                resources=resources or None,
-                **where,
-            )
+            with dask.annotate(priority=priority_of):
+                futures = client.map(
+                    tell,
+                    [step for step, _ in part],
+                    [job for _, job in part],
+                    key=[f"{step}-{job}-{time.monotonic_ns()}" for step, job in part],
+                    places=front.places,
+                    work=run or run_step,
+                    told_to=told.run,
+                    pure=False,
+                    retries=DASK_RETRIES,
+                    resources=resources or None,
+                    **where,
+                )
             now = time.monotonic()
             in_flight.update({f.key: Flight(work, f, now) for f, work in zip(futures, part, strict=True)})
             watch(client, running, futures)
@@ -180,7 +193,7 @@ def run_wavefront(
             for receipt in commits.finished():
                 done(("mosaic", receipt.job), receipt)
 
-    with told.heard(client), Removals(front.plan, front.places, check).running() as removals:
+    with settled_heap(), told.heard(client), Removals(front.plan, front.places, check).running() as removals:
         front.remove = removals.add
         groups = kept_groups(client, RANK)
         submit()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import re
 import threading
 import time
 from collections import Counter
@@ -18,6 +20,7 @@ import flows.wavefront
 from dsdit.receipts import Receipt, list_receipts, write_receipt
 from dsdit.status import JobState
 from dsdit.window import Index
+from flows.heap import settled_heap
 from flows.jobs import Places, receipts_of
 from flows.wavefront import DASK_RETRIES, Progress
 from tests.conftest import box
@@ -69,6 +72,12 @@ def quick_step(step: str, job: Index, places: Places) -> Receipt:
     return receipt
 
 
+def priorities(dask_scheduler: Any) -> dict[str, int]:
+    """What the scheduler sorts the steps by that it has, before their age."""
+    step = re.compile(r"(stage|sample|mosaic)-[-+]\d+[-+]\d+-")
+    return {key: task.priority[0] for key, task in dask_scheduler.tasks.items() if step.match(key)}
+
+
 def step_with_a_fault(step: str, job: Index, places: Places) -> Receipt:
     """The real step, or an error for the one that `fault` names."""
     count_call(step, job)
@@ -114,6 +123,34 @@ def test_futures_in_flight_are_bounded(
     assert max(counted.in_flight) == futures_per_worker * WORKERS < steps
     assert len(counted.futures) == steps == len(ran.receipts)
     assert set(calls.values()) == {1}
+
+
+def test_mosaics_and_stages_overtake_the_samples_that_wait(
+    client: Client, catalog: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(flows.wavefront, "run_step", quick_step)
+    seen: dict[str, set[int]] = {}
+
+    def watch(client: Client, _: Progress) -> None:
+        for key, priority in client.run_on_scheduler(priorities).items():
+            seen.setdefault(key.partition("-")[0], set()).add(priority)
+
+    run_on(sample_record(catalog, weights, tmp_path / "out", FOUR_SHARDS), watch, client)
+    assert seen == {"mosaic": {-2}, "stage": {-1}, "sample": {0}}  # the smallest is the first that a worker gets
+
+
+def test_pythons_collector_leaves_alone_what_is_there_when_a_run_begins(
+    client: Client, catalog: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(flows.wavefront, "run_step", quick_step)
+    frozen: list[int] = []
+    record = sample_record(catalog, weights, tmp_path / "out", FOUR_SHARDS)
+    run_on(record, lambda *_: frozen.append(gc.get_freeze_count()), client)
+    assert min(frozen) > 100_000
+    assert gc.get_freeze_count() == 0
+    with pytest.raises(ValueError, match="ended"), settled_heap():
+        raise ValueError("ended")
+    assert gc.get_freeze_count() == 0
 
 
 def test_what_dask_is_given_holds_no_pixels(
