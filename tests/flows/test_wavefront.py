@@ -125,29 +125,25 @@ def test_futures_in_flight_are_bounded(
     assert set(calls.values()) == {1}
 
 
-def test_mosaics_and_stages_overtake_the_samples_that_wait(
+def test_mosaics_and_stages_overtake_samples_in_a_run_whose_heap_is_settled(
     client: Client, catalog: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(flows.wavefront, "run_step", quick_step)
     seen: dict[str, set[int]] = {}
+    frozen: list[int] = []
 
     def watch(client: Client, _: Progress) -> None:
+        frozen.append(gc.get_freeze_count())
         for key, priority in client.run_on_scheduler(priorities).items():
             seen.setdefault(key.partition("-")[0], set()).add(priority)
 
     run_on(sample_record(catalog, weights, tmp_path / "out", FOUR_SHARDS), watch, client)
     assert seen == {"mosaic": {-2}, "stage": {-1}, "sample": {0}}  # the smallest is the first that a worker gets
-
-
-def test_pythons_collector_leaves_alone_what_is_there_when_a_run_begins(
-    client: Client, catalog: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(flows.wavefront, "run_step", quick_step)
-    frozen: list[int] = []
-    record = sample_record(catalog, weights, tmp_path / "out", FOUR_SHARDS)
-    run_on(record, lambda *_: frozen.append(gc.get_freeze_count()), client)
     assert min(frozen) > 100_000
     assert gc.get_freeze_count() == 0
+
+
+def test_a_run_that_raises_leaves_the_heap_as_it_was() -> None:
     with pytest.raises(ValueError, match="ended"), settled_heap():
         raise ValueError("ended")
     assert gc.get_freeze_count() == 0
