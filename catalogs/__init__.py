@@ -21,10 +21,10 @@ def stack(
     end: datetime | None = None,
     chunk_px: int = 512,
 ) -> xarray.DataArray:
-    """(time, band, y, x) reflectance of a region's scenes or references, lazy; see `catalogs.exploring.stack_items`.
+    """(time, band, y, x) reflectance of a region's scenes or references, lazy; see `catalogs.lazy_stack.stack_items`.
 
     Up to now, scenes of the last 45 days and references of the last ten years, where no times are given.
     """
-    from catalogs.exploring import stack_items
+    from catalogs.lazy_stack import stack_items
 
     return stack_items(region, source, start, end, chunk_px)

@@ -17,8 +17,8 @@ import shapely
 from pyproj.exceptions import CRSError
 from shapely.geometry import box, shape
 
-from catalogs.fields import Fields
-from catalogs.trust import plain
+from catalogs.allowed import plain
+from catalogs.json_fields import Fields
 from dsdit.errors import CatalogError
 from dsdit.lonlat import within_180
 

@@ -18,11 +18,11 @@ from typing import Any
 import pystac
 from shapely.geometry import mapping
 
-from catalogs.fields import Fields
+from catalogs.allowed import accepted_href, local_path, plain
+from catalogs.calibration import scale_and_offset
 from catalogs.footprint import item_footprint, stated_crs
-from catalogs.rules import scale_and_offset
+from catalogs.json_fields import Fields
 from catalogs.source import Source
-from catalogs.trust import accepted_href, local_path, plain
 from dsdit.bands import BANDS
 from dsdit.errors import CatalogError
 

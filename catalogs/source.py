@@ -17,12 +17,12 @@ from urllib.parse import urlsplit
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
-from catalogs.filtering import check_filter
-from catalogs.rules import BitMask, Mask, NoMask, Record, Rule, SclMask
+from catalogs.calibration import BitMask, Mask, NoMask, Record, Rule, SclMask
+from catalogs.cql2_filter import check_filter
 from dsdit.bands import BANDS, BandName
 from dsdit.errors import RequestError
-from dsdit.sensor import BOX_MTF, EVALUATION_MTF
-from dsdit.terms import YEAR
+from dsdit.imaging.sensor import BOX_MTF, EVALUATION_MTF
+from dsdit.plan.licences import YEAR
 
 SOURCES_FOLDER = Path(__file__).parent / "sources"
 _PLACEHOLDER = re.compile(r"\{[^}]*\}")

@@ -7,7 +7,7 @@ torch. `dsdit` knows neither catalogs nor flows.
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from dsdit.opening import mosaic_versions, open_mosaic
+    from dsdit.mosaic.opening import mosaic_versions, open_mosaic
 
 __all__ = ["mosaic_versions", "open_mosaic"]
 __version__ = "0.1.0"
@@ -15,7 +15,7 @@ __version__ = "0.1.0"
 
 def __getattr__(name: str) -> object:
     if name in __all__:
-        from dsdit import opening
+        from dsdit.mosaic import opening
 
         return getattr(opening, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -12,11 +12,11 @@ from typing import Any
 
 from prefect import flow
 
-from dsdit.store import join
+from dsdit.store.objects import join
 from flows.logs import plain_errors
-from flows.night import check_all_done
-from flows.prepare import utc_now
-from flows.request import load_request
+from flows.plan.make_plan import utc_now
+from flows.publish.outcome import check_all_done
+from flows.request.request import load_request
 from flows.tasks import check_nightly, hold_output, make_sample, plan_region, process, publish_region
 
 plain_errors()

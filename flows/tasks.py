@@ -19,33 +19,34 @@ from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 
-from catalogs.measure_records import join_records
+from catalogs.measure.records import join_records
 from catalogs.sample_region import make_sample_region
 from dsdit.errors import DsditError, RequestError
-from dsdit.history import write_history
-from dsdit.lease import Lease, held
-from dsdit.mosaic_group import create_mosaic
-from dsdit.mosaic_store import mosaic_store
-from dsdit.plan_files import write_due
-from dsdit.receipts import Receipt, compact_receipts, join_receipts, new_receipts
-from dsdit.steps.picture import thumbnail_uri
-from dsdit.steps.publish import PUBLISHED
-from dsdit.steps.report import STALE, Tally, due_jobs, finish_report
-from dsdit.store import check_writable, forget_arrays, is_remote, join, read_bytes, remove, write_json
-from flows.cluster import open_cluster, quiet
-from flows.cluster_file import load_cluster
-from flows.commits import Commits
-from flows.jobs import Places, read_plan
-from flows.leftovers import drop_scratch, finish_publish, forget_plans, make_scratch, remove_partials
-from flows.measuring import measuring_on_cluster
-from flows.night import Night, put_back_failed, report_of, written
-from flows.prepare import check_places, keep_plan, make_plan, utc_now
-from flows.publishing import no_cog, publish_night
-from flows.reporting import report_markdown, report_record
-from flows.request import Request
-from flows.settings import SampleRegion
-from flows.wavefront import Progress, Wavefront, run_wavefront
-from flows.workers import try_batch_on
+from dsdit.mosaic.history import write_history
+from dsdit.mosaic.lease import Lease, held
+from dsdit.mosaic.template import create_mosaic
+from dsdit.mosaic.versions import mosaic_store
+from dsdit.plan.files import write_due
+from dsdit.receipts.receipts import Receipt, compact_receipts, join_receipts, new_receipts
+from dsdit.steps.publish.picture import thumbnail_uri
+from dsdit.steps.publish.publish import PUBLISHED
+from dsdit.steps.publish.report import STALE, Tally, due_jobs, finish_report
+from dsdit.store.arrays import forget_arrays
+from dsdit.store.objects import check_writable, is_remote, join, read_bytes, remove, write_json
+from flows.plan.make_plan import check_places, keep_plan, make_plan, utc_now
+from flows.plan.on_cluster import measuring_on_cluster
+from flows.publish.cleanup import drop_scratch, finish_publish, forget_plans, make_scratch, remove_partials
+from flows.publish.outcome import Night, put_back_failed, report_of, written
+from flows.publish.publish import no_cog, publish_night
+from flows.report import report_markdown, report_record
+from flows.request.cluster_file import load_cluster
+from flows.request.request import Request
+from flows.request.settings import SampleRegion
+from flows.run.cluster import open_cluster, quiet
+from flows.run.commits import Commits
+from flows.run.loop import Progress, Wavefront, run_wavefront
+from flows.run.run_step import Places, read_plan
+from flows.run.workers import try_batch_on
 
 PROGRESS_EVERY_S = 3.0
 

@@ -12,9 +12,9 @@ import yaml
 from pydantic import BaseModel
 
 from catalogs.source import load_source
-from flows.cli import app
-from flows.request import Request, make_request, region_names
-from flows.settings import Compute, ModelSettings, Period, References, Sampling, Scenes, Tiling
+from flows.cli.main import app
+from flows.request.request import Request, make_request, region_names
+from flows.request.settings import Compute, ModelSettings, Period, References, Sampling, Scenes, Tiling
 from tests.flows.test_notebook import publish_small
 
 ROOT = Path(__file__).parent.parent

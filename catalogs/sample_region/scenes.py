@@ -20,7 +20,7 @@ from catalogs.sample_region.clouds import CloudField
 from catalogs.sample_region.frame import CRS, GSD_M, LR_GSD_M, OTHER_CRS, SCALE, Frame, centres, move
 from catalogs.sample_region.painting import Moment
 from catalogs.sample_region.relief import Array, Sun
-from dsdit.sensor import EVALUATION_MTF, decimate
+from dsdit.imaging.sensor import EVALUATION_MTF, decimate
 
 TRUTH = Moment(datetime(2024, 7, 6, 10, 20, 21, tzinfo=UTC), Sun(149.0, 61.0))
 """The date of the truth and of the first LR scene."""

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dsdit.evaluation.metrics import Mask, above_nyquist, band, correlation
-from dsdit.imagery import Scene, matched_pair, measure_scene, registered
-from dsdit.sensor import EVALUATION_MTF, decimate, high_band, restored_lr
+from dsdit.evaluation.pairs import Scene, matched_pair, measure_scene, registered
+from dsdit.imaging.sensor import EVALUATION_MTF, decimate, high_band, restored_lr
 
 Array = NDArray[np.float32]
 AGREEING = 0.4

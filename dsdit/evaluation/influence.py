@@ -20,8 +20,8 @@ from scipy.stats import mannwhitneyu
 
 from dsdit.evaluation.case import BLOCK_PX, Case
 from dsdit.evaluation.metrics import above_nyquist, correlation
+from dsdit.lattice.tiling import default_tile
 from dsdit.model.weights import Weights
-from dsdit.tiling import default_tile
 
 Array = NDArray[np.float32]
 Blocks = dict[tuple[str, str], list[float]]

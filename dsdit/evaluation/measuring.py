@@ -13,15 +13,15 @@ from typing import Any
 
 import torch
 
-from dsdit.allocator import keep_freed_memory
 from dsdit.evaluation.case import Case, make_case
 from dsdit.evaluation.influence import Blocks, influence_blocks
 from dsdit.evaluation.metrics import Array, Truth
+from dsdit.evaluation.pairs import FREE_LICENCES, Scene
 from dsdit.evaluation.rows import make_rows
 from dsdit.evaluation.sheet import write_sheet
-from dsdit.imagery import FREE_LICENCES, Scene
+from dsdit.imaging.sensor import EVALUATION_MTF, restore
+from dsdit.malloc import keep_freed_memory
 from dsdit.model.weights import Weights, load_weights
-from dsdit.sensor import EVALUATION_MTF, restore
 
 Figures = dict[str, float]
 INFLUENCE = "reference_weight"

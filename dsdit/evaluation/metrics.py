@@ -16,7 +16,7 @@ from skimage.metrics import structural_similarity
 
 from dsdit.evaluation.correctness import SHARES, shares
 from dsdit.evaluation.perceptual import lpips_map
-from dsdit.sensor import EVALUATION_MTF, decimate
+from dsdit.imaging.sensor import EVALUATION_MTF, decimate
 
 Array = NDArray[np.float32]
 Mask = NDArray[np.bool_]

@@ -12,11 +12,11 @@ from scipy.ndimage import gaussian_filter
 
 from dsdit.evaluation.case import Case
 from dsdit.evaluation.metrics import band
-from dsdit.imagery import Scene, matched_to_lr, scaled
+from dsdit.evaluation.pairs import Scene, matched_to_lr, scaled
+from dsdit.imaging.sensor import EVALUATION_MTF, recover, upsample
 from dsdit.model.weights import Weights
-from dsdit.sampler_settings import SamplerDefaults
+from dsdit.plan.sampler_settings import SamplerDefaults
 from dsdit.sampling.picture import super_resolve
-from dsdit.sensor import EVALUATION_MTF, recover, upsample
 
 Array = NDArray[np.float32]
 _GAIN_SIGMA_LR = 3.0

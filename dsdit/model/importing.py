@@ -31,7 +31,7 @@ from dsdit.model.weights import (
     meta_network,
     write_folder,
 )
-from dsdit.sampler_settings import SamplerDefaults
+from dsdit.plan.sampler_settings import SamplerDefaults
 
 SD3_PREFIX = "model.diffusion_model."
 """What the names of the network's tensors begin with in an SD3 file."""

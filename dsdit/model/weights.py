@@ -18,6 +18,7 @@ from typing import Any, Literal
 import torch
 
 from dsdit.errors import WeightsError
+from dsdit.imaging.sensor import EVALUATION_MTF, RESTORE_ITERATIONS
 from dsdit.model.autoencoder import PixelCodec
 from dsdit.model.config import DSDiTConfig
 from dsdit.model.network import DSDiT
@@ -25,8 +26,7 @@ from dsdit.model.preconditioning import KERNEL_PX, RESIDUAL_SCALE, TinyModel
 from dsdit.model.published import PublishedModel
 from dsdit.model.sd3_autoencoder import open_autoencoder
 from dsdit.model.tensor_file import Entry, assign_tensors, check_tensors, open_safetensors, write_tensors
-from dsdit.sampler_settings import SamplerDefaults
-from dsdit.sensor import EVALUATION_MTF, RESTORE_ITERATIONS
+from dsdit.plan.sampler_settings import SamplerDefaults
 
 CONFIG_FILE = "config.json"
 TENSOR_FILE = "model.safetensors"

@@ -8,12 +8,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from dsdit.blend import blend, feather
+from dsdit.imaging.sensor import EVALUATION_MTF, high_band, restored_lr
+from dsdit.lattice.blend import blend, feather
+from dsdit.lattice.tiling import default_tile
 from dsdit.model.weights import SamplerDefaults, Weights
-from dsdit.plan import SamplerSettings
+from dsdit.plan.plan import SamplerSettings
 from dsdit.sampling.sampler import TileBatch, draw_tiles
-from dsdit.sensor import EVALUATION_MTF, high_band, restored_lr
-from dsdit.tiling import default_tile
 from dsdit.window import Window
 
 Array = NDArray[np.float32]

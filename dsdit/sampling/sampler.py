@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dsdit.errors import RequestError
+from dsdit.imaging.radiometry import Curve
 from dsdit.model.preconditioning import Conditions, Denoised, TinyModel
 from dsdit.model.published import PublishedModel
 from dsdit.model.weights import Weights, load_weights
-from dsdit.plan import ModelChoice, SamplerSettings
-from dsdit.radiometry import Curve
+from dsdit.plan.plan import ModelChoice, SamplerSettings
 from dsdit.sampling.ensemble import Form, averaged
 from dsdit.sampling.guidance import guided
 from dsdit.sampling.noise import noise_window

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from dsdit.sampler_settings import SamplerDefaults
+from dsdit.plan.sampler_settings import SamplerDefaults
 
 _TRAIN_STEPS = 1000
 

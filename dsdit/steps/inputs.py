@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from dsdit.bulk import read_objects
 from dsdit.errors import StoreError
-from dsdit.receipt_objects import Listed, Receipt, read_listed, read_receipt, receipt_name, receipt_object
+from dsdit.receipts.objects import Listed, Receipt, read_listed, read_receipt, receipt_name, receipt_object
 from dsdit.status import JobState
+from dsdit.store.bulk import read_objects
 from dsdit.window import Index
 
 Inputs = Mapping[tuple[str, Index], Receipt]

@@ -13,18 +13,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dsdit.blend import blend, feather
-from dsdit.lease import Check, unasked
-from dsdit.plan import Plan
-from dsdit.radiometry import decode, encode
-from dsdit.receipts import Receipt
-from dsdit.sensor import decimate, restore, restored_lr
+from dsdit.imaging.radiometry import decode, encode
+from dsdit.imaging.sensor import decimate, restore, restored_lr
+from dsdit.lattice.blend import blend, feather
+from dsdit.mosaic.lease import Check, unasked
+from dsdit.plan.plan import Plan
+from dsdit.receipts.receipts import Receipt
 from dsdit.status import JobState, LrState, PixelStatus, TileState
 from dsdit.steps.inputs import Inputs
 from dsdit.steps.sample import check_tiles
 from dsdit.steps.scratch import mosaic_origin, read_staged, read_tiles
 from dsdit.steps.shard import Blended, block_mean, count_pixels, shard_arrays
-from dsdit.store import join, read_window, write_shard
+from dsdit.store.arrays import read_window, write_shard
+from dsdit.store.objects import join
 from dsdit.window import Index, Window
 
 Array = NDArray[np.float32]

@@ -15,14 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dsdit.errors import DsditError
-from dsdit.lease import Check, unasked
-from dsdit.plan import Plan
-from dsdit.receipts import Receipt
+from dsdit.imaging.sensor import high_band, restored_lr
+from dsdit.mosaic.lease import Check, unasked
+from dsdit.plan.plan import Plan
+from dsdit.receipts.receipts import Receipt
 from dsdit.sampling.sampler import TileBatch, TileSampler
-from dsdit.sensor import high_band, restored_lr
 from dsdit.status import JobState, LrState, TileState
 from dsdit.steps.scratch import origin, read_staged
-from dsdit.store import write_shard
+from dsdit.store.arrays import write_shard
 from dsdit.window import Index, Window
 
 Array = NDArray[np.float32]

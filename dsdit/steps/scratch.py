@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dsdit.errors import StoreError
-from dsdit.plan import Plan
-from dsdit.store import create_array, open_group, read_block, read_window
-from dsdit.tiling import Lattice
+from dsdit.lattice.tiling import Lattice
+from dsdit.plan.plan import Plan
+from dsdit.store.arrays import create_array, open_group, read_block, read_window
 from dsdit.window import Index, Window
 
 SCRATCH = {

@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dsdit.mosaic_group import LR_ARRAYS
-from dsdit.plan import Plan
-from dsdit.radiometry import encode
+from dsdit.imaging.radiometry import encode
+from dsdit.mosaic.template import LR_ARRAYS
+from dsdit.plan.plan import Plan
 from dsdit.status import LrState, PixelStatus, TileState
 from dsdit.steps.scratch import mosaic_origin, read_staged
-from dsdit.store import join, shard_object
+from dsdit.store.arrays import shard_object
+from dsdit.store.objects import join
 from dsdit.window import Index
 
 Array = NDArray[np.float32]

@@ -11,7 +11,7 @@ from dsdit.model.network import DSDiT
 from dsdit.model.preconditioning import RESIDUAL_SCALE, network_channels
 from dsdit.model.tensor_file import Entries, Entry, check_tensors, open_safetensors
 from dsdit.model.weights import TENSOR_FILE, SensorDefaults, WeightsConfig, resolve
-from dsdit.sampler_settings import SamplerDefaults
+from dsdit.plan.sampler_settings import SamplerDefaults
 from dsdit.training.config import TrainingConfig
 
 _BLOCKS = "joint_blocks."

@@ -9,7 +9,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from dsdit.errors import RequestError
-from dsdit.tiling import unit_px
+from dsdit.lattice.tiling import unit_px
 
 TOKEN_PX = 8
 """HR pixels along a token of the networks that are trained here: codec factor 4, patch 2."""

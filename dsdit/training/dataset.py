@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dsdit.errors import RequestError
-from dsdit.imagery import Scene, low_band, match_gain_offset
-from dsdit.sensor import EVALUATION_MTF, decimate, high_band, restored_lr
+from dsdit.evaluation.pairs import Scene, low_band, match_gain_offset
+from dsdit.imaging.sensor import EVALUATION_MTF, decimate, high_band, restored_lr
 from dsdit.training import degrade
 from dsdit.training.config import ANY_ORIGIN, DataConfig, crop_size
 

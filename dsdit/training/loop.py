@@ -12,9 +12,9 @@ from pathlib import Path
 
 import torch
 
-from dsdit.allocator import keep_freed_memory
 from dsdit.errors import RequestError
-from dsdit.imagery import Scene
+from dsdit.evaluation.pairs import Scene
+from dsdit.malloc import keep_freed_memory
 from dsdit.training.ahead import batches_ahead
 from dsdit.training.checkpoint import CHECKPOINT_FILE
 from dsdit.training.config import TrainingConfig, crop_size

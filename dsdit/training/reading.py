@@ -11,8 +11,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from dsdit.errors import RequestError
-from dsdit.imagery import FREE_LICENCES, Scene, measure_scene, read_pairs, read_singles, registered
-from dsdit.registration import Shift
+from dsdit.evaluation.pairs import FREE_LICENCES, Scene, measure_scene, read_pairs, read_singles, registered
+from dsdit.imaging.shift import Shift
 
 SINGLE = "single"
 _REGISTRATION_SCALE = 8

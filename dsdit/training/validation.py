@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from dsdit.evaluation.metrics import above_nyquist, display, psnr_db, ssim_map
-from dsdit.imagery import LOW_BAND_PX, Scene, matched_pair, measure_scene, registered
+from dsdit.evaluation.pairs import LOW_BAND_PX, Scene, matched_pair, measure_scene, registered
+from dsdit.imaging.sensor import EVALUATION_MTF, decimate, high_band, restore, restored_lr
 from dsdit.model.config import DSDiTConfig
 from dsdit.model.preconditioning import TinyModel
 from dsdit.model.weights import meta_network
-from dsdit.sensor import EVALUATION_MTF, decimate, high_band, restore, restored_lr
 
 Array = NDArray[np.float32]
 Figures = dict[str, dict[str, float]]

@@ -16,13 +16,13 @@ import shapely
 from numpy.typing import NDArray
 from pyproj import Transformer
 
-from catalogs.planning import Dates
-from catalogs.seen import Seen
-from dsdit.choices import Items, item_digests
-from dsdit.fits import Fits
+from catalogs.choose.candidates import Seen
+from catalogs.choose.cells import Dates
 from dsdit.grid import Grid
+from dsdit.lattice.tiling import Lattice
+from dsdit.plan.candidates import Items, item_digests
+from dsdit.plan.pair_fits import Fits
 from dsdit.region import Region
-from dsdit.tiling import Lattice
 from dsdit.window import Window
 
 OUTLINE = [

@@ -16,13 +16,13 @@ from typing import Any
 
 import torch
 
-from dsdit.plan import Plan
-from dsdit.receipts import Receipt, write_receipt_table
+from dsdit.plan.plan import Plan
+from dsdit.receipts.receipts import Receipt, write_receipt_table
 from dsdit.status import JobState
-from dsdit.steps.report import due_jobs
-from dsdit.store import join
-from flows.prepare import keep_plan, make_plan
-from flows.request import make_request
+from dsdit.steps.publish.report import due_jobs
+from dsdit.store.objects import join
+from flows.plan.make_plan import keep_plan, make_plan
+from flows.request.request import make_request
 from tests.support.equator import equator_record
 from tests.support.nights import add_scene, make_nights
 from tests.support.running import NOW, run_here

@@ -18,13 +18,13 @@ from typing import Any
 import numpy as np
 import shapely
 
-from catalogs.planning import choose_cells
-from dsdit.choices import CellChoice
-from dsdit.job_map import map_jobs
-from dsdit.layout import Layout
-from dsdit.plan import ModelChoice, Plan, SamplerSettings
-from dsdit.plan_files import read_plan, write_due, write_plan
-from dsdit.receipts import (
+from catalogs.choose.cells import choose_cells
+from dsdit.lattice.job_mask import map_jobs
+from dsdit.lattice.layout import Layout
+from dsdit.plan.candidates import CellChoice
+from dsdit.plan.files import read_plan, write_due, write_plan
+from dsdit.plan.plan import ModelChoice, Plan, SamplerSettings
+from dsdit.receipts.receipts import (
     Receipt,
     compact_receipts,
     iterate_receipts,
@@ -32,12 +32,12 @@ from dsdit.receipts import (
     write_receipt,
     write_receipt_table,
 )
+from dsdit.receipts.tile_states import TileStates
 from dsdit.region import Region
 from dsdit.status import JobState
-from dsdit.steps.report import Tally, due_jobs, finish_report
-from dsdit.tile_states import TileStates
+from dsdit.steps.publish.report import Tally, due_jobs, finish_report
 from dsdit.window import Index
-from flows.cost import picture_of_plan, price
+from flows.plan.cost import picture_of_plan, price
 from tests.benchmarks.continent import LATTICE, OUTLINE, Catalogs, cover_of, make_catalogs, make_fits, region
 
 MAX_AGE_DAYS = 1500.0

@@ -13,16 +13,17 @@ from typing import Any
 
 import numpy as np
 
-from dsdit.choices import Cells, Items
-from dsdit.mosaic_group import create_mosaic, level_count
-from dsdit.plan import ModelChoice, Plan, SamplerSettings
-from dsdit.receipts import compact_receipts
+from dsdit.mosaic.template import create_mosaic, level_count
+from dsdit.plan.candidates import Cells, Items
+from dsdit.plan.plan import ModelChoice, Plan, SamplerSettings
+from dsdit.receipts.receipts import compact_receipts
 from dsdit.status import PixelStatus
-from dsdit.steps.coarse import changed_jobs, due_stages
-from dsdit.steps.publish import publish
-from dsdit.steps.report import Report
+from dsdit.steps.publish.parts import changed_jobs, due_stages
+from dsdit.steps.publish.publish import publish
+from dsdit.steps.publish.report import Report
 from dsdit.steps.scratch import mosaic_origin
-from dsdit.store import forget_arrays, join, read_json, write_shard
+from dsdit.store.arrays import forget_arrays, write_shard
+from dsdit.store.objects import join, read_json
 from dsdit.window import Index
 from tests.benchmarks.continent import LATTICE, OUTLINE, region
 from tests.support.running import NOW

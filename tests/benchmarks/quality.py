@@ -14,8 +14,8 @@ from typing import Any
 
 import torch
 
-from dsdit.evaluation import evaluate
 from dsdit.evaluation.metrics import METRICS
+from dsdit.evaluation.run import evaluate
 
 DATA = Path(os.environ.get("DSDIT_DATA", Path(__file__).parents[3] / "shared/data/train"))
 WEIGHTS = os.environ.get("DSDIT_WEIGHTS", "dsdit-tiny")

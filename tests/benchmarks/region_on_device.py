@@ -21,11 +21,11 @@ from threading import Event, Thread
 import torch
 from distributed import Client
 
-from dsdit.steps.report import due_jobs
-from flows.cluster import open_cluster
-from flows.cluster_file import load_cluster
-from flows.wavefront import Wavefront, run_wavefront
-from flows.workers import try_batch_on
+from dsdit.steps.publish.report import due_jobs
+from flows.request.cluster_file import load_cluster
+from flows.run.cluster import open_cluster
+from flows.run.loop import Wavefront, run_wavefront
+from flows.run.workers import try_batch_on
 from tests.support.equator import equator_record, make_equator
 from tests.support.running import prepare
 

@@ -1,7 +1,8 @@
 """Sharded Zarr on S3 through s3fs and through obstore: the same arrays, one after the other, on the tests' server.
 
 Each client writes the same shards, reads them whole, and reads one chunk of each; the rounds alternate. What the store
-owner (`dsdit.store`) uses is s3fs; the ratio says what another client would win where a job waits for S3 at all.
+owner (`dsdit.store.objects`) uses is s3fs; the ratio says what another client would win where a job waits for S3 at
+all.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from obstore.store import S3Store
 from zarr.abc.store import Store
 from zarr.storage import FsspecStore, ObjectStore
 
-from dsdit.store import create_array
+from dsdit.store.arrays import create_array
 from tests.benchmarks.versions import pixels
 from tests.support.s3 import BUCKET, KEY, S3, SECRET, s3_server
 

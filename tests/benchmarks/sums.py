@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dsdit.mosaic_group import LR_ARRAYS
-from flows.cost import SAMPLES_OPEN, STAGES_OPEN, WRITE_REQUESTS, requests_of_scratch
+from dsdit.mosaic.template import LR_ARRAYS
+from flows.plan.cost import SAMPLES_OPEN, STAGES_OPEN, WRITE_REQUESTS, requests_of_scratch
 from tests.benchmarks.continent import LATTICE
 
 WORKERS = 1000

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dsdit.plan_files import read_plan
-from dsdit.receipts import Receipt, compact_receipts, list_receipts, read_receipts, write_receipt
+from dsdit.plan.files import read_plan
+from dsdit.receipts.receipts import Receipt, compact_receipts, list_receipts, read_receipts, write_receipt
 from dsdit.status import JobState
-from dsdit.steps.report import due_jobs
-from dsdit.tables import read_table
+from dsdit.steps.publish.report import due_jobs
+from dsdit.store.parquet import read_table
 from tests.benchmarks.continent import SQUARE, make_catalogs
 from tests.benchmarks.plan_at_size import check_jobs, keep, keep_receipts, plan_of
 from tests.benchmarks.publish_at_size import neighbours, publish_nights

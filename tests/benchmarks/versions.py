@@ -17,9 +17,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from dsdit.icechunk_store import forked
-from dsdit.mosaic_store import Kind, MosaicStore, Version, mosaic_store
-from dsdit.store import create_array, forget_arrays, join, open_group, read_window, write_shard
+from dsdit.mosaic.icechunk_versions import forked
+from dsdit.mosaic.version import Kind, Version
+from dsdit.mosaic.versions import MosaicStore, mosaic_store
+from dsdit.store.arrays import create_array, forget_arrays, open_group, read_window, write_shard
+from dsdit.store.objects import join
 from dsdit.window import Index, Window
 from tests.support.s3 import BUCKET, S3, s3_server
 

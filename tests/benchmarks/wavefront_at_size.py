@@ -22,19 +22,19 @@ import dask
 import psutil
 from distributed import Client, Future, LocalCluster
 
-from dsdit.choices import Cells, Items
 from dsdit.grid import Grid
-from dsdit.plan import ModelChoice, Plan, SamplerSettings
-from dsdit.plan_files import write_plan
-from dsdit.receipts import Receipt
+from dsdit.plan.candidates import Cells, Items
+from dsdit.plan.files import write_plan
+from dsdit.plan.plan import ModelChoice, Plan, SamplerSettings
+from dsdit.receipts.receipts import Receipt
 from dsdit.region import Region
 from dsdit.status import JobState
 from dsdit.steps.scratch import create_scratch
-from dsdit.store import forget_arrays
+from dsdit.store.arrays import forget_arrays
 from dsdit.window import Index, Window
-from flows.cluster import client_of, hand_out_ahead
-from flows.jobs import Places
-from flows.wavefront import Progress, Wavefront, run_wavefront
+from flows.run.cluster import client_of, hand_out_ahead
+from flows.run.loop import Progress, Wavefront, run_wavefront
+from flows.run.run_step import Places
 from tests.benchmarks.continent import LATTICE
 
 FUTURES_PER_WORKER, SAID_EVERY = 4, 10_000

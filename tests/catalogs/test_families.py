@@ -16,11 +16,11 @@ from odc.geo.geobox import GeoBox
 from rasterio.enums import ColorInterp
 
 from catalogs.item import scene_item
-from catalogs.load import VALID, read_scene
-from catalogs.records import BadItem, read_item
+from catalogs.read.scene import VALID, read_scene
+from catalogs.search.parsing import BadItem, read_item
 from catalogs.source import load_source
 from dsdit.bands import BANDS
-from tests.catalogs.test_recorded import SHIPPED, scenes
+from tests.catalogs.search.test_recorded import SHIPPED, scenes
 
 OWN = {band: (band, 1) for band in BANDS}
 ONE_FILE = {band: ("image", index) for index, band in enumerate(BANDS, 1)}

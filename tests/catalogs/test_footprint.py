@@ -10,14 +10,14 @@ import pystac
 import pytest
 from shapely.geometry import Point, box, mapping, shape
 
-from catalogs.fields import Fields
 from catalogs.footprint import item_footprint, stated_crs
-from catalogs.measure import item_window
-from catalogs.search import clean
+from catalogs.json_fields import Fields
+from catalogs.measure.cover_and_fit import item_window
+from catalogs.search.usable_scenes import clean
 from dsdit.errors import CatalogError, RequestError
 from dsdit.grid import Grid
 from dsdit.lonlat import within_180
-from flows.request import Request, make_request
+from flows.request.request import Request, make_request
 from tests.support.stac import make_item, make_source
 
 FIJI = (179.0, -18.0, -179.5, -17.0)

@@ -17,7 +17,7 @@ from catalogs.sample_region import make_sample_region
 from catalogs.sample_region.frame import Frame
 from dsdit.bands import BANDS
 from dsdit.errors import RequestError, StoreError
-from dsdit.sensor import EVALUATION_MTF, decimate
+from dsdit.imaging.sensor import EVALUATION_MTF, decimate
 
 SIZE_M = (400.0, 600.0)
 MARGIN_M = 300.0

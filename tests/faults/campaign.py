@@ -25,13 +25,14 @@ from typing import Any
 
 from distributed import Client
 
-from dsdit.receipts import Receipt, read_receipts
-from dsdit.steps.publish import mosaic_digest
-from dsdit.steps.report import due_jobs, make_report
-from dsdit.store import forget_arrays, join
+from dsdit.receipts.receipts import Receipt, read_receipts
+from dsdit.steps.publish.publish import mosaic_digest
+from dsdit.steps.publish.report import due_jobs, make_report
+from dsdit.store.arrays import forget_arrays
+from dsdit.store.objects import join
 from dsdit.window import Index
-from flows.jobs import Places, run_step
-from flows.wavefront import Wavefront, run_wavefront
+from flows.run.loop import Wavefront, run_wavefront
+from flows.run.run_step import Places, run_step
 from tests.support.clustered import digest_of
 from tests.support.commands import wait_for
 from tests.support.dask_processes import DaskProcesses

@@ -16,7 +16,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
-from dsdit.receipts import read_receipts
+from dsdit.receipts.receipts import read_receipts
 from dsdit.status import JobState
 from tests.faults.campaign import Trial, draw_moment, judge
 from tests.support.commands import descendants, end_all, started, wait_for, write_request

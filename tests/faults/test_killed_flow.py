@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from dsdit.receipts import Receipt, read_receipts
-from dsdit.steps.publish import mosaic_digest
-from dsdit.store import forget_arrays
+from dsdit.receipts.receipts import Receipt, read_receipts
+from dsdit.steps.publish.publish import mosaic_digest
+from dsdit.store.arrays import forget_arrays
 from dsdit.window import Index
 from tests.conftest import box
 from tests.support.clustered import digest_of

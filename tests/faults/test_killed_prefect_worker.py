@@ -12,8 +12,8 @@ from unittest.mock import patch
 
 import pytest
 
-from dsdit.steps.publish import mosaic_digest
-from dsdit.store import forget_arrays
+from dsdit.steps.publish.publish import mosaic_digest
+from dsdit.store.arrays import forget_arrays
 from flows.alarms import DEAD
 from tests.support.clustered import digest_of
 from tests.support.commands import descendants, end_all, running, started, wait_for, write_request

@@ -11,15 +11,15 @@ import pytest
 from distributed import Client, LocalCluster
 
 from dsdit.errors import RequestError
-from dsdit.receipts import Receipt, damaged_receipts
+from dsdit.receipts.receipts import Receipt, damaged_receipts
 from dsdit.status import JobState
-from dsdit.steps.report import due_jobs, make_report
+from dsdit.steps.publish.report import due_jobs, make_report
 from dsdit.window import Index
-from flows.cluster import open_cluster
-from flows.jobs import Places, run_step
-from flows.settings import Compute
-from flows.wavefront import Progress, Wavefront, run_wavefront
-from flows.workers import try_batch_on
+from flows.request.settings import Compute
+from flows.run.cluster import open_cluster
+from flows.run.loop import Progress, Wavefront, run_wavefront
+from flows.run.run_step import Places, run_step
+from flows.run.workers import try_batch_on
 from tests.support.clustered import digest_of, run_on
 from tests.support.equator import equator_record
 from tests.support.kept import AROUND_ZERO, equator_catalog, kept_run

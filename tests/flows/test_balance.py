@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from catalogs.staging import Reader, read_scenes
-from dsdit.plan_files import read_plan
+from catalogs.staging.stage import Reader, read_scenes
+from dsdit.plan.files import read_plan
 from dsdit.status import LrState
-from flows.prepare import keep_plan, make_plan
-from flows.request import make_request
+from flows.plan.make_plan import keep_plan, make_plan
+from flows.request.request import make_request
 from tests.conftest import box
 from tests.support.running import NOW, sample_record
 

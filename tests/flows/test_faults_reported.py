@@ -12,11 +12,11 @@ import pytest
 import rasterio
 
 from dsdit.errors import CatalogError
-from dsdit.radiometry import SR_FILL
+from dsdit.imaging.radiometry import SR_FILL
 from dsdit.sampling.sampler import TileBatch, TileSampler
 from dsdit.status import PixelStatus
-from dsdit.steps.publish import mosaic_digest
-from dsdit.store import forget_arrays
+from dsdit.steps.publish.publish import mosaic_digest
+from dsdit.store.arrays import forget_arrays
 from dsdit.window import Window
 from tests.conftest import box
 from tests.support.running import Ran, prepare, run_here, sample_record

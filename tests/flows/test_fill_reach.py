@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from catalogs.staging import FILL_RADIUS_LR_PX, Reader, carry, read_scenes
-from dsdit.plan import Plan
+from catalogs.staging.stage import FILL_RADIUS_LR_PX, Reader, carry, read_scenes
+from dsdit.plan.plan import Plan
 from dsdit.status import LrState
 from dsdit.window import Index
-from flows.prepare import make_plan
-from flows.request import make_request
+from flows.plan.make_plan import make_plan
+from flows.request.request import make_request
 from tests.support.nights import NORTH, add_scene, make_nights, night_record
 from tests.support.running import NOW
 

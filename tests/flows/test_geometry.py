@@ -12,14 +12,14 @@ import rioxarray  # noqa: F401 - the accessor `rio`
 import xarray as xr
 
 from catalogs.sample_region import make_sample_region
-from dsdit.mosaic_group import level_count
-from dsdit.radiometry import SR_ADD_OFFSET, SR_FILL, SR_SCALE_FACTOR, decode
+from dsdit.imaging.radiometry import SR_ADD_OFFSET, SR_FILL, SR_SCALE_FACTOR, decode
+from dsdit.imaging.sensor import decimate
+from dsdit.mosaic.template import level_count
 from dsdit.region import Region
-from dsdit.sensor import decimate
 from dsdit.status import PixelStatus
-from dsdit.steps.cog import write_cog
-from dsdit.steps.publish import publish
-from flows.cost import price
+from dsdit.steps.publish.cog import write_cog
+from dsdit.steps.publish.publish import publish
+from flows.plan.cost import price
 from tests.conftest import CORNER, box
 from tests.support.checks import SEEN, check_same_answer
 from tests.support.running import NOW, Ran, prepare, run_here, sample_record

@@ -17,17 +17,18 @@ import s3fs
 
 import dsdit
 from dsdit.errors import StoreError
-from dsdit.history import read_history_shards
-from dsdit.icechunk_store import IcechunkStore
-from dsdit.mosaic_store import REPOSITORY, mosaic_store
-from dsdit.plan import Plan
-from dsdit.receipts import read_receipts
-from dsdit.steps.publish import mosaic_digest
-from dsdit.store import forget_arrays
-from flows.prepare import latest_plan
-from flows.request import make_request
+from dsdit.mosaic.history import read_history_shards
+from dsdit.mosaic.icechunk_versions import IcechunkStore
+from dsdit.mosaic.version import REPOSITORY
+from dsdit.mosaic.versions import mosaic_store
+from dsdit.plan.plan import Plan
+from dsdit.receipts.receipts import read_receipts
+from dsdit.steps.publish.publish import mosaic_digest
+from dsdit.store.arrays import forget_arrays
+from flows.plan.make_plan import latest_plan
+from flows.request.request import make_request
+from flows.run.loop import DASK_RETRIES
 from flows.tasks import check_nightly
-from flows.wavefront import DASK_RETRIES
 from tests.conftest import box
 from tests.support.checks import check_read_error_is_told, check_same_answer
 from tests.support.clustered import digest_of
@@ -195,7 +196,7 @@ def test_a_killed_flow_goes_on_in_its_branch_to_the_same_bytes(catalog: Path, we
 
 def check_committed(straight: Ran, output: Path, jobs: list[Any]) -> None:
     """What a receipt proves lies in the night's branch."""
-    from dsdit.mounts import mounted
+    from dsdit.store.mounts import mounted
 
     session = repository(output).readonly_session("night-1")
     with mounted("branch", session.store) as mosaic:

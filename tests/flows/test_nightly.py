@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from flows.prepare import keep_plan, make_plan
-from flows.request import make_request
+from flows.plan.make_plan import keep_plan, make_plan
+from flows.request.request import make_request
 from tests.support.nights import CLOUD, NORTH, add_scene, make_nights, night_record
 from tests.support.running import make_weights, run_here
 
@@ -39,7 +39,7 @@ def test_a_rolling_period_never_puts_clouds_where_it_was_clear(weights: Path, tm
 
 @pytest.mark.parametrize("change", ["setting", pytest.param("model", marks=pytest.mark.slow)])
 def test_another_setting_or_model_makes_every_shard_due(change: str, weights: Path, tmp_path: Path) -> None:
-    from dsdit.steps.report import due_jobs
+    from dsdit.steps.publish.report import due_jobs
 
     catalog = make_nights(tmp_path / "catalog")
     record = night_record(catalog, weights, tmp_path / "out")

@@ -8,8 +8,8 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-from dsdit.mosaic_store import Kind
-from dsdit.steps.publish import publish
+from dsdit.mosaic.version import Kind
+from dsdit.steps.publish.publish import publish
 from tests.conftest import box
 from tests.support.published import publish_copy
 from tests.support.running import NOW, run_here, sample_record

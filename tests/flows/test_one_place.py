@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dsdit.fits import Place
+from dsdit.plan.pair_fits import Place
 from dsdit.sampling.sampler import TileBatch, open_sampler
 from dsdit.status import PixelStatus
-from flows.cost import price
+from flows.plan.cost import price
 from tests.conftest import box
 from tests.support.checks import (
     check_agreeing_tiles_blend_to_themselves,

@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from flows.serving import POOL
+from flows.serve import POOL
 from tests.conftest import box
 from tests.support.clustered import digest_of
 from tests.support.commands import (

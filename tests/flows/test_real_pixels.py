@@ -19,11 +19,11 @@ from rasterio.vrt import WarpedVRT
 from rasterio.warp import transform
 
 from dsdit.grid import Grid
-from dsdit.mosaic_group import mosaic_window
-from dsdit.radiometry import decode
-from dsdit.sensor import EVALUATION_MTF, decimate, high_band, restored_lr
-from dsdit.steps.publish import publish
-from dsdit.steps.quality import block_ratio, seam_ratio
+from dsdit.imaging.radiometry import decode
+from dsdit.imaging.sensor import EVALUATION_MTF, decimate, high_band, restored_lr
+from dsdit.mosaic.template import mosaic_window
+from dsdit.steps.publish.publish import publish
+from dsdit.steps.publish.quality import block_ratio, seam_ratio
 from dsdit.window import Window
 from tests.support.running import NOW, Ran, run_here
 

@@ -12,12 +12,13 @@ import rasterio
 import xarray as xr
 
 from dsdit.errors import CatalogError, StoreError
-from dsdit.mosaic_store import mosaic_store
-from dsdit.receipts import list_receipts
-from dsdit.steps.publish import mosaic_digest, publish
-from dsdit.steps.report import due_jobs
-from dsdit.store import check_writable, forget_arrays, list_names, remove, write_bytes
-from flows.cost import price
+from dsdit.mosaic.versions import mosaic_store
+from dsdit.receipts.receipts import list_receipts
+from dsdit.steps.publish.publish import mosaic_digest, publish
+from dsdit.steps.publish.report import due_jobs
+from dsdit.store.arrays import forget_arrays
+from dsdit.store.objects import check_writable, list_names, remove, write_bytes
+from flows.plan.cost import price
 from tests.support.checks import check_same_answer
 from tests.support.clustered import digest_of
 from tests.support.commands import DSDIT, call, served, write_request

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from flows.cluster import open_cluster
-from flows.cluster_file import load_cluster
-from flows.request import make_request
-from flows.workers import try_batch_on
+from flows.request.cluster_file import load_cluster
+from flows.request.request import make_request
+from flows.run.cluster import open_cluster
+from flows.run.workers import try_batch_on
 from tests.support.clustered import digest_of, run_on
 from tests.support.equator import equator_record
 from tests.support.kept import AROUND_ZERO, equator_catalog

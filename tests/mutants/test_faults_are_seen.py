@@ -11,20 +11,20 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-import catalogs.staging
+import catalogs.staging.stage
 import dsdit.steps.mosaic
 import dsdit.steps.sample
 import tests.support.running
 from catalogs.item import SceneItem
-from catalogs.load import NO_DATA
-from dsdit.blend import blend
+from catalogs.read.scene import NO_DATA
 from dsdit.errors import ReadError
-from dsdit.receipts import Receipt, write_receipt
+from dsdit.lattice.blend import blend
+from dsdit.receipts.receipts import Receipt, write_receipt
 from dsdit.sampling.sampler import TileBatch, TileSampler, open_sampler
 from dsdit.status import JobState
 from dsdit.window import Index, Window
-from flows.commits import Commits
-from flows.jobs import Places, read_plan, receipts_of, run_step
+from flows.run.commits import Commits
+from flows.run.run_step import Places, read_plan, receipts_of, run_step
 from tests.support.checks import (
     check_agreeing_tiles_blend_to_themselves,
     check_batches_have_one_size,
@@ -190,7 +190,7 @@ def test_a_read_error_is_told(broken: Path, weights: Path, tmp_path: Path) -> No
 def test_a_read_error_taken_for_no_data(
     broken: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read_scene = catalogs.staging.read_scene
+    read_scene = catalogs.staging.stage.read_scene
 
     def scene(item: SceneItem, source: Any, geobox: Any, *rest: Any) -> tuple[NDArray, NDArray, NDArray]:
         try:
@@ -199,6 +199,6 @@ def test_a_read_error_taken_for_no_data(
             nothing = np.full((3, *geobox.shape), np.nan, np.float32)
             return nothing, np.zeros(geobox.shape, bool), np.full(geobox.shape, NO_DATA, np.uint8)
 
-    monkeypatch.setattr(catalogs.staging, "read_scene", scene)
+    monkeypatch.setattr(catalogs.staging.stage, "read_scene", scene)
     ran = run_here(equator_record(broken, weights, tmp_path / "output", SOUTH))
     check_raises(partial(check_read_error_is_told, ran, "equator-lr-1"), "nothing failed|taken for no data")

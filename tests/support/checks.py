@@ -19,20 +19,21 @@ import pytest
 from numpy.typing import NDArray
 from torch import Tensor
 
-import catalogs.staging
+import catalogs.staging.stage
 import dsdit.steps.mosaic
 import dsdit.steps.sample
 from dsdit.model.network import DSDiT
 from dsdit.model.preconditioning import Conditions, Denoised, TinyModel
-from dsdit.mosaic_group import LR_ARRAYS, mosaic_window
-from dsdit.plan import Plan
-from dsdit.receipts import list_receipts, read_receipt
+from dsdit.mosaic.template import LR_ARRAYS, mosaic_window
+from dsdit.plan.plan import Plan
+from dsdit.receipts.receipts import list_receipts, read_receipt
 from dsdit.sampling.sampler import open_sampler
 from dsdit.status import PixelStatus, TileState
 from dsdit.steps.sample import check_tiles
-from dsdit.store import forget_arrays, join, read_window
+from dsdit.store.arrays import forget_arrays, read_window
+from dsdit.store.objects import join
 from dsdit.window import Index, Window
-from flows.jobs import receipts_of
+from flows.run.run_step import receipts_of
 from tests.support.running import Ran, run_here
 
 Record = dict[str, Any]
@@ -212,7 +213,7 @@ class Killed(BaseException):
     """The end of a process: nothing in the product may catch it."""
 
 
-_WRITERS = {"stage": catalogs.staging, "sample": dsdit.steps.sample, "mosaic": dsdit.steps.mosaic}
+_WRITERS = {"stage": catalogs.staging.stage, "sample": dsdit.steps.sample, "mosaic": dsdit.steps.mosaic}
 
 
 def check_no_receipt_before_data(straight: Ran, record: Record, step: str) -> None:

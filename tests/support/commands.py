@@ -22,7 +22,7 @@ import yaml
 ROOT = Path(__file__).parent.parent.parent
 BIN = Path(sys.executable).parent
 """Console scripts of the environment that runs the tests."""
-DSDIT = [sys.executable, "-m", "flows.cli"]
+DSDIT = [sys.executable, "-m", "flows.cli.main"]
 PREFECT = [sys.executable, "-m", "prefect"]
 
 

@@ -7,13 +7,13 @@ from unittest.mock import patch
 
 import pytest
 
-from dsdit.icechunk_store import IcechunkStore
-from dsdit.mosaic_store import Version
-from dsdit.receipts import Receipt, list_receipts
+from dsdit.mosaic.icechunk_versions import IcechunkStore
+from dsdit.mosaic.version import Version
+from dsdit.receipts.receipts import Receipt, list_receipts
 from dsdit.status import JobState
 from dsdit.window import Index
-from flows.commits import Commits
-from flows.jobs import Uncommitted
+from flows.run.commits import Commits
+from flows.run.run_step import Uncommitted
 from tests.support.checks import Killed
 from tests.support.repository import JOBS, begin, write
 

@@ -6,18 +6,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from dsdit.mosaic_group import create_mosaic
-from dsdit.mosaic_store import mosaic_store
-from dsdit.receipts import Receipt
-from dsdit.steps.report import due_jobs, make_report
+from dsdit.mosaic.template import create_mosaic
+from dsdit.mosaic.versions import mosaic_store
+from dsdit.receipts.receipts import Receipt
+from dsdit.steps.publish.report import due_jobs, make_report
 from dsdit.steps.scratch import create_scratch
-from dsdit.store import forget_arrays
+from dsdit.store.arrays import forget_arrays
 from dsdit.window import Index
-from flows.commits import Commits
-from flows.jobs import Places, run_step
-from flows.prepare import keep_plan, make_plan
-from flows.request import make_request
-from flows.wavefront import Wavefront
+from flows.plan.make_plan import keep_plan, make_plan
+from flows.request.request import make_request
+from flows.run.commits import Commits
+from flows.run.loop import Wavefront
+from flows.run.run_step import Places, run_step
 from tests.support.running import NOW, Ran, run_steps
 
 

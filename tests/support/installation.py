@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx
 
-from flows.serving import LEASES, POOL
+from flows.serve import LEASES, POOL
 from tests.support.commands import PREFECT, call, environment, prefect_api, wait_for
 
 WORKER = [*PREFECT, "worker", "start", "--pool", POOL, "--limit", "2"]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from dsdit.steps.report import due_jobs, make_report
-from flows.cluster import open_cluster
-from flows.wavefront import Wavefront, run_wavefront
+from dsdit.steps.publish.report import due_jobs, make_report
+from flows.run.cluster import open_cluster
+from flows.run.loop import Wavefront, run_wavefront
 from tests.support.running import Ran, prepare
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from dsdit.mosaic_group import create_mosaic
-from dsdit.mosaic_store import Kind, mosaic_store
-from dsdit.steps.publish import publish
-from dsdit.store import forget_arrays, open_group
+from dsdit.mosaic.template import create_mosaic
+from dsdit.mosaic.version import Kind
+from dsdit.mosaic.versions import mosaic_store
+from dsdit.steps.publish.publish import publish
+from dsdit.store.arrays import forget_arrays, open_group
 from tests.support.running import NOW, Ran
 
 

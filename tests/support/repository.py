@@ -6,9 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from dsdit.icechunk_store import IcechunkStore, forked
-from dsdit.mosaic_store import Version, mosaic_store
-from dsdit.store import create_array, open_group, read_window, write_bytes, write_shard
+from dsdit.mosaic.icechunk_versions import IcechunkStore, forked
+from dsdit.mosaic.version import Version
+from dsdit.mosaic.versions import mosaic_store
+from dsdit.store.arrays import create_array, open_group, read_window, write_shard
+from dsdit.store.objects import write_bytes
 from dsdit.window import Index, Window
 
 SIDE = 64

@@ -15,17 +15,18 @@ import torch
 from dsdit.model.config import DSDiTConfig
 from dsdit.model.network import DSDiT
 from dsdit.model.weights import WeightsConfig, save_weights
-from dsdit.mosaic_group import create_mosaic, level_url, mosaic_window
-from dsdit.plan import Plan
-from dsdit.receipts import Receipt
-from dsdit.steps.report import Report, due_jobs, make_report
+from dsdit.mosaic.template import create_mosaic, level_url, mosaic_window
+from dsdit.plan.plan import Plan
+from dsdit.receipts.receipts import Receipt
+from dsdit.steps.publish.report import Report, due_jobs, make_report
 from dsdit.steps.scratch import create_scratch
-from dsdit.store import forget_arrays, join, read_window
+from dsdit.store.arrays import forget_arrays, read_window
+from dsdit.store.objects import join
 from dsdit.window import Index, Window
-from flows.jobs import Places, run_step
-from flows.prepare import keep_plan, make_plan
-from flows.request import Request, make_request
-from flows.wavefront import Wavefront
+from flows.plan.make_plan import keep_plan, make_plan
+from flows.request.request import Request, make_request
+from flows.run.loop import Wavefront
+from flows.run.run_step import Places, run_step
 
 NOW = datetime(2024, 7, 20, tzinfo=UTC)
 

@@ -12,11 +12,11 @@ from shapely.geometry import box, mapping
 
 from catalogs.item import SceneItem
 from catalogs.source import Source
-from dsdit.choices import CellChoice, Cells, Items
 from dsdit.grid import Grid
-from dsdit.plan import ModelChoice, Plan, SamplerSettings
+from dsdit.lattice.tiling import Lattice
+from dsdit.plan.candidates import CellChoice, Cells, Items
+from dsdit.plan.plan import ModelChoice, Plan, SamplerSettings
 from dsdit.region import Region
-from dsdit.tiling import Lattice
 from dsdit.window import Index, Window
 from tests.support.stac import make_source
 

@@ -8,17 +8,18 @@ from pathlib import Path
 import numpy as np
 import shapely
 
-from dsdit.choices import Cells, Items
 from dsdit.grid import Grid
-from dsdit.job_map import Jobs
-from dsdit.mosaic_group import create_mosaic
-from dsdit.plan import ModelChoice, Plan, SamplerSettings
-from dsdit.receipts import Receipt, write_receipt
+from dsdit.lattice.job_mask import Jobs
+from dsdit.lattice.tiling import Lattice
+from dsdit.mosaic.template import create_mosaic
+from dsdit.plan.candidates import Cells, Items
+from dsdit.plan.plan import ModelChoice, Plan, SamplerSettings
+from dsdit.receipts.receipts import Receipt, write_receipt
 from dsdit.region import Region
 from dsdit.status import JobState, PixelStatus
 from dsdit.steps.scratch import mosaic_origin
-from dsdit.store import forget_arrays, join, write_shard
-from dsdit.tiling import Lattice
+from dsdit.store.arrays import forget_arrays, write_shard
+from dsdit.store.objects import join
 from dsdit.window import Index, Window
 
 LATTICE = Lattice(scale=8, token_px=8, tile_px=16, overlap_px=8, chunk_strides=4, shard_chunks=2, halo_px=8)

@@ -7,11 +7,11 @@ from dataclasses import asdict
 import numpy as np
 from numpy.typing import NDArray
 
+from dsdit.imaging.sensor import high_band, restored_lr
 from dsdit.model.weights import Weights
-from dsdit.plan import SamplerSettings
-from dsdit.sampler_settings import SamplerDefaults
+from dsdit.plan.plan import SamplerSettings
+from dsdit.plan.sampler_settings import SamplerDefaults
 from dsdit.sampling.sampler import TileBatch, TileSampler
-from dsdit.sensor import high_band, restored_lr
 
 SCALE = 8
 

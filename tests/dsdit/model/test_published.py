@@ -11,14 +11,14 @@ from safetensors.torch import save_file
 
 from dsdit.errors import WeightsError
 from dsdit.evaluation.case import make_case
-from dsdit.imagery import Scene
+from dsdit.evaluation.pairs import Scene
 from dsdit.model import DSDiTConfig
 from dsdit.model.importing import import_weights
 from dsdit.model.published import PublishedConditions, PublishedModel
 from dsdit.model.sd3_autoencoder import SD3_CONFIG
 from dsdit.model.weights import Weights, load_weights, meta_network
-from dsdit.plan import SamplerSettings
-from dsdit.sampler_settings import SamplerDefaults
+from dsdit.plan.plan import SamplerSettings
+from dsdit.plan.sampler_settings import SamplerDefaults
 from dsdit.sampling.picture import super_resolve
 from dsdit.sampling.sampler import TileBatch, TileSampler
 from tests.support.checkpoints import state_dict

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dsdit.model.weights import load_weights
-from dsdit.sampler_settings import SamplerDefaults
+from dsdit.plan.sampler_settings import SamplerDefaults
 from dsdit.sampling.ensemble import COUNTS, FORMS, averaged
 from dsdit.sampling.picture import super_resolve
 

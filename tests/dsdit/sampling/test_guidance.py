@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from dsdit.plan import SamplerSettings
+from dsdit.plan.plan import SamplerSettings
 from dsdit.sampling import guided
 from dsdit.sampling.sampler import network_passes
 

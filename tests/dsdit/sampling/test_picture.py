@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dsdit.imaging.sensor import EVALUATION_MTF, restored_lr
 from dsdit.model.weights import load_weights
 from dsdit.sampling.picture import super_resolve, tile_starts
-from dsdit.sensor import EVALUATION_MTF, restored_lr
 
 
 @given(st.integers(1, 3000), st.sampled_from([(128, 32, 8), (160, 40, 40), (128, 32, 16)]))

@@ -8,17 +8,17 @@ import pytest
 import torch
 
 from dsdit.errors import RequestError
-from dsdit.evaluation import evaluate
 from dsdit.evaluation.case import make_case
+from dsdit.evaluation.pairs import Scene
 from dsdit.evaluation.rows import make_rows
-from dsdit.imagery import Scene
+from dsdit.evaluation.run import evaluate
 from dsdit.model.weights import load_weights, read_config
-from dsdit.plan import SamplerSettings
-from dsdit.sampler_settings import SamplerDefaults
+from dsdit.plan.plan import SamplerSettings
+from dsdit.plan.sampler_settings import SamplerDefaults
 from dsdit.sampling import published_sigmas, sample
 from dsdit.sampling.sampler import TileBatch, TileSampler, network_passes
-from flows.prepare import describe_settings, sampler_settings
-from flows.request import make_request
+from flows.plan.make_plan import describe_settings, sampler_settings
+from flows.request.request import make_request
 from tests.support.running import make_weights, sample_record
 from tests.support.shards import plan_of
 

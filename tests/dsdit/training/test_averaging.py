@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from dsdit.model import DSDiT, DSDiTConfig, WeightsConfig, save_weights
 from dsdit.model.weights import check_weights
-from flows.cli import app
+from flows.cli.main import app
 
 RUNNER = CliRunner(env={"NO_COLOR": "1", "COLUMNS": "400"})
 NETWORK = DSDiTConfig(depth=1, hidden_size=32, num_heads=2, in_channels=73, pos_embed_max_size=8, qk_norm="rms")

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 from dsdit.model import load_weights
-from flows.cli import app
+from flows.cli.main import app
 from tests.dsdit.training.test_reading import own_folder
 from tests.dsdit.training.tiny import SETTINGS
 

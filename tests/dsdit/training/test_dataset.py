@@ -6,8 +6,16 @@ import numpy as np
 import pytest
 
 from dsdit.errors import RequestError
-from dsdit.imagery import FREE_LICENCES, Scene, low_band, match_gain_offset, matched_pair, read_pairs, read_singles
-from dsdit.sensor import EVALUATION_MTF, decimate, restored_lr
+from dsdit.evaluation.pairs import (
+    FREE_LICENCES,
+    Scene,
+    low_band,
+    match_gain_offset,
+    matched_pair,
+    read_pairs,
+    read_singles,
+)
+from dsdit.imaging.sensor import EVALUATION_MTF, decimate, restored_lr
 from dsdit.training import TrainingConfig, degrade
 from dsdit.training import dataset as dataset_module
 from dsdit.training.config import TOKEN_PX, DataConfig

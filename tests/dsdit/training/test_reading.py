@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from dsdit.errors import RequestError
-from dsdit.imagery import read_pairs, read_singles
+from dsdit.evaluation.pairs import read_pairs, read_singles
 from dsdit.training import TrainingConfig
 from dsdit.training.loop import cut_validation
 from dsdit.training.reading import held_out, read_scenes

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dsdit.imagery import Scene
+from dsdit.evaluation.pairs import Scene
 from dsdit.training import degrade
 from dsdit.training.dataset import CropDataset
 from tests.dsdit.training.tiny import mild, pair

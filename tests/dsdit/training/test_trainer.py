@@ -13,9 +13,9 @@ import yaml
 from safetensors.torch import load_file
 
 from dsdit.errors import RequestError, WeightsError
-from dsdit.imagery import FREE_LICENCES, read_pairs, read_singles
+from dsdit.evaluation.pairs import FREE_LICENCES, read_pairs, read_singles
 from dsdit.model import load_weights
-from dsdit.steps import quality
+from dsdit.steps.publish import quality
 from dsdit.training import TrainingConfig, train
 from dsdit.training.dataset import CropDataset
 from dsdit.training.reading import register_scenes

@@ -3,8 +3,8 @@
 import numpy as np
 from PIL import Image
 
-from dsdit.imagery import Scene
-from dsdit.sensor import upsample
+from dsdit.evaluation.pairs import Scene
+from dsdit.imaging.sensor import upsample
 from dsdit.training.config import DataConfig
 
 SETTINGS = {

@@ -1,0 +1,1 @@
+"""Choosing: which scenes and references each cell reads, and in which order."""

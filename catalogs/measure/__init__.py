@@ -1,0 +1,1 @@
+"""Measuring: cloud, cover, radiometric fit and shift of items, cached by digest."""

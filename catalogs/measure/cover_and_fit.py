@@ -1,0 +1,201 @@
+"""Measuring, from overviews: cloud and cover per (item, cell), gain and offset per (reference, LR) pair of items.
+
+A measure belongs to items and grid, never to a region: it is kept under their digests and made once, ever. The pair's
+fit is taken over the whole overlap of the two items, in reflectance and well below LR's resolution, where both sensors
+see the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import astuple, dataclass
+from typing import Any
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+from odc.geo.geom import Geometry
+
+from catalogs.item import SceneItem
+from catalogs.measure.cache import Job, OnError, Pair, Spread, kept_pairs, make_all, measure_key, parsed, side_by_side
+from catalogs.measure.records import Records
+from catalogs.read.scene import CLOUD, NO_DATA, read_mask, read_scene
+from catalogs.source import Source
+from dsdit.bands import BANDS
+from dsdit.grid import Grid
+from dsdit.lattice.tiling import CELL_LR_PX
+from dsdit.plan.candidates import pair_of
+from dsdit.plan.plan import Fit
+from dsdit.window import Index, Window
+
+SAMPLES = 32
+"""Samples a side with which a cell is judged."""
+_FIT_LR_PX = 2
+_FIT_MAX_PX = 1024
+_FIT_MIN_SAMPLES = 64
+_GAIN_LIMITS = (0.1, 10.0)
+
+
+@dataclass(frozen=True)
+class Cover:
+    """One item over one cell, as shares of the cell's area."""
+
+    cover: float
+    """With data."""
+    clear: float
+    """With data and without cloud."""
+
+
+COVER_ROW = np.dtype([("row", np.int32), ("col", np.int32), ("cover", np.float32), ("clear", np.float32)])
+
+
+def rows_of(covers: Mapping[Index, Cover]) -> NDArray[np.void]:
+    """A table of `COVER_ROW`, a cell a row: what is held of millions of cells."""
+    return np.array([(*cell, c.cover, c.clear) for cell, c in covers.items()], COVER_ROW)
+
+
+def item_outline(item: SceneItem, grid: Grid) -> shapely.Geometry:
+    """Footprint of an item in the grid's CRS."""
+    lonlat = Geometry(shapely.geometry.shape(item.footprint), "EPSG:4326")
+    return lonlat.to_crs(grid.odc_crs).geom
+
+
+def item_window(item: SceneItem, grid: Grid) -> Window:
+    """LR pixels around the footprint of an item."""
+    return grid.window_of(item_outline(item, grid).bounds, grid.lr_gsd_m)
+
+
+def measure_cover(item: SceneItem, source: Source, grid: Grid, cells: Window) -> dict[Index, Cover]:
+    """Cover and clear share for every cell of `cells` that the item touches. Raises ReadError."""
+    touched = item_window(item, grid).coarsen(CELL_LR_PX).intersect(cells)
+    if touched.empty:
+        return {}
+    factor = CELL_LR_PX // SAMPLES
+    mask = read_mask(item, source, grid.lr_geobox(touched.refine(SAMPLES), factor))
+    blocks = mask.reshape(touched.shape[0], SAMPLES, touched.shape[1], SAMPLES).transpose(0, 2, 1, 3)
+    result = {}
+    for index in touched.indices():
+        block = blocks[index.row - touched.row0, index.col - touched.col0]
+        data = float((block != NO_DATA).mean())
+        if data > 0:
+            result[index] = Cover(data, float(((block != NO_DATA) & (block != CLOUD)).mean()))
+    return result
+
+
+def measure_fit(ref: SceneItem, ref_source: Source, lr: SceneItem, lr_source: Source, grid: Grid) -> Fit:
+    """Gain and offset that give the reference the mean and deviation of LR, over all that both see clearly.
+
+    Returns the identity with `samples` 0 where they share too little. Raises ReadError.
+    """
+    overlap = item_window(ref, grid).intersect(item_window(lr, grid))
+    if overlap.empty:
+        return Fit()
+    factor = _FIT_LR_PX
+    while max(overlap.shape) > _FIT_MAX_PX * factor:
+        factor *= 2
+    geobox = grid.lr_geobox(overlap.coarsen(factor), factor)
+    ref_values, ref_valid, ref_mask = read_scene(ref, ref_source, geobox, "average")
+    lr_values, lr_valid, lr_mask = read_scene(lr, lr_source, geobox, "average")
+    valid = ref_valid & lr_valid & (lr_mask == 0) & (ref_mask == 0)
+    if int(valid.sum()) < _FIT_MIN_SAMPLES:
+        return Fit()
+    return fit_moments(ref_values[:, valid], lr_values[:, valid])
+
+
+def fit_moments(ref: NDArray[np.float32], lr: NDArray[np.float32]) -> Fit:
+    """Fit of (band, n) samples: gain = std(lr) / std(ref), offset = mean(lr) - gain mean(ref), without the outer 2%."""
+    gains, offsets = [], []
+    for r, t in zip(ref.astype(np.float64), lr.astype(np.float64), strict=True):
+        r_low, r_high = np.quantile(r, (0.01, 0.99))
+        t_low, t_high = np.quantile(t, (0.01, 0.99))
+        keep = (r >= r_low) & (r <= r_high) & (t >= t_low) & (t <= t_high)
+        if keep.sum() < _FIT_MIN_SAMPLES // 2 or r[keep].std() < 1e-6:
+            return Fit()
+        gain = float(np.clip(t[keep].std() / r[keep].std(), *_GAIN_LIMITS))
+        gains.append(round(gain, 5))
+        offsets.append(round(float(t[keep].mean() - gains[-1] * r[keep].mean()), 6))
+    return Fit(tuple(gains), tuple(offsets), int(ref.shape[1]))
+
+
+def kept_covers(
+    asked: Sequence[tuple[SceneItem, Source]],
+    grid: Grid,
+    cells: Window,
+    folder: str,
+    on_error: OnError,
+    spread: Spread | None = None,
+) -> dict[int, NDArray[np.void] | None]:
+    """`measure_cover` of each item, by its number; only new cells are measured. None, told, for what cannot be read.
+
+    What is seen is kept below `folder` under the digests of item, source and grid.
+    """
+    records, place = Records(folder, "cover"), [grid.crs, repr(grid.lr_gsd_m)]
+
+    def look(number: int, _: OnError) -> NDArray[np.void] | Job:
+        item, source = asked[number]
+        key = measure_key(place, item.digest, source.digest)
+        at, record = records.get(key)
+        known, seen = parsed(at, records.kind, record or {"seen": [], "cells": []}, _cover_of)
+        new = [item_window(item, grid).coarsen(CELL_LR_PX).intersect(cells)]
+        for window in seen:
+            new = [part for whole in new for part in whole.without(window)]
+        new = [part for part in new if not part.empty]
+        if new:
+            return Job(_cover_record, (item, source, grid, known, seen, new), records.url(key))
+        return _inside(known, cells)
+
+    found: dict[int, Any] = side_by_side(range(len(asked)), look, on_error)
+    missing = [number for number, value in found.items() if isinstance(value, Job)]
+    for number, record in make_all(missing, found.__getitem__, on_error, spread).items():
+        found[number] = None if record is None else _inside(_cover_of(record)[0], cells)
+    return found
+
+
+def _inside(covers: dict[Index, Cover], cells: Window) -> NDArray[np.void]:
+    return rows_of({index: cover for index, cover in covers.items() if index in cells})
+
+
+def _cover_record(
+    item: SceneItem, source: Source, grid: Grid, known: dict[Index, Cover], seen: list[Window], new: list[Window]
+) -> dict[str, Any]:
+    """The record of an item with new windows in it."""
+    for part in new:
+        known = known | measure_cover(item, source, grid, part)
+    told = [[*index, cover.cover, cover.clear] for index, cover in sorted(known.items())]
+    return {"item": item.id, "seen": [list(astuple(window)) for window in [*seen, *new]], "cells": told}
+
+
+def _cover_of(record: dict[str, Any]) -> tuple[dict[Index, Cover], list[Window]]:
+    """Known cells and the windows of them, one alone or a list. Raises ValueError and others where it is no record."""
+    known = {Index(int(r), int(c)): Cover(float(cover), float(clear)) for r, c, cover, clear in record["cells"]}
+    seen = record["seen"]
+    windows = seen if not seen or isinstance(seen[0], list) else [seen]
+    return known, [Window(*map(int, window)) for window in windows or []]
+
+
+def _fit_of(record: dict[str, Any]) -> Fit:
+    """Raises ValueError and others where the record is no fit."""
+    gain, offset = (tuple(float(value) for value in record[key]) for key in ("gain", "offset"))
+    if len(gain) != len(BANDS) or len(offset) != len(BANDS) or not np.isfinite([*gain, *offset]).all():
+        raise ValueError(f"gain {gain} and offset {offset}")
+    return Fit(gain, offset, int(record["samples"]))
+
+
+def kept_fits(
+    keys: NDArray[np.int64],
+    items: Sequence[SceneItem],
+    source: Source,
+    lr_source: Source,
+    grid: Grid,
+    folder: str,
+    on_error: OnError,
+    spread: Spread | None = None,
+) -> dict[Pair, Fit]:
+    """`measure_fit` of every pair (item of `source`, LR item), kept below `folder`.
+
+    Pairs are given by the keys of their numbers; see `pair_keys`. One that cannot be read gets the identity, is told,
+    and not kept.
+    """
+    place, pairs, both = [grid.crs, repr(grid.lr_gsd_m)], map(pair_of, keys.tolist()), (source, lr_source)
+    found = kept_pairs("fit", grid, place, pairs, items, both, folder, measure_fit, _fit_of, on_error, spread)
+    return {pair: fit or Fit() for pair, fit in found.items()}

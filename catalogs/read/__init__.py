@@ -1,0 +1,1 @@
+"""Reading: pixels of remote files onto a grid, exactly and within limits."""

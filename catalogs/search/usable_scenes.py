@@ -1,0 +1,135 @@
+"""search: from a footprint and a period to scenes that can be used, and reasons for those that cannot.
+
+What a server answers is filtered again here, since servers exist that ignore parts of the question. The result does not
+depend on the order of the answer: newest first, then by id. Reprocessed duplicates are kept, and so are two halves of
+one pass (split downlinks): which of them a place takes is chosen cell by cell (catalogs/choose/ranking.py), where it
+does not depend on what else the region touches. The items of the answer come back too, so that they can be kept:
+`clean` on them gives the same result when the catalog has moved on.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+
+import pystac
+import shapely
+from shapely.geometry import mapping, shape
+from urllib3 import Retry
+
+from catalogs.allowed import plain
+from catalogs.footprint import item_footprint
+from catalogs.item import SceneItem, scene_item
+from catalogs.search.api import stac_items
+from catalogs.search.geoparquet import packed
+from catalogs.search.http import RETRY
+from catalogs.search.parsing import BadItem
+from catalogs.source import Source
+from dsdit.errors import CatalogError
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """What a search found."""
+
+    items: tuple[SceneItem, ...]
+    """Usable scenes, newest first, then by id."""
+    dropped: tuple[tuple[str, str], ...]
+    """(id, reason) of each scene that touches footprint and period and is not used, by id."""
+    notes: tuple[str, ...] = ()
+    """Where the catalog's answer was not taken as it came."""
+    answer: tuple[bytes, ...] = field(default=(), compare=False, repr=False)
+    """The catalog's items behind `items` and `dropped`, each as `packed` makes it: a continent's fit in memory."""
+
+
+def search(
+    source: Source,
+    footprint_lonlat: shapely.Geometry,
+    start: datetime,
+    end: datetime,
+    max_items: int | None = None,
+    retry: Retry = RETRY,
+) -> SearchResult:
+    """Scenes of `source` that touch `footprint_lonlat` (degrees) between `start` and `end` (aware, both included).
+
+    `max_items` keeps the newest. Raises CatalogError where the catalog cannot be asked, ValueError on naive times.
+    """
+    if start.tzinfo is None or end.tzinfo is None:
+        raise ValueError("start and end must be aware times")
+    notes: list[str] = []
+    answer = stac_items(source, footprint_lonlat, start, end, notes.append, retry)
+    found = clean(answer, source, footprint_lonlat, start, end, max_items)
+    return replace(found, notes=(*notes, *found.notes))
+
+
+def clean(
+    answer: Iterable[pystac.Item | BadItem],
+    source: Source,
+    footprint_lonlat: shapely.Geometry,
+    start: datetime,
+    end: datetime,
+    max_items: int | None = None,
+) -> SearchResult:
+    """`search` on an answer that is already here."""
+    items: dict[str, SceneItem] = {}
+    behind: list[bytes] = []
+    dropped: set[tuple[str, str]] = set()
+    left: dict[str, dict[str, str]] = {}
+    shapely.prepare(footprint_lonlat)
+    for record in answer:
+        if isinstance(record, BadItem):
+            dropped.add((record.id, record.reason))
+            continue
+        if source.collection is not None and record.collection_id != source.collection:
+            continue
+        if record.datetime is not None and not _within(record.datetime, start, end):
+            continue
+        odd: dict[str, str] = {}
+        try:
+            item = scene_item(record, source, odd.__setitem__)
+        except CatalogError as error:
+            if not _elsewhere(record, footprint_lonlat):
+                dropped.add((plain(record.id, 120), str(error)))
+                behind.append(packed(record, source.assets))
+            continue
+        if _within(item.when, start, end) and footprint_lonlat.intersects(shape(item.footprint)):
+            behind.append(packed(record, source.assets))
+            for name, said in odd.items():
+                left.setdefault(name, {})[item.id] = said
+            items[item.digest] = _one(items.get(item.digest, item), item)
+    ordered = sorted(sorted(items.values(), key=lambda i: (i.id, i.digest)), key=lambda i: i.when, reverse=True)
+    return SearchResult(tuple(ordered[:max_items]), tuple(sorted(dropped)), _told(left), answer=tuple(behind))
+
+
+def _one(a: SceneItem, b: SceneItem) -> SceneItem:
+    """Two records of the same files as one scene: it lies wherever either says, in whichever order they came."""
+    first = min(a, b, key=repr)
+    if a.footprint == b.footprint:
+        return first
+    ground = shape(a.footprint).union(shape(b.footprint)).normalize()
+    return replace(first, footprint=json.loads(json.dumps(mapping(ground))), bbox=ground.bounds)
+
+
+def _told(left: Mapping[str, Mapping[str, str]]) -> tuple[str, ...]:
+    """A line for each field that was left out: the first item by its id, and how many more there are."""
+    lines = []
+    for _, said in sorted(left.items()):
+        first = min(said)
+        more = f" (so in {len(said) - 1} more items)" if len(said) > 1 else ""
+        lines.append(f"item {plain(first, 120)}: {said[first]}{more}")
+    return tuple(lines)
+
+
+def _within(when: datetime, start: datetime, end: datetime) -> bool:
+    aware = when.replace(tzinfo=UTC) if when.tzinfo is None else when
+    return start <= aware <= end
+
+
+def _elsewhere(record: pystac.Item, footprint: shapely.Geometry) -> bool:
+    """Whether an unusable item certainly does not touch the footprint."""
+    try:
+        return not footprint.intersects(item_footprint(record))
+    except Exception:  # noqa: BLE001 - a foreign geometry may break shapely in any way; then it is reported
+        return False

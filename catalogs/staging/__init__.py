@@ -1,0 +1,1 @@
+"""Staging: the pixels of one job, once, on both lattices, as reflectance."""

@@ -1,0 +1,1 @@
+"""Radiometry, the sensor operator and image registration: plain arithmetic on arrays."""

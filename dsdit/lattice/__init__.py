@@ -1,0 +1,1 @@
+"""The lattices of tiles, cells, shards and jobs: plain integer arithmetic."""

@@ -1,0 +1,1 @@
+"""The mosaic on disk: its template, versions, lease and history."""

@@ -1,0 +1,262 @@
+"""Versions of a mosaic, so that a reader sees a whole old or a whole new state.
+
+On a folder a version is `versions/<n>/` with the mosaic, its COG, picture and item. `current` is a symbolic link to the
+published one, and what readers open (`mosaic.zarr`, `sr.tif`...) are links through it: publishing is one rename. A new
+version begins as hard links of the shards of the published one. Nothing is written through a hard link: Zarr's local
+store, like ours, writes a new file and renames it. A run that was interrupted goes on in the version it began.
+
+Each object that a reader opens through the plain link is looked up anew, so that a mosaic read across a publish can mix
+two versions. `published_mosaic` names one version once and for all: a reader that opens what it returns sees a whole
+state, for as long as that version is kept.
+
+An object store has no links: there the mosaic is written in place, and `unpublished.json` tells that this is so.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import shutil
+import uuid
+from collections.abc import Iterable
+from pathlib import Path
+
+from dsdit.errors import StoreError
+from dsdit.store.objects import filesystem, is_remote, join, read_bytes, remove, write_bytes
+
+FOLDER = "versions"
+POINTER = "current"
+MOSAIC = "mosaic.zarr"
+SEEN = (MOSAIC, "sr.tif", "picture.png", "item.json")
+"""What readers open, below the output."""
+MARKER = "unpublished.json"
+PARTIAL = ".partial"
+
+
+def unpublished(output: str) -> str | None:
+    """The folder of a version that was begun and not published; None where there is none."""
+    if is_remote(output):
+        return output if read_bytes(join(output, MARKER)) is not None else None
+    begun = max(_numbers(output), default=0)
+    return join(output, FOLDER, str(begun)) if begun > _current(output) else None
+
+
+def published_versions(output: str) -> list[int]:
+    """Numbers of the published versions that are kept, oldest first; empty on an object store."""
+    return [] if is_remote(output) else sorted(n for n in _numbers(output) if n <= _current(output))
+
+
+def published_mosaic(output: str, version: int | None = None) -> str:
+    """Location of the mosaic of one version, the published one by default; a later publish changes nothing in it.
+
+    On an object store it is the mosaic itself. Raises StoreError where the version is not kept, or nothing published.
+    """
+    if is_remote(output):
+        return join(output, MOSAIC)
+    number = _current(output) if version is None else version  # before the list, which may be a later publish's
+    kept = published_versions(output)
+    if number not in kept:
+        raise not_kept(output, number, kept)
+    return join(output, FOLDER, str(number), MOSAIC)
+
+
+def not_kept(output: str, version: int | None, kept: list[int]) -> StoreError:
+    """The sentence for a version that cannot be opened; `version` is None or 0 where none was named."""
+    return StoreError(f"{output!r} has no published version {version or ''}".rstrip() + f": kept are {kept or 'none'}")
+
+
+def holds_mosaic(output: str) -> bool:
+    """Whether there is a mosaic, published or not, to which receipts can belong."""
+    if is_remote(output):
+        return read_bytes(join(output, MOSAIC, "zarr.json")) is not None
+    return bool(_numbers(output)) or (_folder(output) / MOSAIC).exists()
+
+
+def open_version(output: str) -> str:
+    """The folder to write in: the unpublished version, or a new one that begins as the published one."""
+    if is_remote(output):
+        write_bytes(join(output, MARKER), b"{}")
+        return output
+    place = _folder(output)
+    _adopt(place)
+    for leftover in (place / FOLDER).glob(f"*{PARTIAL}"):
+        shutil.rmtree(leftover, ignore_errors=True)
+    begun = unpublished(output)
+    if begun is not None:
+        return begun
+    number = max(_numbers(output), default=0) + 1
+    partial = place / FOLDER / f"{number}.{uuid.uuid4().hex}{PARTIAL}"
+    partial.mkdir(parents=True)
+    if (place / MOSAIC).exists():
+        link_tree(place / MOSAIC, partial / MOSAIC)
+    partial.rename(place / FOLDER / str(number))
+    return join(output, FOLDER, str(number))
+
+
+def publish_version(output: str, folder: str, keep: int = 2) -> None:
+    """Makes `folder` what readers see, by one rename; `keep` versions stay, this one included."""
+    if is_remote(output):
+        remove(join(output, MARKER))
+        return
+    place = _folder(output)
+    number = int(Path(folder).name)
+    _show(place, number)  # what leads through the pointer comes first: with it readers find all
+    _point(place / POINTER, f"{FOLDER}/{number}")
+    _hide(place, number)
+    for old in sorted(n for n in _numbers(output) if n <= number)[:-keep]:
+        gone = place / FOLDER / f"{old}.{uuid.uuid4().hex}{PARTIAL}"
+        (place / FOLDER / str(old)).rename(gone)
+        shutil.rmtree(gone)
+
+
+def carry_over(output: str, folder: str, name: str) -> bool:
+    """Puts the published version's file `name` into the version at `folder` too; False where there is none.
+
+    On a disk by a hard link, on an object store by a copy there.
+    """
+    source, target = join(output, name), join(folder, name)
+    if is_remote(output):
+        fs, path = filesystem(source)
+        if not fs.exists(path):
+            return False
+        fs.copy(path, filesystem(target)[1])
+        return True
+    file = Path(filesystem(source)[1]).resolve()
+    if not file.is_file():
+        return False
+    place = Path(filesystem(target)[1])
+    place.parent.mkdir(parents=True, exist_ok=True)
+    _replace_by_link(file, place)
+    return True
+
+
+def put_back(output: str, folder: str, names: Iterable[str]) -> None:
+    """Makes objects of the mosaic in the version at `folder` what they are in the published one; there or not there.
+
+    On an object store the two are one place, and nothing is done.
+    """
+    if is_remote(output):
+        return
+    before = _folder(output) / POINTER / MOSAIC
+    for name in names:
+        place = Path(filesystem(join(folder, MOSAIC, name))[1])
+        if (before / name).is_file():
+            place.parent.mkdir(parents=True, exist_ok=True)
+            _replace_by_link(before / name, place)
+        else:
+            place.unlink(missing_ok=True)
+
+
+def mend_links(output: str) -> None:
+    """Makes what readers open lead to the published version again, where a link is missing."""
+    if not is_remote(output) and (number := _current(output)):
+        _show(_folder(output), number)
+        _hide(_folder(output), number)
+
+
+def _show(place: Path, number: int) -> None:
+    """Links through the pointer to all that version `number` has for readers."""
+    for name in SEEN:
+        target = f"{POINTER}/{name}"
+        if (place / FOLDER / str(number) / name).exists() and not _leads(place / name, target):
+            _point(place / name, target)
+
+
+def _hide(place: Path, number: int) -> None:
+    """Takes away the links to what version `number`, the published one, has not."""
+    for name in SEEN:
+        if not (place / FOLDER / str(number) / name).exists() and _leads(place / name, f"{POINTER}/{name}"):
+            (place / name).unlink()
+
+
+def link_tree(source: Path, target: Path) -> int:
+    """Hard links of all objects below `source`, and copies of its metadata; returns their number.
+
+    Leftovers of writers that were killed stay behind. Where the disk has no hard links, objects are copied, and a
+    warning says so.
+    """
+    count, root = 0, source.resolve()
+    refused: OSError | None = None
+    for place, _, names in os.walk(root):
+        here, there = Path(place), target / Path(place).relative_to(root)
+        there.mkdir(parents=True, exist_ok=True)
+        for name in names:
+            if name.endswith(PARTIAL):
+                continue
+            if name == "zarr.json":
+                shutil.copyfile(here / name, there / name)
+            else:
+                refused = _link(here / name, there / name) or refused
+            count += 1
+    if refused is not None:
+        logging.getLogger(__name__).warning(
+            "objects of %s were copied into the new version, not linked (%s): each version takes the whole room",
+            root,
+            refused,
+        )
+    return count
+
+
+_NO_LINKS = (errno.EPERM, errno.EXDEV, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK)
+"""What a disk without hard links answers, and one on which a file cannot have another."""
+
+
+def _replace_by_link(source: Path, target: Path) -> None:
+    """`target` becomes a link to `source`, by one rename."""
+    partial = target.with_name(f"{target.name}.{uuid.uuid4().hex}{PARTIAL}")
+    _link(source, partial)
+    partial.replace(target)
+
+
+def _link(source: Path, target: Path) -> OSError | None:
+    """None for a hard link; why there is a copy in its place."""
+    try:
+        os.link(source, target)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        shutil.copyfile(source, target)
+        return error
+    return None
+
+
+def _adopt(place: Path) -> None:
+    """A mosaic that was written in place becomes the first version."""
+    if not (place / MOSAIC).is_dir() or (place / MOSAIC).is_symlink():
+        return
+    number = max(_numbers(str(place)), default=0) + 1
+    first = place / FOLDER / str(number)
+    first.mkdir(parents=True)
+    for name in reversed(SEEN):
+        if (place / name).exists():
+            (place / name).rename(first / name)
+    publish_version(str(place), str(first), number)
+
+
+def _point(link: Path, target: str) -> None:
+    """Makes `link` lead to `target`, relative to its folder, whatever it led to before: by one rename."""
+    if link.is_dir() and not link.is_symlink():
+        raise StoreError(f"{link} is a folder where a link to {target} belongs: move it away")
+    fresh = link.with_name(f"{link.name}.{uuid.uuid4().hex}{PARTIAL}")
+    fresh.symlink_to(target)
+    fresh.replace(link)
+
+
+def _leads(link: Path, target: str) -> bool:
+    return link.is_symlink() and link.readlink() == Path(target)
+
+
+def _folder(output: str) -> Path:
+    return Path(filesystem(output)[1])
+
+
+def _numbers(output: str) -> list[int]:
+    folder = _folder(output) / FOLDER
+    return [int(p.name) for p in folder.iterdir() if p.name.isdigit()] if folder.is_dir() else []
+
+
+def _current(output: str) -> int:
+    """Number of the published version; 0 where nothing is published."""
+    pointer = _folder(output) / POINTER
+    return int(pointer.readlink().name) if pointer.is_symlink() else 0

@@ -1,0 +1,20 @@
+"""One version of a mosaic that was begun and not published, and the kinds of store in which versions lie."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+Kind = Literal["zarr", "icechunk"]
+REPOSITORY = "mosaic.icechunk"
+
+
+class Version(NamedTuple):
+    """A version that was begun and not published."""
+
+    name: str
+    folder: str
+    """Of the files beside the mosaic."""
+    mosaic: str
+    """Location of the mosaic."""
+    fork: bytes = b""
+    """What a worker needs to write where nothing counts before a commit; empty where it writes in place."""

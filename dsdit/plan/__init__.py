@@ -1,0 +1,1 @@
+"""The plan: frozen choices, and the tables in which it is stored."""

@@ -1,0 +1,1 @@
+"""Receipts: proof that a step of a job is done."""

@@ -1,0 +1,213 @@
+"""Receipts: proof that a job's step is done. The state of a run is rebuilt from them alone.
+
+A receipt is written as an object (`dsdit.receipts.objects`). `join_receipts` brings the objects of a step into a table,
+so that each is read once; `compact_receipts` brings such tables into the one of all versions published before. What is
+younger says more: an object than any table, a table than those before it. Killed between the two, either leaves in an
+object or a younger table what an older one says too. Tables are read and written in batches: nothing but places and
+digests is held of all jobs at once.
+
+A receipt holds the digest of the step's inputs: one with another digest is stale, and its job is due.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterable, Iterator
+from itertools import islice
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dsdit.receipts.objects import (
+    Receipt,
+    list_objects,
+    read_listed,
+    read_receipt,
+    receipt_object,
+    remove_receipts,
+    state_of,
+    write_receipt,
+)
+from dsdit.receipts.tables import (
+    STATES,
+    Keys,
+    among,
+    batches,
+    columns_of,
+    damaged_tables,
+    keys_of,
+    list_tables,
+    next_table,
+    oldest_table,
+    place_keys,
+    raw_digests,
+    receipts_of,
+)
+from dsdit.status import JobState
+from dsdit.store.bulk import remove_objects
+from dsdit.store.objects import join
+from dsdit.store.parquet import take_rows, writing_table
+from dsdit.window import Index
+
+__all__ = [
+    "Receipt",
+    "compact_receipts",
+    "damaged_receipts",
+    "done_jobs",
+    "iterate_receipts",
+    "join_receipts",
+    "list_receipts",
+    "new_receipts",
+    "read_receipt",
+    "read_receipts",
+    "receipt_object",
+    "remove_receipts",
+    "write_receipt",
+    "write_receipt_table",
+]
+JOINED_AT_ONCE = 50_000
+"""Objects that become one table: as many are read again at most where the process is killed."""
+_ROWS = 4096
+
+
+def list_receipts(url: str, step: str) -> dict[Index, JobState]:
+    """Jobs that have a receipt of `step`, from the listing and columns of the tables alone."""
+    listed = {job: state_of(names) for job, names in list_objects(url, step).items()}
+    found: dict[Index, JobState] = {}
+    for table in reversed(list_tables(url, step)):
+        for rows in batches(url, table, ("row", "col", "state")):
+            columns = (rows[name].tolist() for name in ("row", "col", "state"))
+            found.update({Index(r, c): STATES[s] for r, c, s in zip(*columns, strict=True)})
+    return {**found, **listed}
+
+
+def unjoined_jobs(url: str, step: str) -> list[Index]:
+    """Jobs with receipts that were written since `compact_receipts` was last called."""
+    found = set(list_objects(url, step))
+    for table in list_tables(url, step)[:-1]:
+        for rows in batches(url, table, ("row", "col")):
+            found.update(map(Index, rows["row"].tolist(), rows["col"].tolist()))
+    return sorted(found)
+
+
+def iterate_receipts(
+    url: str, step: str, jobs: Iterable[Index] | None = None, compacted: bool = True
+) -> Iterator[Receipt]:
+    """Receipts of those of `jobs` that have one, or of all jobs, one at a time: those in objects, then the tables'.
+
+    Without `compacted` those that were written since `compact_receipts` was last called.
+    """
+    wanted = jobs if jobs is None or isinstance(jobs, Container) else set(jobs)
+    # The listing comes first: what is joined meanwhile is then found in a table, and what is compacted in the last.
+    listed = list_objects(url, step)
+    asked = listed if wanted is None else {job: names for job, names in listed.items() if job in wanted}
+    known: list[Index] = []
+    for job, receipt, _ in read_listed(url, step, asked):
+        if receipt is not None:
+            known.append(job)
+            yield receipt
+    for rows in _youngest(url, list_tables(url, step)[: None if compacted else -1], keys_of(known)):
+        for receipt in receipts_of(step, rows):
+            if wanted is None or receipt.job in wanted:
+                yield receipt
+
+
+def _youngest(
+    url: str, tables: list[str], known: Keys, columns: tuple[str, ...] | None = None
+) -> Iterator[dict[str, Any]]:
+    """Batches of rows of jobs that are neither in `known` nor in a table before theirs."""
+    for table in tables:
+        known, here = np.sort(known), [known]
+        for rows in batches(url, table, columns):
+            keys = place_keys(rows["row"], rows["col"])
+            here.append(keys)
+            yield take_rows(rows, ~among(keys, known))
+        known = np.concatenate(here)
+
+
+def new_receipts(url: str, step: str) -> Iterator[Receipt]:
+    """Receipts that were written since `compact_receipts` was last called, one at a time."""
+    return iterate_receipts(url, step, compacted=False)
+
+
+def damaged_receipts(url: str, step: str) -> list[str]:
+    """Names below `url` of receipts, and of their tables, whose checksums are wrong: their jobs count as not done."""
+    read = read_listed(url, step, list_objects(url, step))
+    return [f"{step}/{job}" for job, receipt, there in read if there and receipt is None] + damaged_tables(url, step)
+
+
+def read_receipts(url: str, step: str, jobs: Iterable[Index] | None = None) -> dict[Index, Receipt]:
+    """Receipts of those of `jobs` that have one, or of all jobs."""
+    return {receipt.job: receipt for receipt in iterate_receipts(url, step, jobs)}
+
+
+def done_jobs(url: str, step: str) -> tuple[NDArray[np.int32], NDArray[np.uint8]]:
+    """(job, 2) places and (job, 32) digests of the jobs whose receipt says done. A damaged object hides the tables."""
+    jobs, done, digests = [], [], []
+    for job, receipt, there in read_listed(url, step, list_objects(url, step)):
+        if there:
+            jobs.append(job)
+        if receipt is not None and receipt.state is JobState.DONE:
+            done.append(job)
+            digests.append(receipt.digest)
+    found = [(np.array(done, np.int32).reshape(-1, 2), raw_digests(digests))]
+    columns = ("row", "col", "state", "digest")
+    for rows in _youngest(url, list_tables(url, step), keys_of(jobs), columns):
+        kept = take_rows(rows, rows["state"] == STATES.index(JobState.DONE))
+        found.append((np.stack([kept["row"], kept["col"]], 1), kept["digest"]))
+    return np.concatenate([places for places, _ in found]), np.concatenate([raw for _, raw in found])
+
+
+def join_receipts(url: str, step: str) -> list[str]:
+    """Brings the objects of a step into a table, so that each is read once; returns the names of what was damaged.
+
+    A damaged object becomes a failed receipt, a damaged table goes: their jobs are due. Nobody else may be writing
+    receipts of these jobs.
+    """
+    damaged = damaged_tables(url, step)
+    remove_objects(url, damaged)
+    rest = iter(list_objects(url, step).items())
+    while part := dict(islice(rest, JOINED_AT_ONCE)):
+        read = read_listed(url, step, part)
+        with writing_table(join(url, next_table(url, step))) as table:
+            while block := list(islice(read, _ROWS)):
+                damaged += [f"{step}/{job}" for job, receipt, there in block if there and receipt is None]
+                table.add(columns_of([receipt or _lost(step, job) for job, receipt, there in block if there]))
+        remove_objects(join(url, step), (name for names in part.values() for name in reversed(names)))
+    return damaged
+
+
+def _lost(step: str, job: Index) -> Receipt:
+    return Receipt(step, job, JobState.FAILED, "0" * 64, 0.0, errors=(f"the receipt of {step} {job} was damaged",))
+
+
+def compact_receipts(url: str, step: str) -> int:
+    """Joins the receipts of a step, then brings them into the table of all; returns the number of the new ones.
+
+    Killed in between it leaves a table that says what the table of all says.
+    """
+    join_receipts(url, step)
+    *young, oldest = list_tables(url, step)
+    if not young:
+        return 0
+    new = sum(len(rows["row"]) for rows in _youngest(url, young, keys_of([]), ("row", "col")))
+    with writing_table(join(url, oldest)) as table:
+        for rows in _youngest(url, [*young, oldest], keys_of([])):
+            table.add(rows if "tiles" in rows else columns_of(list(receipts_of(step, rows))))
+    _remove_tables(url, young)
+    return new
+
+
+def write_receipt_table(url: str, step: str, receipts: Iterable[Receipt]) -> None:
+    """The table of a step from receipts at hand, in place of those that are there."""
+    rest, young = iter(receipts), list_tables(url, step)[:-1]
+    with writing_table(join(url, oldest_table(step))) as table:
+        while block := list(islice(rest, _ROWS)):
+            table.add(columns_of(block))
+    _remove_tables(url, young)
+
+
+def _remove_tables(url: str, young: list[str]) -> None:
+    # The oldest first: none is ever the youngest that tells of a job and says less than the table of all.
+    for name in reversed(young):
+        remove_objects(url, [name])

@@ -1,0 +1,1 @@
+"""Publishing: everything that follows from the shards."""

@@ -1,0 +1,113 @@
+"""What a mosaic says of itself: the attributes of its root, and the STAC item beside it. No locations, no secrets."""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pystac
+import shapely
+
+from dsdit.bands import BANDS
+from dsdit.imaging.radiometry import SR_ADD_OFFSET, SR_FILL, SR_SCALE_FACTOR
+from dsdit.lonlat import lonlat_bbox, shorten_outline, within_180
+from dsdit.plan.licences import attributions, licences
+from dsdit.plan.plan import Plan
+from dsdit.steps.publish.report import Report
+
+MOST_VERTICES = 1000
+"""Of the item's footprint."""
+_MEDIA_TYPES = {".zarr": "application/vnd.zarr; version=3", ".icechunk": "application/vnd.zarr+icechunk"}
+_SPDX = re.compile(r"[A-Za-z0-9.+-]+")
+"""What an SPDX identifier is made of; a sentence has spaces."""
+
+
+def group_attributes(plan: Plan, report: Report, when: datetime) -> dict[str, Any]:
+    """Attributes of the mosaic's root: what it is, of what it was made, and how."""
+    return {
+        "title": f"Super-resolved mosaic of {plan.region.name}",
+        "Conventions": "CF-1.11",
+        "history": f"{when.isoformat()} published by dsdit",
+        "comment": "Detail above the band limit of the low-resolution scenes is an estimate; "
+        "see reference_weight, reference_age and residual in group lr.",
+        "plan": plan.digest,
+        "updated": when.isoformat(),
+        "scale": plan.region.grid.scale,
+        "gsd_m": plan.region.grid.gsd_m,
+        "model": {"name": Path(plan.model.weights).name, "digest": plan.model.digest},
+        "sampler": {
+            "steps": plan.sampler.steps,
+            "guidance_scale": plan.sampler.guidance_scale,
+            "solver": plan.sampler.solver,
+            "schedule": plan.sampler.schedule,
+            "seed": plan.sampler.seed,
+        },
+        "items": [json.loads(name) for name in plan.item_names],
+        "attribution": attributions(plan),
+        "licence": licences(plan),
+        "jobs": report.jobs,
+        "pixels": report.pixels,
+    }
+
+
+def stac_item(plan: Plan, when: datetime, name: str = "mosaic.zarr", cog: bool = True) -> pystac.Item:
+    """One item that describes the mosaic, which lies beside it as `name`, with relative hrefs; `cog`: so does sr.tif.
+
+    A footprint across the antimeridian is split there, as RFC 7946 asks, and one of many vertices is shortened.
+    """
+    window, grid = plan.region.window, plan.region.grid
+    footprint = shorten_outline(within_180(shapely.geometry.shape(plan.region.lonlat())), MOST_VERTICES)
+    times = [datetime.fromisoformat(i["when"]) for i in plan.items] or [when]
+    x0, y0, x1, y1 = grid.bounds_of(window, grid.gsd_m)
+    item = pystac.Item(
+        id=f"{plan.region.name}-sr",
+        geometry=dict(shapely.geometry.mapping(footprint)),
+        bbox=lonlat_bbox(footprint),
+        datetime=max(times),
+        properties={
+            "gsd": grid.gsd_m,
+            "updated": when.isoformat(),
+            "proj:code": grid.crs,
+            "proj:bbox": [x0, y0, x1, y1],
+            "proj:shape": list(window.shape),
+            "proj:transform": [grid.gsd_m, 0.0, x0, 0.0, -grid.gsd_m, y1],
+            "processing:software": {"dsdit": plan.model.digest[:12]},
+            "license": _licence(plan),
+            "attribution": "; ".join(attributions(plan)),
+            "providers": _providers(plan),
+        },
+        stac_extensions=[
+            "https://stac-extensions.github.io/projection/v2.0.0/schema.json",
+            "https://stac-extensions.github.io/raster/v1.1.0/schema.json",
+        ],
+    )
+    item.add_asset("mosaic", pystac.Asset(f"./{name}", media_type=_MEDIA_TYPES[Path(name).suffix], roles=["data"]))
+    if cog:
+        fields = {"scale": SR_SCALE_FACTOR, "offset": SR_ADD_OFFSET, "nodata": int(SR_FILL), "data_type": "uint16"}
+        bands = [dict(fields) for _ in BANDS]
+        kind = pystac.MediaType.COG
+        item.add_asset(
+            "sr", pystac.Asset("./sr.tif", media_type=kind, roles=["data"], extra_fields={"raster:bands": bands})
+        )
+    item.add_asset("picture", pystac.Asset("./picture.png", media_type=pystac.MediaType.PNG, roles=["overview"]))
+    return item
+
+
+def _licence(plan: Plan) -> str:
+    """The one licence by its SPDX name, else STAC's word for terms that have none; see `providers` for those."""
+    found = licences(plan)
+    return found[0] if len(found) == 1 and _SPDX.fullmatch(found[0]) else "other"
+
+
+def _providers(plan: Plan) -> list[dict[str, Any]]:
+    """Who the pixels come from, with the terms of each, and who made the mosaic of them."""
+    found: list[dict[str, Any]] = []
+    for name, source in sorted(plan.sources.items()):
+        terms = f"licence: {source.get('licence')}; derivatives: {source.get('derivatives')}"
+        endpoint = str(source.get("endpoint") or "")
+        place = {"url": endpoint} if endpoint.startswith("https://") else {}
+        found.append({"name": name, "description": terms, "roles": ["host"], **place})
+    return [*found, {"name": "dsdit", "roles": ["processor"]}]

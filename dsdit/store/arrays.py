@@ -1,0 +1,155 @@
+"""Groups of sharded Zarr arrays. The owner of zarr.
+
+One task writes one whole shard of each array it owns, so that no two tasks ever touch the same object.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+from zarr.codecs import BloscCodec
+
+from dsdit.errors import StoreError
+from dsdit.store.mounts import find_mount
+from dsdit.store.objects import client_options, filesystem, flush_to_disk, is_remote, join
+from dsdit.window import Index, Window
+
+_COMPRESSOR = BloscCodec(cname="zstd", clevel=3, shuffle="shuffle")
+
+
+def open_group(url: str, mode: str = "r+") -> zarr.Group:
+    """A Zarr v3 group. Raises StoreError where there is none."""
+    found = find_mount(url)
+    place = {"store": url.removeprefix("file://"), "storage_options": client_options(url) or None}
+    if found is not None:
+        place, mode = {"store": found[0], "path": found[1]}, "r" if found[0].read_only else mode
+    try:
+        return zarr.open_group(**place, mode=mode, zarr_format=3)  # type: ignore[arg-type]
+    except FileNotFoundError as error:
+        raise StoreError(f"there is no Zarr group at {url}") from error
+
+
+def create_array(
+    group: zarr.Group,
+    name: str,
+    shape: tuple[int, ...],
+    chunk: tuple[int, ...],
+    shard: tuple[int, ...] | None,
+    dtype: str,
+    fill: Any,
+    dims: tuple[str, ...],
+    attributes: dict[str, Any] | None = None,
+) -> zarr.Array:
+    """An array of the group; one that is already there is kept if it is alike, and refused otherwise."""
+    if name in group:
+        array = group[name]
+        if not isinstance(array, zarr.Array) or array.shape != shape or array.shards != shard or array.chunks != chunk:
+            raise StoreError(
+                f"{group.store_path}/{name} has another shape or sharding than this run needs ({shape}, {shard}): "
+                "choose another output, or remove this one"
+            )
+        return array
+    return group.create_array(
+        name,
+        shape=shape,
+        chunks=chunk,
+        shards=shard,
+        dtype=dtype,
+        fill_value=fill,
+        dimension_names=dims,
+        compressors=_COMPRESSOR,
+        attributes=attributes or {},
+    )
+
+
+_RUN: ContextVar[str] = ContextVar("run", default="")
+
+
+@contextmanager
+def arrays_of(run: str) -> Iterator[None]:
+    """Arrays that the block opens are kept open for `run` alone: a later run may find others at the same place."""
+    token = _RUN.set(run)
+    try:
+        yield
+    finally:
+        _RUN.reset(token)
+
+
+def _array(url: str, name: str) -> zarr.Array:
+    return _opened(url, name, _RUN.get())
+
+
+@lru_cache(maxsize=64)
+def _opened(url: str, name: str, _: str) -> zarr.Array:
+    array = open_group(url, "r+")[name]
+    assert isinstance(array, zarr.Array)
+    return array
+
+
+def forget_arrays() -> None:
+    """Drops open arrays of this process, after a store has been made anew at the same place."""
+    _opened.cache_clear()
+
+
+def _check_shape(url: str, name: str, have: tuple[int, ...], needed: tuple[int, ...]) -> None:
+    if have != needed:
+        raise StoreError(
+            f"{url}/{name} has {have} where this run counts on {needed}: it was made anew or for another region; run "
+            "the command again, or choose another output"
+        )
+
+
+def write_shard(url: str, name: str, origin: Index, job: Index, values: NDArray[Any]) -> None:
+    """Writes the whole shard of `job` of an array whose first job is `origin`. `values` has the shard's shape."""
+    array = _array(url, name)
+    shard = array.shards or array.chunks
+    if values.shape != shard:
+        raise StoreError(f"{name} of job {job}: {values.shape} values for a shard of {shard}")
+    lead = 0 if name in ("tiles", "weighting") else values.ndim - 2
+    place = [slice(None)] * values.ndim
+    for axis, step in ((lead, job.row - origin.row), (lead + 1, job.col - origin.col)):
+        if not 0 <= step * shard[axis] < array.shape[axis]:
+            raise StoreError(
+                f"{url}/{name} ends before job {tuple(job)} (it has {array.shape}): it was made for another region; "
+                "run the command again, or choose another output"
+            )
+        place[axis] = slice(step * shard[axis], (step + 1) * shard[axis])
+    array[tuple(place)] = values
+    if not is_remote(url):
+        flush_to_disk(join(filesystem(url)[1], shard_object(url, name, origin, job)))
+
+
+def shard_object(url: str, name: str, origin: Index, job: Index) -> str:
+    """Name below the group at `url` of the object of one shard."""
+    axes = _array(url, name).ndim
+    index, lead = [0] * axes, 0 if name in ("tiles", "weighting") else axes - 2
+    index[lead : lead + 2] = job.row - origin.row, job.col - origin.col
+    return join(name, "c", *map(str, index))
+
+
+def read_window(url: str, name: str, first: Window, window: Window) -> NDArray[Any]:
+    """Pixels of `window` from an array on `first`; fill outside it. Raises StoreError where it has another shape."""
+    array = _array(url, name)
+    _check_shape(url, name, array.shape[-2:], first.shape)
+    have = window.intersect(first)
+    lead = array.shape[:-2]
+    out = np.full((*lead, *window.shape), array.fill_value, array.dtype)
+    if not have.empty:
+        out[(..., *have.within(window))] = array[(..., *have.within(first))]
+    return out
+
+
+def read_block(url: str, name: str, first: Window, window: Window) -> NDArray[Any]:
+    """Entries of `window` of the tile lattice from `tiles` or `weighting` on `first`. Raises StoreError."""
+    array = _array(url, name)
+    _check_shape(url, name, array.shape[:2], first.shape)
+    if window != window.intersect(first):
+        raise StoreError(f"{url}/{name}: {window} lies beyond {first}, on which it was made")
+    return np.asarray(array[window.within(first)])

@@ -1,0 +1,5 @@
+"""The command `dsdit`."""
+
+from flows.cli.main import app
+
+__all__ = ["app"]

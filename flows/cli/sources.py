@@ -1,0 +1,99 @@
+"""`dsdit sources`: which catalogs are known, whether their records are sound, and whether one of them answers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from dsdit.errors import DsditError
+
+if TYPE_CHECKING:
+    from catalogs.source import Source
+
+app = typer.Typer(help="Without a command: lists the sources that ship, and your own, and checks their records.")
+
+
+@app.callback(invoke_without_command=True)
+def sources(
+    context: typer.Context,
+    own: Annotated[list[str] | None, typer.Option("--file", help="A source's YAML file of yours; repeatable.")] = None,
+) -> None:
+    """Lists the sources that ship, and those of --file, and checks that each record is sound."""
+    if context.invoked_subcommand is not None:
+        return
+    from catalogs.source import known_sources, load_source
+
+    console, failed = Console(), []
+    table = Table(title="sources", title_justify="left", show_lines=True, show_header=False)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name in [*known_sources(), *(own or [])]:
+        try:
+            table.add_row(*map(escape, _row(load_source(name))))
+        except DsditError as error:
+            failed.append(str(error))
+    console.print(table)
+    for text in failed:
+        _error(text)
+    if failed:
+        raise typer.Exit(2)
+
+
+@app.command()
+def check(
+    name: Annotated[str, typer.Argument(help="Name of a source, or the path of its YAML file.")],
+    endpoint: Annotated[str | None, typer.Option(help="Replaces the source's endpoint.")] = None,
+) -> None:
+    """Asks the endpoint for one item and reads one small window of its pixels."""
+    from catalogs.check_source import check_source
+    from catalogs.source import load_source
+
+    try:
+        source = load_source(name)
+        found = check_source(source if endpoint is None else source.at(endpoint))
+    except DsditError as error:
+        _error(str(error))
+        raise typer.Exit(2) from error
+    table = Table(title=f"source {source.name}", show_header=False, title_justify="left")
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    mean = "none is valid" if found.reflectance is None else f"{found.reflectance:.4f}"
+    rows = [
+        ("item", found.item),
+        ("acquired", found.when.isoformat()),
+        ("grid", f"{found.crs}, {found.gsd_m:g} a pixel"),
+        ("offset", f"{found.offset:g} reflectance"),
+        ("window", f"{found.shape[0]} x {found.shape[1]} px, {found.valid:.0%} valid, {found.cloud:.0%} cloud"),
+        ("mean reflectance", mean),
+        *(("note", note) for note in found.notes),
+    ]
+    for key, value in rows:
+        table.add_row(key, escape(value))
+    Console().print(table)
+
+
+def _row(source: Source) -> tuple[str, str]:
+    """Name, and five lines on it."""
+    where = "an endpoint that the request gives" if source.endpoint is None else source.endpoint
+    what = f"scenes, MTF {source.mtf_nyquist:.3f}" if source.role == "lr" else "references"
+    reading = f"dn by rule {source.rule.kind}, mask: {source.mask.kind}"
+    hosts = ", ".join(source.hosts) or "its own folder"
+    extras = [text for text, given in (("requester pays", source.requester_pays),) if given]
+    extras += [f"signed ({source.signing})"] if source.signing != "none" else []
+    return source.name, "\n".join(
+        (
+            f"{source.collection}, {source.gsd_m:g} m, {what}",
+            f"at {where}",
+            reading + (f", where {source.where}" if source.where else ""),
+            f"{', '.join(source.drivers)} from {', '.join([hosts, *extras])}",
+            f"{source.licence}; derivatives: {source.derivatives}; {source.attribution}",
+        )
+    )
+
+
+def _error(text: str) -> None:
+    Console(stderr=True, soft_wrap=True).print(f"[bold red]dsdit:[/] {escape(text)}")

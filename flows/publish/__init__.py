@@ -1,0 +1,1 @@
+"""Publishing a run and cleaning up after it."""

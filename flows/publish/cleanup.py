@@ -1,0 +1,75 @@
+"""What runs that were killed left behind. The next one removes it: it holds the output's lease, so that nobody uses it.
+
+`dsdit plan` writes beside a run without the lease: what may be its own is left until it is old.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+from dsdit.errors import StoreError
+from dsdit.mosaic.folder_versions import PARTIAL
+from dsdit.mosaic.history import read_history
+from dsdit.mosaic.lease import Check
+from dsdit.mosaic.versions import MosaicStore
+from dsdit.plan.files import drop_plans
+from dsdit.plan.plan import Plan
+from dsdit.receipts.receipts import compact_receipts
+from dsdit.steps.scratch import create_scratch
+from dsdit.store.objects import filesystem, is_remote, join, remove
+from flows.run.run_step import Places
+
+OLD_S = 3600.0
+"""Since its last change a file that is still being written is younger."""
+_STORES = (".zarr", ".icechunk")
+
+
+def finish_publish(store: MosaicStore, receipts: str) -> None:
+    """Joins receipts whose version is published already: the publish was cut off before it came to that.
+
+    Shards are written in a version that is begun, so that without one there is nothing else that receipts can tell of.
+    """
+    if store.unpublished() is None:
+        compact_receipts(receipts, "mosaic")
+
+
+def drop_scratch(scratch: str, check: Check) -> None:
+    """Removes all scratch, receipts first: killed in the middle it leaves no receipt of what is gone.
+
+    `check` raises where the output, and so perhaps this scratch, is another run's by now.
+    """
+    for place in (join(scratch, "receipts"), scratch):
+        check()
+        remove(place)
+
+
+def make_scratch(plan: Plan, places: Places, scratch: str, check: Check) -> None:
+    """Scratch for the plan's jobs; in place of a dead run's of other jobs, which nobody can go on with."""
+    jobs, token_px = plan.layout.jobs_window, plan.lattice.token_px
+    try:
+        create_scratch(places.scratch, plan.lattice, jobs, token_px)
+    except StoreError:
+        drop_scratch(scratch, check)
+        create_scratch(places.scratch, plan.lattice, jobs, token_px)
+
+
+def remove_partials(output: str) -> int:
+    """Removes files below a folder whose writers were killed, outside of Zarr's own; returns their number."""
+    if is_remote(output):  # there an object is whole or not there
+        return 0
+    count, oldest = 0, time.time() - OLD_S
+    for place, folders, names in os.walk(filesystem(output)[1]):
+        folders[:] = [name for name in folders if not name.endswith(_STORES)]
+        for path in (Path(place) / name for name in names if name.endswith(PARTIAL)):
+            if path.is_file() and path.stat().st_mtime < oldest:
+                path.unlink(missing_ok=True)
+                count += 1
+    return count
+
+
+def forget_plans(output: str, keep_versions: int) -> list[str]:
+    """Removes plans but those of the versions that are kept and the newest few; returns their names."""
+    needed = {entry["plan"] for entry in read_history(output, keep_versions)}
+    return drop_plans(join(output, "plans"), needed)

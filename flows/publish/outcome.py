@@ -1,0 +1,74 @@
+"""What came of a run: how many of its due shards failed, which report tells of it, and whether it ends as completed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from dsdit.errors import FailedJobsError
+from dsdit.mosaic.version import Version
+from dsdit.mosaic.versions import MosaicStore
+from dsdit.plan.plan import Plan
+from dsdit.receipts.receipts import Receipt, new_receipts
+from dsdit.status import JobState
+from dsdit.steps.mosaic import mark_failed, unfinished
+from dsdit.steps.publish.report import Report, make_report
+from dsdit.steps.shard import shard_objects
+from dsdit.store.objects import join, write_json
+from flows.report import read_report, report_record
+from flows.request.request import Request
+
+
+@dataclass(frozen=True)
+class Night:
+    """The due shards of one run; a run with nothing due has none."""
+
+    due: int = 0
+    failed: int = 0
+    reason: str = ""
+    """Of the first that failed."""
+
+    def add(self, receipt: Receipt) -> Night:
+        """With one more receipt, of any step. A shard without pixels for want of a clear scene has not failed."""
+        if receipt.step != "mosaic" or written(receipt):
+            return self
+        return replace(self, failed=self.failed + 1, reason=self.reason or (receipt.errors or ("none given",))[0])
+
+
+def written(receipt: Receipt) -> bool:
+    """Whether the receipt tells of a step that left something."""
+    return receipt.state is not JobState.FAILED
+
+
+def put_back_failed(plan: Plan, store: MosaicStore, version: Version, receipts: str) -> None:
+    """Failed jobs leave their shards as they were; one that never was is marked as failed."""
+    failed = [receipt.job for receipt in new_receipts(receipts, "mosaic") if not written(receipt)]
+    if not failed:
+        return
+    with store.writing(version) as mosaic:
+        for job in failed:
+            if unfinished(plan, job, mosaic):
+                store.put_back(version, shard_objects(plan, mosaic, job))
+                mark_failed(plan, job, mosaic)
+
+
+def report_of(plan: Plan, output: str, receipts: str, night: Night, publishes: bool) -> Report:
+    """The report of the run, or one that is made of the receipts where the kept one is of another state than theirs.
+
+    A run with nothing due makes no report: the kept one is right if it is of this very plan and found nothing due.
+    """
+    kept = read_report(output)
+    if kept is not None and kept.plan == plan.digest and (night.due or kept.complete):
+        return kept
+    report = make_report(plan, receipts)
+    if publishes or kept is None or kept.plan == plan.digest:
+        write_json(join(output, "report.json"), report_record(report))
+    return report
+
+
+def check_all_done(request: Request, night: Night) -> None:
+    """Raises FailedJobsError where due shards failed, after all that could be written is published."""
+    if night.failed:
+        raise FailedJobsError(
+            f"{night.failed} of {night.due} due shards of region {request.name!r} failed, the first one for: "
+            f"{night.reason}; look at `dsdit status {request.output}`, the next run tries them again"
+        )

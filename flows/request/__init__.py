@@ -1,0 +1,1 @@
+"""The request: what a person writes."""

@@ -1,0 +1,48 @@
+"""The land mask: polygons of a file of the user's, cut to the region and put into its CRS.
+
+It says which jobs there are, and nothing about pixels: a shard that touches land is made whole.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import shapely
+from odc.geo.geom import Geometry
+
+from dsdit.errors import RequestError
+from dsdit.lattice.tiling import Lattice
+from dsdit.lonlat import within_180
+from dsdit.region import Region
+
+_DENSIFY_DEG = 0.01
+_MARGIN_DEG = 0.5
+"""Land this far around the region is kept: edges of the region in degrees are not straight in its CRS."""
+
+
+def read_land(path: Path, region: Region, lattice: Lattice) -> str:
+    """WKT in CRS units of the land around the region, out of a GeoJSON file in degrees with any number of polygons.
+
+    Raises RequestError where the file cannot be read, holds no polygon, or none that comes near the region.
+    """
+    try:
+        found = shapely.from_geojson(path.read_text())
+    except (OSError, UnicodeDecodeError, shapely.errors.ShapelyError) as error:
+        raise RequestError(f"land {str(path)!r} cannot be read as GeoJSON: {error}") from error
+    parts = shapely.get_parts(found, return_index=False)
+    polygons = [p for p in shapely.get_parts(parts) if p.geom_type in ("Polygon", "MultiPolygon") and not p.is_empty]
+    if not polygons:
+        raise RequestError(f"land {str(path)!r} holds no polygon")
+    if not np.isfinite(shapely.bounds(polygons)).all() or (np.abs(shapely.bounds(polygons)) > [360, 90, 360, 90]).any():
+        raise RequestError(f"land {str(path)!r} is not in longitude and latitude: give GeoJSON in degrees")
+    shards = lattice.jobs_touching(region.window).refine(lattice.shard_px)
+    near = within_180(shapely.geometry.shape(region.lonlat(shards))).buffer(_MARGIN_DEG, join_style="mitre")
+    land = shapely.union_all([within_180(shapely.make_valid(p)).intersection(near) for p in polygons])
+    pieces = [p for p in shapely.get_parts(land) if p.geom_type in ("Polygon", "MultiPolygon")]
+    if not pieces:
+        raise RequestError(f"land {str(path)!r} has nothing near region {region.name!r}: give another file, or none")
+    whole = shapely.MultiPolygon([q for p in pieces for q in shapely.get_parts(p)]).segmentize(_DENSIFY_DEG)
+    projected = shapely.make_valid(Geometry(whole, "EPSG:4326").to_crs(region.grid.odc_crs).geom)
+    x0, y0, x1, y1 = region.grid.bounds_of(shards, region.grid.gsd_m)
+    return str(shapely.clip_by_rect(projected, x0, y0, x1, y1).wkt)

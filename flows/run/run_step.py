@@ -1,0 +1,159 @@
+"""What runs on a Dask worker: one step of one job, given as coordinates and locations.
+
+The plan and the network are loaded once a process. Data first, then the receipt.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache, partial
+from typing import Any, NamedTuple
+
+import dsdit.plan.files
+from catalogs.staging.stage import stage
+from dsdit.malloc import keep_freed_memory
+from dsdit.mosaic.lease import Check, check_holder, unasked
+from dsdit.plan.plan import Plan
+from dsdit.receipts.receipts import Receipt, write_receipt
+from dsdit.status import JobState, TileState
+from dsdit.steps.inputs import Inputs, check_inputs, read_inputs
+from dsdit.steps.mosaic import mosaic, write_failed
+from dsdit.steps.sample import sample
+from dsdit.store.arrays import arrays_of
+from dsdit.store.objects import join
+from dsdit.store.options import use_storage
+from dsdit.window import Index
+
+
+class Places(NamedTuple):
+    """Where a run reads and writes."""
+
+    plan: str
+    """Plan file; its name changes with its content."""
+    scratch: str
+    """Zarr group of staged pixels and tiles."""
+    mosaic: str
+    """Zarr group of the output."""
+    scratch_receipts: str
+    """Receipts of stage and sample; they go with scratch."""
+    receipts: str
+    """Receipts of mosaic."""
+    fork: bytes = b""
+    """Of the mosaic's session; empty where a worker writes in place."""
+    lease: str = ""
+    """The output's lease."""
+    holder: str = ""
+    """Id of the run; a step writes nothing once the lease is another's. Empty: nobody asks."""
+    storage: dict[str, Any] | None = None
+    """What object stores are told with each request; see `dsdit.store.options`."""
+
+    @classmethod
+    def of(cls, plan: str, scratch: str, output: str) -> Places:
+        """The places of a run."""
+        return cls(
+            plan,
+            join(scratch, "data.zarr"),
+            join(output, "mosaic.zarr"),
+            join(scratch, "receipts"),
+            join(output, "receipts"),
+        )
+
+
+class Uncommitted(NamedTuple):
+    """A shard that was written in a fork: it counts, and gets its receipt, with the commit of its changes."""
+
+    receipt: Receipt
+    changes: bytes
+
+
+@lru_cache(maxsize=4)
+def read_plan(url: str) -> Plan:
+    """The plan at `url`, read once a process. Raises PlanError where there is none."""
+    return dsdit.plan.files.read_plan(url)
+
+
+def run_step(step: str, job: Index, places: Places) -> Receipt | Uncommitted:
+    """Runs one step of one job, writes its receipt and returns it; see `Uncommitted` for the shard of a fork."""
+    keep_freed_memory()
+    use_storage(places.storage or {})
+    with arrays_of(places.holder):
+        return _run(step, Index(*job), places)
+
+
+def _run(step: str, job: Index, places: Places) -> Receipt | Uncommitted:
+    plan = read_plan(places.plan)
+    inputs = read_inputs(places.scratch_receipts, plan.layout.inputs_of(step, job))
+    check = partial(_check, places, inputs)
+    if step == "stage":
+        receipt = stage(plan, job, places.scratch, check)
+    elif step == "sample":
+        from dsdit.sampling.sampler import open_sampler
+
+        receipt = sample(plan, job, places.scratch, open_sampler(plan.model, plan.sampler), check)
+    elif places.fork:
+        from dsdit.mosaic.icechunk_versions import forked
+
+        with forked(places.mosaic, places.fork) as (place, changes):
+            return Uncommitted(_run_mosaic(plan, job, places._replace(mosaic=place), inputs, check), changes())
+    else:
+        receipt = _run_mosaic(plan, job, places, inputs, check)
+    write_receipt(receipts_of(step, places), receipt)
+    return receipt
+
+
+def _run_mosaic(plan: Plan, job: Index, places: Places, inputs: Inputs, check: Check) -> Receipt:
+    take_back = partial(_take_back, plan, job, places)
+    return mosaic(plan, job, places.scratch, places.mosaic, inputs, check, take_back)
+
+
+def _check(places: Places, inputs: Inputs) -> None:
+    """What a step asks before it writes: whether what it read stands, and whether the output is still its run's."""
+    check_inputs(places.scratch_receipts, inputs)
+    check_of(places)()
+
+
+def check_of(places: Places) -> Check:
+    """What asks whether the output is still its run's."""
+    return partial(check_holder, places.lease, places.holder) if places.holder else unasked
+
+
+def try_batch(places: Places) -> None:
+    """One network pass of the run's batch, on this worker. Raises RequestError where its memory does not hold it."""
+    from dsdit.sampling.fitting import check_batch_fits
+    from dsdit.sampling.sampler import open_sampler
+
+    use_storage(places.storage or {})
+    plan = read_plan(places.plan)
+    check_batch_fits(open_sampler(plan.model, plan.sampler), plan.lattice.tile_px, plan.lattice.scale)
+
+
+def _take_back(plan: Plan, job: Index, places: Places) -> None:
+    """Puts a failed receipt in place of an earlier one, before the shard it proved is written over.
+
+    Killed while it writes, a run leaves a shard that is due whatever the next plan is, that of the old receipt too.
+    Where it is written in place, its status says so; of a fork nothing is seen before the commit.
+    """
+    reason = f"the run ended while it wrote the shard of job {tuple(job)}"
+    write_receipt(places.receipts, failed_receipt(plan, "mosaic", job, plan.job_digest(job), reason))
+    if not places.fork:
+        write_failed(plan, job, places.mosaic)
+
+
+def receipts_of(step: str, places: Places) -> str:
+    """Where a step's receipts lie."""
+    return places.receipts if step == "mosaic" else places.scratch_receipts
+
+
+def failed_receipt(plan: Plan, step: str, job: Index, digest: str, reason: str) -> Receipt:
+    """Receipt of a step that raised: the reason, and all that it was to do as failed, so that the report adds up."""
+    tiles = plan.layout.sample_tiles(job) if step == "sample" else ()
+    inside = plan.region.mask(plan.lattice.shard_window(job)) if step == "mosaic" else None
+    return Receipt(
+        step=step,
+        job=job,
+        state=JobState.FAILED,
+        digest=digest,
+        seconds=0.0,
+        tiles={f"{tile.row},{tile.col}": int(TileState.FAILED) for tile in tiles},
+        pixels={} if inside is None else {"failed": int(inside.sum())},
+        errors=(reason,),
+    )
