@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dsdit.bands import BANDS
 from dsdit.errors import PlanError
 from dsdit.grid import Grid
 from dsdit.lattice.layout import Layout
@@ -74,6 +75,8 @@ class Plan:
     """Whether the harmonised reference is kept in the mosaic's group `ref`."""
     land_wkt: str | None = None
     """Land mask in CRS units: says which jobs there are, and stands in no job's digest."""
+    bands: tuple[str, ...] = BANDS
+    """Names along the `band` axis of every array, in order."""
     known: tuple[str, ...] = ()
     """Names of the items that the mosaic's arrays may already hold as numbers; see `dsdit.plan.item_table`."""
 
@@ -107,13 +110,20 @@ class Plan:
                 "skip_over": self.skip_over,
                 "composite": self.composite,
                 "keep_reference": self.keep_reference,
+                **self._other_bands,
             }
         )
+
+    @property
+    def _other_bands(self) -> dict[str, list[str]]:
+        """What digests hold of bands: nothing of red, green and blue, so that those of RGB mosaics do not change."""
+        return {} if self.bands == BANDS else {"bands": list(self.bands)}
 
     @cached_property
     def digest(self) -> str:
         """Of the whole plan."""
-        whole = hashlib.sha256(_digest(self.to_dict()).encode())
+        settings = {name: value for name, value in self.to_dict().items() if name != "bands"}
+        whole = hashlib.sha256(_digest({**settings, **self._other_bands}).encode())
         for record in self.items.records:
             whole.update(str(record).encode() + b"\n")
         tables = [(table.keys_, table.values_, table.samples, table.shifts) for table in (self.fits, self.seams)]
@@ -229,6 +239,7 @@ class Plan:
             "skip_over": self.skip_over,
             "composite": self.composite,
             "keep_reference": self.keep_reference,
+            "bands": list(self.bands),
             "land_wkt": self.land_wkt,
             "sources": self.sources,
         }
@@ -257,6 +268,7 @@ class Plan:
             skip_over=record["skip_over"],
             composite=record["composite"],
             keep_reference=record["keep_reference"],
+            bands=tuple(record.get("bands", BANDS)),
             land_wkt=record.get("land_wkt"),
             sources=record["sources"],
             items=items,
