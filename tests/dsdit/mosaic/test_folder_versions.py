@@ -179,7 +179,7 @@ def test_a_link_that_fails_for_another_reason_is_an_error(tmp_path: Path) -> Non
 
 PUBLISHER = """
 import os, pathlib, sys
-from dsdit.versions import publish_version
+from dsdit.mosaic.folder_versions import publish_version
 left, replace = int(sys.argv[2]), pathlib.Path.replace
 
 def killed_after(path, target):

@@ -25,7 +25,7 @@ EXPIRE_S = 2.0
 HOLD = """
 import sys, time
 from dsdit.errors import LeaseError
-from dsdit.lease import Lease
+from dsdit.mosaic.lease import Lease
 lease = Lease(sys.argv[1], sys.argv[2], float(sys.argv[3]))
 try:
     lease.take()

@@ -22,7 +22,7 @@ STEPS = 6
 KILLED = """
 import os, signal
 import dsdit.training.checkpoint as checkpoint
-from flows.cli import app
+from flows.cli.main import app
 
 write, count = checkpoint.save_file, 0
 

@@ -225,7 +225,7 @@ def test_a_run_whose_workers_do_not_offer_what_a_step_needs_ends_with_a_sentence
 ENDLESS = """
 import signal, sys, threading
 from distributed import Client, LocalCluster
-from flows.workers import Workers
+from flows.run.workers import Workers
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 with LocalCluster(n_workers=1, processes=False, dashboard_address=None) as cluster, Client(cluster) as client:
     print("asking", flush=True)
