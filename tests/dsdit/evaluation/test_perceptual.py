@@ -5,9 +5,9 @@ import pytest
 import torch
 from scipy.ndimage import gaussian_filter
 
+from dsdit.evaluation import perceptual
 from dsdit.evaluation.correctness import SHARES, correctness_note, own_shares, package, package_shares, shares
 from dsdit.evaluation.metrics import METRICS, Truth
-from dsdit.evaluation import perceptual
 from dsdit.imaging.sensor import EVALUATION_MTF, decimate, restored_lr
 
 

@@ -213,7 +213,8 @@ def test_tiles_are_packed_and_equal(tmp_path: Path) -> None:
 
 SUM_UP = """
 import sys
-from dsdit.receipts.receipts import Receipt, compact_receipts, damaged_receipts, done_jobs, iterate_receipts, join_receipts
+from dsdit.receipts.receipts import Receipt, compact_receipts
+from dsdit.receipts.receipts import damaged_receipts, done_jobs, iterate_receipts, join_receipts
 from dsdit.mosaic.history import write_history
 url = sys.argv[1]
 assert join_receipts(url, "mosaic") == damaged_receipts(url, "mosaic") == []

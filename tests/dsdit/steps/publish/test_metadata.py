@@ -148,7 +148,8 @@ def test_what_killed_writers_of_a_cog_left_is_removed_and_a_living_ones_is_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    code = "import time; from dsdit.steps.publish import cog\nwith cog._workspace() as p: print(p, flush=True); time.sleep(600)"
+    code = "import time\nfrom dsdit.steps.publish import cog\n"
+    code += "with cog._workspace() as p: print(p, flush=True); time.sleep(600)"
     writers = [
         subprocess.Popen(
             [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env={**os.environ, "TMPDIR": str(tmp_path)}
