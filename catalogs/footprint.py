@@ -8,14 +8,14 @@ what does not cross stays as it was. The split runs along straight lines in degr
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pyproj
 import pystac
 import shapely
 from pyproj.exceptions import CRSError
-from shapely.geometry import box, shape
+from shapely.geometry import box, mapping, shape
 
 from catalogs.allowed import plain
 from catalogs.json_fields import Fields
@@ -65,6 +65,17 @@ def bbox_shape(bbox: list[float]) -> shapely.Geometry:
     if west > east:
         return shapely.MultiPolygon([box(west, south, 180.0, north), box(-180.0, south, east, north)])
     return box(west, south, east, north)
+
+
+def geojson(geometry: shapely.Geometry) -> dict[str, Any]:
+    """GeoJSON of a geometry in JSON's own types: lists where shapely gives tuples."""
+
+    def plain_types(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {key: plain_types(part) for key, part in value.items()}
+        return [plain_types(part) for part in value] if isinstance(value, list | tuple) else value
+
+    return dict(plain_types(mapping(geometry)))
 
 
 def check_bbox(bbox: tuple[float, ...]) -> None:

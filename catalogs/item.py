@@ -10,17 +10,19 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import pystac
-from shapely.geometry import mapping
+import shapely
+from shapely.geometry import shape
 
 from catalogs.allowed import accepted_href, local_path, plain
 from catalogs.calibration import scale_and_offset
-from catalogs.footprint import item_footprint, stated_crs
+from catalogs.footprint import geojson, item_footprint, stated_crs
 from catalogs.json_fields import Fields
 from catalogs.source import Source
 from dsdit.bands import BANDS
@@ -75,20 +77,29 @@ class SceneItem:
     def __hash__(self) -> int:
         return hash(self.digest)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """The fields alone: another process builds the geometry from the footprint, once it needs it."""
+        return {name: value for name, value in vars(self).items() if name != "geometry"}
+
+    @cached_property
+    def geometry(self) -> shapely.Geometry:
+        """The footprint as a shapely geometry, built once."""
+        return shape(self.footprint)
+
     def to_dict(self) -> dict[str, Any]:
-        """A record of JSON's own types."""
-        record = asdict(self)
-        record["when"] = self.when.isoformat()
-        return json.loads(json.dumps(record, allow_nan=False))
+        """A record of JSON's own types; `footprint` is shared with the item."""
+        record: dict[str, Any] = {one.name: getattr(self, one.name) for one in fields(self)}
+        record |= {key: list(record[key]) for key in ("bbox", "scale", "offset")}
+        return record | {"when": self.when.isoformat(), "hrefs": dict(self.hrefs)}
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> SceneItem:
         """The item of a record made by `to_dict`."""
-        fields = dict(record)
-        fields["when"] = datetime.fromisoformat(fields["when"])
+        values = dict(record)
+        values["when"] = datetime.fromisoformat(values["when"])
         for key in ("bbox", "scale", "offset"):
-            fields[key] = tuple(fields[key])
-        return cls(**fields)
+            values[key] = tuple(values[key])
+        return cls(**values)
 
 
 def scene_item(item: pystac.Item, source: Source, tell: Tell = lambda field, found: None) -> SceneItem:
@@ -116,14 +127,14 @@ def scene_item(item: pystac.Item, source: Source, tell: Tell = lambda field, fou
         "rule": [scale, offset],
         "source": source.digest,
         "files": {k: _fingerprint(local_path(h, source.root)) for k, h in hrefs.items() if "://" not in h},
-        "checksums": {key: fields.text("file:checksum") for key, fields in assets.items()},
+        "checksums": {key: asset.text("file:checksum") for key, asset in assets.items()},
     }
     scene = SceneItem(
         source=source.name,
         id=item.id,
         collection=item.collection_id,
         when=when,
-        footprint=json.loads(json.dumps(mapping(footprint))),
+        footprint=geojson(footprint),
         bbox=footprint.bounds,
         hrefs=hrefs,
         scale=scale,
@@ -136,9 +147,10 @@ def scene_item(item: pystac.Item, source: Source, tell: Tell = lambda field, fou
         tile=_tile(properties),
         digest=hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest(),
     )
-    for fields in (properties, *assets.values()):
-        for field, (value, expected) in fields.left.items():
-            tell(field, f"{field} is {plain(ascii(value), 80)}, not {expected}: left out")
+    vars(scene)["geometry"] = footprint  # what the cached property would build again from its own GeoJSON
+    for part in (properties, *assets.values()):
+        for name, (value, expected) in part.left.items():
+            tell(name, f"{name} is {plain(ascii(value), 80)}, not {expected}: left out")
     return scene
 
 

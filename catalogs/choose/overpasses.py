@@ -6,13 +6,14 @@ whose platform is not stated is a pass of its own.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Any
+from datetime import timedelta
 
 import numpy as np
 from numpy.typing import NDArray
+
+from catalogs.item import SceneItem
 
 SAME_PASS = timedelta(minutes=10)
 SAME_PASS_US = SAME_PASS // timedelta(microseconds=1)
@@ -60,15 +61,13 @@ def places_in(order: NDArray[np.int64]) -> NDArray[np.int64]:
     return place
 
 
-def group_passes(items: Sequence[Mapping[str, Any]]) -> tuple[int, ...]:
-    """For each of a few items (`platform`, `when`) the number of the first among them that is of the same pass."""
+def group_passes(items: Sequence[SceneItem]) -> tuple[int, ...]:
+    """For each of a few items the number of the first among them that is of the same pass."""
     found: list[int] = []
     for k, item in enumerate(items):
         found.append(next((n for n in range(k) if found[n] == n and _same(items[n], item)), k))
     return tuple(found)
 
 
-def _same(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
-    if a.get("platform") is None or a["platform"] != b.get("platform"):
-        return False
-    return abs(datetime.fromisoformat(a["when"]) - datetime.fromisoformat(b["when"])) <= SAME_PASS
+def _same(a: SceneItem, b: SceneItem) -> bool:
+    return a.platform is not None and a.platform == b.platform and abs(a.when - b.when) <= SAME_PASS

@@ -18,7 +18,6 @@ from itertools import islice
 import numpy as np
 import shapely
 from numpy.typing import NDArray
-from shapely.geometry import shape
 
 from catalogs.choose.overpasses import SAME_PASS
 from catalogs.item import SceneItem
@@ -50,7 +49,7 @@ def newer_processings(items: Sequence[SceneItem]) -> NDArray[np.int32]:
     latest_first = sorted(range(len(items)), key=lambda n: processed(items[n]), reverse=True)
     for place, number in enumerate(latest_first):
         item = items[number]
-        ground = shape(item.footprint)
+        ground = item.geometry
         others = {other[0]: other for key in _looked_up(item) for other in near.get(key, ())}
         same = (n for n, other, there in map(others.__getitem__, sorted(others)) if _newer(item, ground, other, there))
         pairs.extend((number, latest_first[n]) for n in islice(same, MAX_NEWER))

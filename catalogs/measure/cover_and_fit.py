@@ -56,7 +56,7 @@ def rows_of(covers: Mapping[Index, Cover]) -> NDArray[np.void]:
 
 def item_outline(item: SceneItem, grid: Grid) -> shapely.Geometry:
     """Footprint of an item in the grid's CRS."""
-    lonlat = Geometry(shapely.geometry.shape(item.footprint), "EPSG:4326")
+    lonlat = Geometry(item.geometry, "EPSG:4326")
     return lonlat.to_crs(grid.odc_crs).geom
 
 

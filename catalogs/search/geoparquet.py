@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import tempfile
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -43,28 +43,31 @@ def is_geoparquet(path: Path) -> bool:
     return path.suffix.lower() in (".parquet", ".geoparquet")
 
 
-def item_record(item: pystac.Item, assets: Iterable[str]) -> dict[str, Any]:
-    """An item as it is kept: without links, with these assets alone, hrefs without query, and null for NaN."""
+def item_json(item: pystac.Item, assets: Iterable[str]) -> str:
+    """An item as JSON for the saved answer: without links, only these assets, hrefs without query, null for NaN."""
     record = item.to_dict(include_self_link=False, transform_hrefs=False)
     record |= {"links": [], "bbox": item.bbox}
-    kept = {key: record["assets"][key] for key in assets if key in record["assets"]}
-    record["assets"] = {key: _clean(asset) for key, asset in kept.items()}
-    return dict(json.loads(json.dumps(record), parse_constant=lambda _: None))
+    wanted = {key: record["assets"][key] for key in assets if key in record["assets"]}
+    record["assets"] = {key: _clean(asset) for key, asset in wanted.items()}
+    try:
+        return json.dumps(record, sort_keys=True, allow_nan=False)
+    except ValueError:  # NaN or infinity, which JSON does not have
+        return json.dumps(json.loads(json.dumps(record), parse_constant=lambda _: None), sort_keys=True)
 
 
-def packed(item: pystac.Item, assets: Iterable[str]) -> bytes:
-    """`item_record` of an item in few bytes."""
-    return zlib.compress(json.dumps(item_record(item, assets)).encode(), 1)
+def compress_item(item: pystac.Item, assets: Iterable[str]) -> bytes:
+    """`item_json` of an item, compressed."""
+    return zlib.compress(item_json(item, assets).encode(), 1)
 
 
-def unpacked(content: bytes) -> dict[str, Any]:
-    """The record that `packed` made small."""
-    return dict(json.loads(zlib.decompress(content)))
+def decompress_item(content: bytes) -> str:
+    """Inverse of `compress_item`."""
+    return zlib.decompress(content).decode()
 
 
-def pack(records: Iterable[Mapping[str, Any]]) -> bytes:
-    """A stac-geoparquet file of records of `item_record`, at least one. Raises CatalogError."""
-    rows = [_row(record) for record in records]
+def pack(texts: Iterable[str]) -> bytes:
+    """A stac-geoparquet file of items, each the JSON of `item_json`, at least one. Raises CatalogError."""
+    rows = [_row(text) for text in texts]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "items.parquet"
         try:
@@ -74,8 +77,9 @@ def pack(records: Iterable[Mapping[str, Any]]) -> bytes:
         return path.read_bytes()
 
 
-def _row(record: Mapping[str, Any]) -> dict[str, Any]:
+def _row(text: str) -> dict[str, Any]:
     """What every tool expects of an item, in columns of one type each whatever the record holds."""
+    record = json.loads(text)
     properties = record["properties"]
     known: dict[str, Any] = {k: str(properties[k]) for k in _TEXTS if isinstance(properties.get(k), str)}
     known |= {k: time for k in _TIMES if (time := _time(properties.get(k))) is not None}
@@ -91,7 +95,7 @@ def _row(record: Mapping[str, Any]) -> dict[str, Any]:
         "stac_extensions": [],
         "id": str(record["id"]),
         "collection": record.get("collection"),
-        "properties": {**known, "datetime": properties.get("datetime"), WHOLE: json.dumps(record, sort_keys=True)},
+        "properties": {**known, "datetime": properties.get("datetime"), WHOLE: text},
         "links": [],
         "assets": assets,
         "geometry": mapping(box(*_ANYWHERE)),

@@ -15,7 +15,7 @@ from typing import Any
 import shapely
 from shapely.geometry import mapping, shape
 
-from catalogs.search.geoparquet import pack, unpack, unpacked
+from catalogs.search.geoparquet import decompress_item, pack, unpack
 from catalogs.search.parsing import read_item
 from catalogs.search.usable_scenes import SearchResult, clean
 from catalogs.source import Source
@@ -35,7 +35,7 @@ def keep_answer(
 ) -> None:
     """Writes the answer below `folder`. Raises CatalogError, StoreError."""
     place = join(folder, f"{kind}.parquet")
-    content = pack(map(unpacked, found.answer)) if found.answer else b""
+    content = pack(map(decompress_item, found.answer)) if found.answer else b""
     if content:
         write_bytes(place, content)
     else:

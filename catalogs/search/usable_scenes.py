@@ -9,21 +9,19 @@ does not depend on what else the region touches. The items of the answer come ba
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 import pystac
 import shapely
-from shapely.geometry import mapping, shape
 from urllib3 import Retry
 
 from catalogs.allowed import plain
-from catalogs.footprint import item_footprint
+from catalogs.footprint import geojson, item_footprint
 from catalogs.item import SceneItem, scene_item
 from catalogs.search.api import stac_items
-from catalogs.search.geoparquet import packed
+from catalogs.search.geoparquet import compress_item
 from catalogs.search.http import RETRY
 from catalogs.search.parsing import BadItem
 from catalogs.source import Source
@@ -41,7 +39,7 @@ class SearchResult:
     notes: tuple[str, ...] = ()
     """Where the catalog's answer was not taken as it came."""
     answer: tuple[bytes, ...] = field(default=(), compare=False, repr=False)
-    """The catalog's items behind `items` and `dropped`, each as `packed` makes it: a continent's fit in memory."""
+    """Items of the catalog behind `items` and `dropped`, as `compress_item` gives them: a continent's fit in memory."""
 
 
 def search(
@@ -92,10 +90,10 @@ def clean(
         except CatalogError as error:
             if not _elsewhere(record, footprint_lonlat):
                 dropped.add((plain(record.id, 120), str(error)))
-                behind.append(packed(record, source.assets))
+                behind.append(compress_item(record, source.assets))
             continue
-        if _within(item.when, start, end) and footprint_lonlat.intersects(shape(item.footprint)):
-            behind.append(packed(record, source.assets))
+        if _within(item.when, start, end) and footprint_lonlat.intersects(item.geometry):
+            behind.append(compress_item(record, source.assets))
             for name, said in odd.items():
                 left.setdefault(name, {})[item.id] = said
             items[item.digest] = _one(items.get(item.digest, item), item)
@@ -108,8 +106,8 @@ def _one(a: SceneItem, b: SceneItem) -> SceneItem:
     first = min(a, b, key=repr)
     if a.footprint == b.footprint:
         return first
-    ground = shape(a.footprint).union(shape(b.footprint)).normalize()
-    return replace(first, footprint=json.loads(json.dumps(mapping(ground))), bbox=ground.bounds)
+    ground = a.geometry.union(b.geometry).normalize()
+    return replace(first, footprint=geojson(ground), bbox=ground.bounds)
 
 
 def _told(left: Mapping[str, Mapping[str, str]]) -> tuple[str, ...]:

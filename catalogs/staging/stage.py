@@ -8,6 +8,7 @@ reference is laid on the scene of each pixel: the pair's measured shift is taken
 
 from __future__ import annotations
 
+import json
 import time
 
 import numpy as np
@@ -17,8 +18,8 @@ from catalogs.choose.overpasses import group_passes
 from catalogs.item import SceneItem
 from catalogs.measure.registration import moves_of, registration_measures
 from catalogs.read.scene import CLOUD, STILL, Move, read_scene
-from catalogs.source import Source
 from catalogs.staging.composite import DEPTH, Picture, compose
+from catalogs.staging.parsed import parse_item, parse_source
 from dsdit.errors import ReadError
 from dsdit.lattice.tiling import CELL_LR_PX, FILL_RADIUS_LR_PX
 from dsdit.mosaic.lease import Check, unasked
@@ -39,11 +40,14 @@ class Reader:
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        self.items: dict[int, SceneItem] = {}
-        self.sources = {name: Source.model_validate(record) for name, record in plan.sources.items()}
+        self.sources = {name: parse_source(json.dumps(record)) for name, record in plan.sources.items()}
         self.errors: dict[int, str] = {}
         self.read: set[int] = set()
         self.pairs: set[tuple[int, int]] = set()
+
+    def item(self, number: int) -> SceneItem:
+        """An item of the plan by its number."""
+        return parse_item(str(self.plan.items.records[number]))
 
     def bands(
         self, number: int, window: Window, lr: bool, move_m: Move = STILL
@@ -53,9 +57,7 @@ class Reader:
         What is moved is resampled cubically even where the file shares the lattice: half a pixel costs 8% of the
         energy above LR's band limit, bilinear 21%.
         """
-        if number not in self.items:
-            self.items[number] = SceneItem.from_dict(self.plan.items[number])
-        item, grid = self.items[number], self.plan.region.grid
+        item, grid = self.item(number), self.plan.region.grid
         source = self.sources[item.source]
         geobox = grid.lr_geobox(window) if lr else grid.hr_geobox(window)
         try:
@@ -96,7 +98,7 @@ def stage(plan: Plan, job: Index, scratch: str, check: Check = unasked) -> Recei
         state=JobState.DEGRADED if reader.errors else JobState.DONE,
         digest=plan.stage_digest(job),
         seconds=time.monotonic() - started,
-        sources=tuple(sorted(reader.items[n].id for n in reader.read)),
+        sources=tuple(sorted(reader.item(n).id for n in reader.read)),
         errors=tuple(reader.errors[n] for n in sorted(reader.errors)),
         measures=registration_measures(plan.fits, reader.pairs),
     )
@@ -116,7 +118,7 @@ def read_scenes(plan: Plan, reader: Reader, window: Window) -> tuple[NDArray, ND
             (number, _balanced(plan, reader.bands(number, part, lr=True), number, cell, part)) for number in numbers
         )
         alone = DEPTH[plan.composite] == 1
-        passes = {} if alone else dict(zip(numbers, group_passes([plan.items[n] for n in numbers]), strict=True))
+        passes = {} if alone else dict(zip(numbers, group_passes([reader.item(n) for n in numbers]), strict=True))
         values[(slice(None), *place)], state[place], item[place] = compose(plan.composite, part.shape, pictures, passes)
     return values, state, item
 

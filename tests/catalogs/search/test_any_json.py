@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from catalogs.choose.reference_score import coarseness_us
 from catalogs.item import SceneItem, scene_item
-from catalogs.search.geoparquet import item_record, pack, unpack
+from catalogs.search.geoparquet import item_json, pack, unpack
 from catalogs.search.parsing import BadItem, read_item
 from catalogs.search.replay import keep_answer, replay_answer
 from catalogs.search.usable_scenes import search
@@ -83,7 +83,7 @@ def test_any_json_is_a_scene_that_can_be_kept_or_is_refused_with_a_sentence(reco
         assert str(error).isprintable()
         scene = None
     assert "".join(told.values()).isprintable()
-    (kept,) = unpack(pack([item_record(item, source.assets)]))
+    (kept,) = unpack(pack([item_json(item, source.assets)]))
     again = read_item(kept)
     assert not isinstance(again, BadItem)
     if scene is None:

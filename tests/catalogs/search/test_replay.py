@@ -13,7 +13,7 @@ import rustac
 from shapely.geometry import box
 
 from catalogs.search import geoparquet
-from catalogs.search.geoparquet import item_record, pack, read_geoparquet, unpack, unpacked
+from catalogs.search.geoparquet import decompress_item, item_json, pack, read_geoparquet, unpack
 from catalogs.search.replay import keep_answer, replay_answer
 from catalogs.search.usable_scenes import search
 from catalogs.source import load_source
@@ -41,15 +41,15 @@ def odd_items() -> list[dict[str, Any]]:
 
 
 def test_kept_items_come_back_whole_and_without_secrets() -> None:
-    records = [item_record(pystac.Item.from_dict(item), ASSETS) for item in odd_items()]
-    content = pack(records)
-    assert unpack(content) == records
+    texts = [item_json(pystac.Item.from_dict(item), ASSETS) for item in odd_items()]
+    content = pack(texts)
+    assert unpack(content) == [json.loads(text) for text in texts]
     assert b"SECRET" not in content
 
 
 def test_other_tools_read_what_is_kept(tmp_path: Path) -> None:
     path = tmp_path / "kept.parquet"
-    path.write_bytes(pack(item_record(pystac.Item.from_dict(item), ASSETS) for item in odd_items()))
+    path.write_bytes(pack(item_json(pystac.Item.from_dict(item), ASSETS) for item in odd_items()))
     features = rustac.read_sync(str(path))["features"]
     assert [f["id"] for f in features] == ["a", "b", "c"]
     assert features[0]["assets"]["red"]["href"] == "https://data.example/a/red.tif"
@@ -62,15 +62,14 @@ def test_items_that_are_of_no_use_are_kept_too() -> None:
     items[1]["geometry"] = items[1]["bbox"] = None
     items[2]["assets"]["red"] |= {"type": 7, "roles": "data"}
     items[2]["properties"] |= {"platform": 3, "gsd": "10", "eo:cloud_cover": float("inf")}
-    records = [item_record(pystac.Item.from_dict(item), ASSETS) for item in items]
-    assert unpack(pack(records)) == records
-    assert unpack(pack(records[:1])) == records[:1]
+    texts = [item_json(pystac.Item.from_dict(item), ASSETS) for item in items]
+    assert unpack(pack(texts)) == [json.loads(text) for text in texts]
+    assert unpack(pack(texts[:1])) == [json.loads(texts[0])]
 
 
 def test_a_file_of_too_many_rows_is_refused_before_one_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its first pages are broken, as whoever reads a row of it would find."""
-    records = [item_record(pystac.Item.from_dict(make_item(f"{k}")), ASSETS) for k in range(7)]
-    content = pack(records)
+    content = pack(item_json(pystac.Item.from_dict(make_item(f"{k}")), ASSETS) for k in range(7))
     path = tmp_path / "many.parquet"
     path.write_bytes(content[:4] + bytes(200) + content[204:])
     with pytest.raises(CatalogError, match="cannot be read as stac-geoparquet"):
@@ -200,5 +199,5 @@ def test_a_kept_answer_is_an_endpoint(tmp_path: Path) -> None:
     (tmp_path / "items.json").write_text(collection(many()))
     asked = make_source(tmp_path / "items.json")
     found = search(asked, AREA, START, END)
-    (tmp_path / "kept.parquet").write_bytes(pack(map(unpacked, found.answer)))
+    (tmp_path / "kept.parquet").write_bytes(pack(map(decompress_item, found.answer)))
     assert search(make_source(tmp_path / "kept.parquet"), AREA, START, END) == found

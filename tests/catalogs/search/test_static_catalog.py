@@ -9,7 +9,7 @@ from typing import Any
 import pystac
 import pytest
 
-from catalogs.search.geoparquet import item_record, pack
+from catalogs.search.geoparquet import item_json, pack
 from catalogs.search.http import RETRY
 from catalogs.search.usable_scenes import SearchResult, search
 from catalogs.source import Source
@@ -141,8 +141,8 @@ def test_a_file_that_is_missing_or_no_stac_is_named(tmp_path: Path) -> None:
 
 def test_a_parquet_file_on_the_web_is_a_catalog(tmp_path: Path) -> None:
     items = [make_item("a", host="images"), make_item("b", "2024-08-01T00:00:00Z"), make_item("c", collection="other")]
-    records = [item_record(pystac.Item.from_dict(item), ASSETS) for item in items]
-    (tmp_path / "items.parquet").write_bytes(pack(records))
+    texts = [item_json(pystac.Item.from_dict(item), ASSETS) for item in items]
+    (tmp_path / "items.parquet").write_bytes(pack(texts))
     (tmp_path / "torn.parquet").write_bytes(b"PAR1")
     with file_server(tmp_path) as (web, _):
         result = found(f"{web}/items.parquet")

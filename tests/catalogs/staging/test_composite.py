@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from dsdit.plan.candidates import CellChoice
 from dsdit.plan.files import read_plan, write_plan
 from dsdit.status import LrState
 from dsdit.window import Window
+from tests.catalogs.choose.test_choosing import item
 from tests.catalogs.read.test_scene import write
 from tests.support.scenes import image_item, image_source, scenes_plan
 
@@ -68,10 +70,11 @@ def test_scenes_of_one_pass_have_one_voice() -> None:
     """Two tiles of one pass with the same cloud that no mask saw, and two other days."""
     pictures = [picture(0.9, (0,)), picture(0.9), picture(0.2), picture(0.21)]
     moments = ["2024-07-06T10:20:21+00:00", "2024-07-06T10:20:28+00:00", "2024-07-01T10:20:21+00:00"]
-    records = [{"platform": "a", "when": when} for when in (*moments, "2024-06-26T10:20:21+00:00")]
-    passes = group_passes(records)
+    taken = [datetime.fromisoformat(when) for when in (*moments, "2024-06-26T10:20:21+00:00")]
+    scenes = [replace(item(k, 0, "lr"), when=when, platform="a") for k, when in enumerate(taken)]
+    passes = group_passes(scenes)
     assert passes == (0, 0, 2, 3)
-    assert group_passes([{**r, "platform": None} for r in records]) == (0, 1, 2, 3)
+    assert group_passes([replace(one, platform=None) for one in scenes]) == (0, 1, 2, 3)
     values, _, items = compose("median", SHAPE, iter(enumerate(pictures)), dict(enumerate(passes)))
     assert (values[0] == np.float32(0.21)).all() and (items == 3).all()
     apart, _, _ = compose("median", SHAPE, iter(enumerate(pictures)))
