@@ -7,7 +7,7 @@ torch. `dsdit` knows neither catalogs nor flows.
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from dsdit.mosaic.opening import mosaic_versions, open_mosaic
+    from dsdit.mosaic.datatree import mosaic_versions, open_mosaic
 
 __all__ = ["mosaic_versions", "open_mosaic"]
 __version__ = "0.1.0"
@@ -15,7 +15,7 @@ __version__ = "0.1.0"
 
 def __getattr__(name: str) -> object:
     if name in __all__:
-        from dsdit.mosaic import opening
+        from dsdit.mosaic import datatree
 
-        return getattr(opening, name)
+        return getattr(datatree, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -28,7 +28,7 @@ from dsdit.mosaic.template import create_mosaic
 from dsdit.mosaic.versions import mosaic_store
 from dsdit.plan.files import write_due
 from dsdit.receipts.receipts import Receipt, compact_receipts, join_receipts, new_receipts
-from dsdit.steps.publish.picture import thumbnail_uri
+from dsdit.steps.publish.mosaic_picture import thumbnail_uri
 from dsdit.steps.publish.publish import PUBLISHED
 from dsdit.steps.publish.report import STALE, Tally, due_jobs, finish_report
 from dsdit.store.arrays import forget_arrays

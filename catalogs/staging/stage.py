@@ -22,7 +22,7 @@ from catalogs.staging.composite import DEPTH, Picture, compose
 from catalogs.staging.parsed import parse_item, parse_source
 from dsdit.errors import ReadError
 from dsdit.lattice.tiling import CELL_LR_PX, FILL_RADIUS_LR_PX
-from dsdit.mosaic.lease import Check, unasked
+from dsdit.mosaic.lease import Check, unchecked
 from dsdit.plan.pair_fits import Fit
 from dsdit.plan.plan import Plan, cell_window
 from dsdit.plan.seams import balance, first_scenes
@@ -70,7 +70,7 @@ class Reader:
         return values, valid & (mask == 0), (mask == CLOUD)
 
 
-def stage(plan: Plan, job: Index, scratch: str, check: Check = unasked) -> Receipt:
+def stage(plan: Plan, job: Index, scratch: str, check: Check = unchecked) -> Receipt:
     """Reads and writes the LR and reference pixels of `job`; returns its receipt, which the caller keeps."""
     started = time.monotonic()
     reader = Reader(plan)

@@ -21,7 +21,7 @@ from dsdit.receipts.receipts import Receipt
 from dsdit.status import JobState
 from dsdit.store.bulk import read_objects
 from dsdit.store.objects import join, list_names, read_json, remove_object, write_json
-from dsdit.store.parquet import read_table, writing_table
+from dsdit.store.parquet import writing_table
 
 FOLDER = "history"
 _STATES = tuple(JobState)
@@ -106,10 +106,3 @@ def read_history(output: str, last: int | None = None) -> list[dict[str, Any]]:
     names = _names(output)
     found = [read_json(join(output, FOLDER, f"{name}.json")) for name in (names if last is None else names[-last:])]
     return [entry for entry in found if entry is not None]
-
-
-def read_history_shards(output: str, number: int = -1) -> dict[tuple[int, int], tuple[JobState, tuple[str, ...]]]:
-    """Shards of an entry, by default the newest: (row, col) -> state, and ids of the items that it was made of."""
-    table = read_table(join(output, FOLDER, f"{_names(output)[number]}.parquet")) or {}
-    columns = (table["row"].tolist(), table["col"].tolist(), table["state"].tolist(), table["sources"])
-    return {(r, c): (_STATES[s], tuple(json.loads(str(ids)))) for r, c, s, ids in zip(*columns, strict=True)}

@@ -37,11 +37,11 @@ _GONE_BY = ("PreconditionFailed", "ConditionalRequestConflict", "NoSuchKey", "40
 _LOST_WORDS = "the lease {} is lost ({}): this run stops; the same command goes on"
 Say = Callable[[str], None]
 Check = Callable[[], None]
-"""Asked before something is written: raises LeaseError where nothing may be."""
+"""Called before something is written: raises LeaseError where nothing may be."""
 
 
-def unasked() -> None:
-    """The check of a step that no run holds a lease for."""
+def unchecked() -> None:
+    """The check of a step for which no run holds a lease."""
 
 
 @dataclass(frozen=True)

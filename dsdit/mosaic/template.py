@@ -10,62 +10,16 @@ from typing import Any
 
 import numpy as np
 import zarr
+from numpy.typing import NDArray
 
-from dsdit.bands import BANDS
 from dsdit.errors import StoreError
-from dsdit.imaging.radiometry import SR_ADD_OFFSET, SR_FILL, SR_SCALE_FACTOR
+from dsdit.mosaic.mosaic_arrays import shard_specs
 from dsdit.mosaic.versions import mosaic_store
 from dsdit.plan.item_table import item_name
 from dsdit.plan.plan import Plan
-from dsdit.status import PixelStatus
-from dsdit.store.arrays import create_array, forget_arrays, open_group
+from dsdit.store.arrays import create_spec, forget_arrays, open_group
 from dsdit.store.objects import join
 from dsdit.window import Window
-
-REFLECTANCE = {
-    "units": "1",
-    "standard_name": "surface_bidirectional_reflectance",
-    "scale_factor": SR_SCALE_FACTOR,
-    "add_offset": SR_ADD_OFFSET,
-    "_FillValue": int(SR_FILL),
-}
-STATUS = {
-    "flag_values": [int(s) for s in PixelStatus],
-    "flag_meanings": " ".join(s.name.lower() for s in PixelStatus),
-    "long_name": "what became of the pixel",
-}
-LR_ARRAYS: dict[str, tuple[int, str, Any, dict[str, Any]]] = {
-    "lr": (
-        3,
-        "uint16",
-        int(SR_FILL),
-        {**REFLECTANCE, "long_name": "low-resolution reflectance: what was true"},
-    ),
-    "residual": (
-        3,
-        "float32",
-        float("nan"),
-        {"units": "1", "long_name": "lr - A(sr) before restoring: what restoring had to correct"},
-    ),
-    "reference_weight": (
-        0,
-        "float32",
-        float("nan"),
-        {
-            "units": "1",
-            "long_name": "share of the reference in patch-level weighting; 0 where there was none",
-        },
-    ),
-    "reference_age": (
-        0,
-        "float32",
-        float("nan"),
-        {"units": "days", "long_name": "from the reference's date to the low-resolution scene's"},
-    ),
-    "lr_item": (0, "int32", -1, {"long_name": "number of the scene in the group's `items`"}),
-    "ref_item": (0, "int32", -1, {"long_name": "number of the reference in the group's `items`"}),
-}
-"""Arrays of group `lr`: bands (0 for none), dtype, fill, attributes."""
 
 
 def mosaic_window(plan: Plan) -> Window:
@@ -82,75 +36,19 @@ def level_count(plan: Plan) -> int:
 
 
 def create_mosaic(plan: Plan, url: str) -> None:
-    """Makes the empty template, or checks that the one that is there fits the plan."""
+    """Creates the empty template, or checks that an existing one fits the plan: raises StoreError where it does not."""
     forget_arrays()
-    lattice, scale = plan.lattice, plan.lattice.scale
-    window = mosaic_window(plan)
-    root = open_group(url, "a")
-    side, chunk = lattice.shard_px, lattice.chunk_px
-    group = root.require_group("0")
-    create_level(group, window.shape, chunk, side)
-    write_coordinates(group, plan, window, plan.region.grid.gsd_m)
-    if plan.keep_reference:
-        ref = root.require_group("ref")
-        create_array(
-            ref,
-            "ref",
-            (3, *window.shape),
-            (3, chunk, chunk),
-            (3, side, side),
-            "uint16",
-            int(SR_FILL),
-            ("band", "y", "x"),
-            {**REFLECTANCE, "grid_mapping": "spatial_ref", "long_name": "reference in the radiometry of LR"},
-        )
-        write_coordinates(ref, plan, window, plan.region.grid.gsd_m)
-    lr = root.require_group("lr")
-    rows, cols = window.coarsen(scale).shape
-    for name, (bands, dtype, fill, attributes) in LR_ARRAYS.items():
-        lead = (bands,) if bands else ()
-        create_array(
-            lr,
-            name,
-            (*lead, rows, cols),
-            (*lead, chunk // scale, chunk // scale),
-            (*lead, side // scale, side // scale),
-            dtype,
-            fill,
-            ("band", "y", "x") if bands else ("y", "x"),
-            {**attributes, "grid_mapping": "spatial_ref"},
-        )
-    write_coordinates(lr, plan, window.coarsen(scale), plan.region.grid.lr_gsd_m)
-
-
-def create_level(group: zarr.Group, shape: tuple[int, int], chunk: int, shard: int) -> None:
-    """`sr` and `status` of one level."""
-    create_array(
-        group,
-        "sr",
-        (3, *shape),
-        (3, chunk, chunk),
-        (3, shard, shard),
-        "uint16",
-        int(SR_FILL),
-        ("band", "y", "x"),
-        {
-            **REFLECTANCE,
-            "grid_mapping": "spatial_ref",
-            "long_name": "super-resolved reflectance; detail is an estimate",
-        },
-    )
-    create_array(
-        group,
-        "status",
-        shape,
-        (chunk, chunk),
-        (shard, shard),
-        "uint8",
-        0,
-        ("y", "x"),
-        {**STATUS, "grid_mapping": "spatial_ref"},
-    )
+    root, grid, window = open_group(url, "a"), plan.region.grid, mosaic_window(plan)
+    specs = shard_specs(plan)
+    lattices = {spec.group: spec.lattice for spec in specs}
+    groups = {name: root.require_group(name) for name in lattices}
+    for spec in specs:
+        create_spec(groups[spec.group], spec, plan.lattice, len(plan.bands), plan.layout.mosaic_jobs_window.shape)
+    for name, group in groups.items():
+        if lattices[name] == "lr":
+            write_coordinates(group, plan, window.coarsen(plan.lattice.scale), grid.lr_gsd_m)
+        else:
+            write_coordinates(group, plan, window, grid.gsd_m)
 
 
 def write_coordinates(group: zarr.Group, plan: Plan, window: Window, gsd_m: float) -> None:
@@ -162,16 +60,14 @@ def write_coordinates(group: zarr.Group, plan: Plan, window: Window, gsd_m: floa
     there = group.attrs.get("spatial:transform")
     if there is not None and there != transform:
         raise StoreError(
-            f"{group.store_path} lies elsewhere ({there}) than this run would write ({transform}): "
+            f"{group.store_path} covers another place ({there}) than this run would write ({transform}): "
             "choose another output, or remove this one"
         )
     x = x0 + (np.arange(cols) + 0.5) * gsd_m
     y = y0 - (np.arange(rows) + 0.5) * gsd_m
     _coordinate(group, "x", x, {"standard_name": "projection_x_coordinate", "units": "m", "axis": "X"})
     _coordinate(group, "y", y, {"standard_name": "projection_y_coordinate", "units": "m", "axis": "Y"})
-    if "band" not in group:
-        bands = group.create_array("band", shape=(len(BANDS),), dtype="string", dimension_names=("band",))
-        bands[...] = np.array(BANDS, dtype=object)
+    _write_bands(group, plan.bands)
     crs = grid.odc_crs
     mapping = {
         **crs.proj.to_cf(),
@@ -195,7 +91,7 @@ def write_coordinates(group: zarr.Group, plan: Plan, window: Window, gsd_m: floa
             array.attrs.update(spatial)
 
 
-def _coordinate(group: zarr.Group, name: str, values: np.ndarray, attributes: dict[str, Any]) -> None:
+def _coordinate(group: zarr.Group, name: str, values: NDArray[np.floating[Any]], attributes: dict[str, Any]) -> None:
     if name in group:
         return
     array = group.create_array(
@@ -207,6 +103,20 @@ def _coordinate(group: zarr.Group, name: str, values: np.ndarray, attributes: di
         attributes=attributes,
     )
     array[...] = values
+
+
+def _write_bands(group: zarr.Group, bands: tuple[str, ...]) -> None:
+    """The coordinate `band`. Raises StoreError where the group has other bands."""
+    if "band" not in group:
+        array = group.create_array("band", shape=(len(bands),), dtype="string", dimension_names=("band",))
+        array[...] = np.array(bands, dtype=object)
+        return
+    there: Any = group["band"]
+    if (names := tuple(map(str, there[...]))) != bands:
+        raise StoreError(
+            f"{group.store_path} has bands {', '.join(names)} where this run writes {', '.join(bands)}: "
+            "choose another output, or remove this one"
+        )
 
 
 def published_names(output: str) -> tuple[str, ...]:

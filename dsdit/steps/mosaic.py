@@ -1,13 +1,14 @@
-"""mosaic: blends the tiles of 3 x 3 jobs on shard + halo, restores LR truth, and writes one shard.
+"""The mosaic step: blends the tiles of 3 x 3 jobs on shard + halo, restores LR truth, and writes one shard.
 
-Afterwards A(sr) is the LR picture again wherever nothing was clipped; what restoring had to correct is kept beside it.
-A job whose own tile failed leaves its shard as it was.
+Afterwards A(sr) is the LR picture again wherever nothing was clipped; what restoring had to correct is written as
+`residual`. A job whose own tile failed leaves its shard as it was.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,19 +17,21 @@ from numpy.typing import NDArray
 from dsdit.imaging.radiometry import decode, encode
 from dsdit.imaging.sensor import decimate, restore, restored_lr
 from dsdit.lattice.blend import blend, feather
-from dsdit.mosaic.lease import Check, unasked
+from dsdit.mosaic.lease import Check, unchecked
+from dsdit.mosaic.mosaic_arrays import STATUS
 from dsdit.plan.plan import Plan
 from dsdit.receipts.receipts import Receipt
 from dsdit.status import JobState, LrState, PixelStatus, TileState
 from dsdit.steps.inputs import Inputs
 from dsdit.steps.sample import check_tiles
 from dsdit.steps.scratch import mosaic_origin, read_staged, read_tiles
-from dsdit.steps.shard import Blended, block_mean, count_pixels, shard_arrays
+from dsdit.steps.shard import Blended, Restored, Shard, block_mean, count_pixels, cut_shard
 from dsdit.store.arrays import read_window, write_shard
 from dsdit.store.objects import join
 from dsdit.window import Index, Window
 
 Array = NDArray[np.float32]
+States = dict[Index, TileState]
 
 
 def mosaic(
@@ -37,95 +40,108 @@ def mosaic(
     scratch: str,
     output: str,
     inputs: Inputs,
-    check: Check = unasked,
-    take_back: Check = unasked,
+    check: Check = unchecked,
+    on_overwrite: Check = unchecked,
 ) -> Receipt:
     """Blends, restores and writes the shard of `job` into the mosaic at `output`; returns its receipt.
 
-    `inputs` has the receipts of what it reads. Everything is read before `check` is asked, and written after it.
-    `take_back` is called before a shard that is there is written over.
+    `inputs` are the receipts of what it reads. Everything is read before `check` is called, and written after it.
+    `on_overwrite` is called before an existing shard is overwritten.
     """
     started = time.monotonic()
-    samples = [receipt for (step, _), receipt in inputs.items() if step == "sample"]
-    states = {tile: state for receipt in samples for tile, state in check_tiles(receipt).items()}
-    errors = [error for receipt in samples for error in receipt.errors]
-    own_failed = any(
-        states.get(t, TileState.FAILED) is TileState.FAILED
-        for t in plan.layout.tiles_of_mosaic(job)
-        if t in plan.lattice.tiles_of(job)
-    )
-    stages = [receipt for (step, _), receipt in inputs.items() if step == "stage"]
-    degraded = bool(errors) or any(receipt.state is not JobState.DONE for receipt in stages)
-    errors += [error for receipt in stages for error in receipt.errors]
-    sources = sorted({source for receipt in stages for source in receipt.sources})
-    window, shard = plan.lattice.mosaic_window(job), plan.lattice.shard_window(job)
-    inside = plan.region.mask(shard)
-    if own_failed:
+    around = _Around.of(inputs)
+    tiles = {tile: around.state(tile) for tile in plan.layout.tiles_of_mosaic(job)}
+    own = plan.lattice.tiles_of(job)
+    inside = plan.region.mask(plan.lattice.shard_window(job))
+    if any(state is TileState.FAILED and tile in own for tile, state in tiles.items()):
         check()
         mark_failed(plan, job, output)
-        pixels = {"failed": int(inside.sum())}
-        state, measures = JobState.FAILED, {}
+        pixels, measures = {"failed": int(inside.sum())}, {}
+        state = JobState.FAILED
     else:
-        blended = blend_tiles(plan, job, scratch, states)
-        lr = read_staged(plan, scratch, "lr", window)
-        lr_state = read_staged(plan, scratch, "lr_state", window)
-        valid = lr_state == LrState.VALID
-        scale, mtf = plan.lattice.scale, plan.mtf_nyquist
-        before = np.where(valid, lr - decimate(blended.sr, scale, mtf), np.float32(np.nan))
-        sr = restore(blended.sr, lr, scale, mtf, valid=valid)
-        arrays = shard_arrays(plan, job, scratch, blended, sr, lr, lr_state, before)
-        status = arrays[-1][-1]
+        restored = _restore(plan, job, scratch, blend_tiles(plan, job, scratch, around.states))
+        shard = cut_shard(plan, job, scratch, restored)
         check()
         if read_status(plan, job, output).any():
-            take_back()
-        for group, name, values in arrays:
-            write_shard(join(output, group), name, mosaic_origin(plan), job, values)
-        pixels = count_pixels(status, inside)
-        measures = _measures(plan, window, shard, sr, lr, before, status)
-        state = JobState.DEGRADED if degraded else JobState.DONE
+            on_overwrite()
+        for spec, values in shard.arrays:
+            write_shard(join(output, spec.group), spec.name, mosaic_origin(plan), job, values)
+        pixels, measures = count_pixels(shard.status, inside), _measures(plan, job, restored, shard)
+        state = JobState.DEGRADED if around.degraded else JobState.DONE
     return Receipt(
         step="mosaic",
         job=job,
         state=state,
         digest=plan.job_digest(job),
         seconds=time.monotonic() - started,
-        tiles={f"{t.row},{t.col}": int(states.get(t, TileState.FAILED)) for t in plan.layout.tiles_of_mosaic(job)},
+        tiles={f"{tile.row},{tile.col}": int(state) for tile, state in tiles.items()},
         pixels=pixels,
-        sources=tuple(sources),
-        errors=tuple(dict.fromkeys(errors)),
+        sources=around.sources,
+        errors=around.errors,
         measures=measures,
     )
 
 
-def blend_tiles(plan: Plan, job: Index, scratch: str, states: dict[Index, TileState]) -> Blended:
-    """Blends the sampled tiles that reach the job's shard + halo."""
-    lattice = plan.lattice
-    window = lattice.mosaic_window(job)
+@dataclass(frozen=True)
+class _Around:
+    """What the receipts of the stages and samples around a job report."""
+
+    states: States
+    errors: tuple[str, ...]
+    sources: tuple[str, ...]
+    """Ids of items, sorted."""
+    degraded: bool
+    """Whether a stage used a fallback, or a sample has an error."""
+
+    @classmethod
+    def of(cls, inputs: Inputs) -> _Around:
+        """From the receipts of 3 x 3 jobs."""
+        samples = [receipt for (step, _), receipt in inputs.items() if step == "sample"]
+        stages = [receipt for (step, _), receipt in inputs.items() if step == "stage"]
+        errors = [error for receipt in samples for error in receipt.errors]
+        degraded = bool(errors) or any(receipt.state is not JobState.DONE for receipt in stages)
+        errors += [error for receipt in stages for error in receipt.errors]
+        return cls(
+            {tile: state for receipt in samples for tile, state in check_tiles(receipt).items()},
+            tuple(dict.fromkeys(errors)),
+            tuple(sorted({source for receipt in stages for source in receipt.sources})),
+            degraded,
+        )
+
+    def state(self, tile: Index) -> TileState:
+        """State of a tile; FAILED where no receipt has it."""
+        return self.states.get(tile, TileState.FAILED)
+
+
+def blend_tiles(plan: Plan, job: Index, scratch: str, states: States) -> Blended:
+    """Blends the sampled tiles that reach the job's shard + halo, and reads LR there."""
+    lattice, bands = plan.lattice, len(plan.bands)
+    scale, window = lattice.scale, lattice.mosaic_window(job)
     weight = feather(lattice.tile_px, lattice.overlap_px)
     tiles = plan.layout.tiles_of_mosaic(job)
-    mean, total = blend(window, _tiles(plan, scratch, job, tiles, states), weight, 4)
+    mean, total = blend(window, _tiles(plan, scratch, job, tiles, states), weight, bands + 1)
     worst = np.zeros(window.shape, np.uint8)
     for tile in tiles:
         part = lattice.tile_window(tile).intersect(window).within(window)
         np.maximum(worst[part], np.uint8(states.get(tile, TileState.FAILED)), out=worst[part])
     sampled = total > 0
-    context = lattice.mosaic_context(job)
-    if sampled.all():
-        sr = mean[:3]
-    else:
-        lr = read_staged(plan, scratch, "lr", context)
-        smooth = restored_lr(np.nan_to_num(lr, nan=0.0), lattice.scale, plan.mtf_nyquist)
-        sr = np.where(sampled, mean[:3], smooth[(..., *window.within(context))])
-    return Blended(sr, mean[3], sampled, worst)
+    # Where tiles are missing LR is upsampled, which looks further than shard + halo.
+    context = window if sampled.all() else lattice.mosaic_context(job)
+    lr, sr = read_staged(plan, scratch, "lr", context), mean[:bands]
+    if not sampled.all():
+        smooth = restored_lr(np.nan_to_num(lr, nan=0.0), scale, plan.mtf_nyquist)
+        sr = np.where(sampled, sr, smooth[(..., *window.within(context))])
+        lr = lr[(..., *window.coarsen(scale).within(context.coarsen(scale)))]
+    return Blended(sr, mean[bands], sampled, worst, lr)
 
 
 def _tiles(
-    plan: Plan, scratch: str, job: Index, tiles: tuple[Index, ...], states: dict[Index, TileState]
+    plan: Plan, scratch: str, job: Index, tiles: tuple[Index, ...], states: States
 ) -> Iterator[tuple[Window, Array]]:
-    """(place, (4, y, x)) of sampled tiles in the order of their index: three bands and the reference's share."""
+    """(place, (band + 1, y, x)) of sampled tiles in the order of their index: bands, then the reference's share."""
     token = plan.lattice.token_px
     reach = plan.lattice.tiles_touching(plan.lattice.mosaic_window(job))
-    blocks: dict[Index, tuple[Window, NDArray, NDArray]] = {}
+    blocks: dict[Index, tuple[Window, Array, Array]] = {}
     for owner in sorted({plan.lattice.owner(tile) for tile in tiles}):
         part = reach.intersect(plan.lattice.tiles_of(owner))
         blocks[owner] = (
@@ -142,10 +158,20 @@ def _tiles(
         yield plan.lattice.tile_window(tile), np.concatenate([pictures[at], share[None]])
 
 
+def _restore(plan: Plan, job: Index, scratch: str, blended: Blended) -> Restored:
+    """Corrects the blended picture by what its LR picture lacks."""
+    scale, mtf = plan.lattice.scale, plan.mtf_nyquist
+    lr_state = read_staged(plan, scratch, "lr_state", plan.lattice.mosaic_window(job))
+    valid = lr_state == LrState.VALID
+    residual = np.where(valid, blended.lr - decimate(blended.sr, scale, mtf), np.float32(np.nan))
+    sr = restore(blended.sr, blended.lr, scale, mtf, valid=valid)
+    return Restored(blended, lr_state, residual, encode(sr, np.ones(sr.shape, bool)))
+
+
 def read_status(plan: Plan, job: Index, output: str) -> NDArray[np.uint8]:
-    """(y, x) `PixelStatus` of the shard of `job` as it stands."""
+    """(y, x) `PixelStatus` of the shard of `job` as it is stored."""
     first = plan.layout.mosaic_jobs_window.refine(plan.lattice.shard_px)
-    return read_window(join(output, "0"), "status", first, plan.lattice.shard_window(job))
+    return read_window(join(output, STATUS.group), STATUS.name, first, plan.lattice.shard_window(job))
 
 
 def mark_failed(plan: Plan, job: Index, output: str) -> None:
@@ -155,33 +181,34 @@ def mark_failed(plan: Plan, job: Index, output: str) -> None:
 
 
 def unfinished(plan: Plan, job: Index, output: str) -> bool:
-    """Whether the status of the shard of a failed job says that its writing did not end, or never began."""
+    """Whether the status of a failed job's shard shows that writing it never began, or did not end."""
     status = read_status(plan, job, output)[plan.region.mask(plan.lattice.shard_window(job))]
     return bool(np.isin(status, (PixelStatus.OUTSIDE, PixelStatus.FAILED)).all())
 
 
 def write_failed(plan: Plan, job: Index, output: str) -> None:
-    """Has the status of the whole shard say that it failed, until another one is written."""
+    """Marks the whole shard as failed, until another one is written."""
     inside = plan.region.mask(plan.lattice.shard_window(job))
     status = np.where(inside, np.uint8(PixelStatus.FAILED), np.uint8(PixelStatus.OUTSIDE))
-    write_shard(join(output, "0"), "status", mosaic_origin(plan), job, status)
+    write_shard(join(output, STATUS.group), STATUS.name, mosaic_origin(plan), job, status)
 
 
-def _measures(
-    plan: Plan, window: Window, shard: Window, sr: Array, lr: Array, before: Array, status: NDArray[np.uint8]
-) -> dict[str, Any]:
-    """Mean |A(sr) - lr| in reflectance before and after restoring, where the whole LR pixel is seen."""
-    scale = plan.lattice.scale
-    crop = shard.coarsen(scale).within(window.coarsen(scale))
-    stored = decode(encode(sr, np.ones(sr.shape, bool)))
-    after = np.abs(lr - decimate(stored, scale, plan.mtf_nyquist))[(..., *crop)]
-    seen = (status == PixelStatus.DONE) | (status == PixelStatus.NO_REFERENCE)
-    whole = block_mean(seen.astype(np.float32), scale) == 1.0
-    whole &= np.isfinite(before[(..., *crop)]).all(0)
+def _measures(plan: Plan, job: Index, restored: Restored, shard: Shard) -> dict[str, Any]:
+    """Mean |A(sr) - lr| in reflectance before and after restoring, over LR pixels all of whose HR pixels have a value.
+
+    After restoring it is that of the encoded values, on shard + halo, so that A sees the shard's neighbours too.
+    """
+    scale, window = plan.lattice.scale, plan.lattice.mosaic_window(job)
+    crop = plan.lattice.shard_window(job).coarsen(scale).within(window.coarsen(scale))
+    after = np.abs(restored.blended.lr - decimate(decode(restored.stored), scale, plan.mtf_nyquist))[(..., *crop)]
+    before = restored.residual[(..., *crop)]
+    usable = (shard.status == PixelStatus.DONE) | (shard.status == PixelStatus.NO_REFERENCE)
+    whole = block_mean(usable.astype(np.float32), scale) == 1.0
+    whole &= np.isfinite(before).all(0)
     if not whole.any():
         return {"lr_pixels": 0}
     return {
         "lr_pixels": int(whole.sum()),
-        "lr_error_before": float(np.abs(before[(..., *crop)])[:, whole].mean(dtype=np.float64)),
+        "lr_error_before": float(np.abs(before)[:, whole].mean(dtype=np.float64)),
         "lr_error_after": float(after[:, whole].mean(dtype=np.float64)),
     }

@@ -10,18 +10,19 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dsdit.errors import DsditError
 from dsdit.imaging.sensor import high_band, restored_lr
-from dsdit.mosaic.lease import Check, unasked
+from dsdit.mosaic.lease import Check, unchecked
 from dsdit.plan.plan import Plan
 from dsdit.receipts.receipts import Receipt
 from dsdit.sampling.sampler import TileBatch, TileSampler
 from dsdit.status import JobState, LrState, TileState
-from dsdit.steps.scratch import origin, read_staged
+from dsdit.steps.scratch import TILE_PIXELS, TILE_WEIGHTS, origin, read_staged
 from dsdit.store.arrays import write_shard
 from dsdit.window import Index, Window
 
@@ -34,26 +35,27 @@ class Context:
 
     window: Window
     restored: Array
-    """(3, y, x) bicubic LR with its truth restored."""
+    """(band, y, x) bicubic LR with its truth restored."""
     ref: Array
-    """(3, y, x) reference; the restored LR where there is none."""
+    """(band, y, x) reference; the restored LR where there is none."""
     ref_valid: NDArray[np.bool_]
     ref_high: Array
-    """(3, y, x) what of the reference the LR sensor cannot see."""
+    """(band, y, x) what of the reference the LR sensor cannot see."""
     lr_state: NDArray[np.uint8]
     """(y / scale, x / scale) `LrState`."""
 
 
-def sample(plan: Plan, job: Index, scratch: str, sampler: TileSampler, check: Check = unasked) -> Receipt:
+def sample(plan: Plan, job: Index, scratch: str, sampler: TileSampler, check: Check = unchecked) -> Receipt:
     """Samples and writes the tiles of `job`; returns its receipt."""
     started = time.monotonic()
     lattice, tiles = plan.lattice, plan.layout.sample_tiles(job)
     context = read_context(plan, job, scratch, sampler)
     states = {tile: judge(plan, context, tile) for tile in tiles}
-    n, side = lattice.shard_strides, lattice.tile_px
     first = lattice.tiles_of(job)
-    out = np.full((n, n, 3, side, side), np.nan, np.float32)
-    weighting = np.zeros((n, n, side // lattice.token_px, side // lattice.token_px), np.float32)
+    bands = len(plan.bands)
+    out, weighting = (
+        np.full(spec.shard_shape(lattice, bands), spec.fill, np.float32) for spec in (TILE_PIXELS, TILE_WEIGHTS)
+    )
     errors: list[str] = []
     todo = [tile for tile in tiles if states[tile].sampled]
     size = plan.sampler.batch
@@ -71,8 +73,8 @@ def sample(plan: Plan, job: Index, scratch: str, sampler: TileSampler, check: Ch
             weighting[tile.row - first.row0, tile.col - first.col0] = shares[k]
     errors += [f"tile {tuple(t)}: LR could not be read" for t in tiles if _unreadable(plan, context, t)]
     check()
-    write_shard(scratch, "tiles", origin(plan), job, out)
-    write_shard(scratch, "weighting", origin(plan), job, weighting)
+    for spec, values in ((TILE_PIXELS, out), (TILE_WEIGHTS, weighting)):
+        write_shard(scratch, spec.name, origin(plan), job, values, spec.job_axes)
     failed = any(state is TileState.FAILED for state in states.values())
     return Receipt(
         step="sample",
@@ -132,7 +134,7 @@ def _batch(
     places = [window.within(context.window) for window in windows]
     has_ref = np.array([states[tile] is TileState.DONE for tile in padded])
 
-    def cut(values: NDArray) -> NDArray:
+    def cut(values: NDArray[Any]) -> NDArray[Any]:
         return np.stack([values[(..., *place)] for place in places])
 
     restored = cut(context.restored)

@@ -1,4 +1,4 @@
-"""The scratch group: its arrays, and reading staged pixels and sampled tiles by their place on the grid."""
+"""The arrays of scratch: staged pixels and sampled tiles, created for a run and read by their place on the grid."""
 
 from __future__ import annotations
 
@@ -7,69 +7,48 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dsdit.bands import BANDS
 from dsdit.errors import StoreError
 from dsdit.lattice.tiling import Lattice
 from dsdit.plan.plan import Plan
-from dsdit.store.arrays import create_array, open_group, read_block, read_window
+from dsdit.status import LrState
+from dsdit.store.array_spec import BAND_PIXELS, PIXELS, TILES, ArraySpec
+from dsdit.store.arrays import create_spec, open_group, read_block, read_window
 from dsdit.window import Index, Window
 
-SCRATCH = {
-    "lr": (3, "lr", "float32", np.nan),
-    "lr_state": (0, "lr", "uint8", 1),
-    "lr_item": (0, "lr", "int32", -1),
-    "ref": (3, "hr", "float32", np.nan),
-    "ref_item": (0, "hr", "int32", -1),
+LR = ArraySpec("lr", "", "lr", BAND_PIXELS, "float32", np.nan)
+"""LR reflectance, continued into invalid pixels."""
+LR_STATE = ArraySpec("lr_state", "", "lr", PIXELS, "uint8", int(LrState.NO_DATA))
+LR_ITEM = ArraySpec("lr_item", "", "lr", PIXELS, "int32", -1)
+REF = ArraySpec("ref", "", "hr", BAND_PIXELS, "float32", np.nan)
+"""Reference in the radiometry of LR."""
+REF_ITEM = ArraySpec("ref_item", "", "hr", PIXELS, "int32", -1)
+TILE_PIXELS = ArraySpec("tiles", "", "tile", (*TILES, *BAND_PIXELS), "float32", np.nan)
+"""Reflectance of sampled tiles."""
+TILE_WEIGHTS = ArraySpec("weighting", "", "tile", (*TILES, "token_row", "token_col"), "float32", 0.0)
+"""Share of the reference in each token of sampled tiles."""
+
+SCRATCH: dict[str, tuple[ArraySpec, ...]] = {
+    "stage": (LR, LR_STATE, LR_ITEM, REF, REF_ITEM),
+    "sample": (TILE_PIXELS, TILE_WEIGHTS),
 }
-"""Staged arrays: bands (0 for none), lattice, dtype, fill."""
+"""Arrays of scratch by the step that writes them, one object each a job."""
+_STAGED = {spec.name: spec for spec in SCRATCH["stage"]}
 
 
-def create_scratch(url: str, lattice: Lattice, jobs: Window, codec_token_px: int) -> None:
-    """Scratch group over a window of the job lattice: staged pixels, and tiles by their index; a shard is a job.
+def create_scratch(url: str, lattice: Lattice, jobs: Window, bands: tuple[str, ...] = BANDS) -> None:
+    """Creates the scratch group over a window of the job lattice, one shard of each array a job.
 
-    Raises StoreError where one lies there that begins at another job: what stands in it would be read as another place.
+    Raises StoreError where scratch begins at another job: its pixels would be read as those of another place.
     """
     group = open_group(url, "a")
     first = [jobs.row0, jobs.col0]
-    if "lr" in group and group.attrs.get("first_job") != first:
+    if LR.name in group and group.attrs.get("first_job") != first:
         raise StoreError(f"{url} is scratch of other jobs than this run has: remove it, or choose another scratch")
     group.attrs["first_job"] = first
-    rows, cols = jobs.shape
-    for name, (bands, side, dtype, fill) in SCRATCH.items():
-        px = lattice.shard_px if side == "hr" else lattice.shard_px // lattice.scale
-        chunk = lattice.chunk_px if side == "hr" else lattice.chunk_px // lattice.scale
-        lead = (bands,) if bands else ()
-        create_array(
-            group,
-            name,
-            (*lead, rows * px, cols * px),
-            (*lead, chunk, chunk),
-            (*lead, px, px),
-            dtype,
-            fill,
-            ("band", "y", "x") if bands else ("y", "x"),
-        )
-    n, tile = lattice.shard_strides, lattice.tile_px
-    create_array(
-        group,
-        "tiles",
-        (rows * n, cols * n, 3, tile, tile),
-        (1, 1, 3, tile, tile),
-        (n, n, 3, tile, tile),
-        "float32",
-        np.nan,
-        ("tile_row", "tile_col", "band", "y", "x"),
-    )
-    tokens = tile // codec_token_px
-    create_array(
-        group,
-        "weighting",
-        (rows * n, cols * n, tokens, tokens),
-        (1, 1, tokens, tokens),
-        (n, n, tokens, tokens),
-        "float32",
-        0.0,
-        ("tile_row", "tile_col", "token_row", "token_col"),
-    )
+    for specs in SCRATCH.values():
+        for spec in specs:
+            create_spec(group, spec, lattice, len(bands), jobs.shape)
 
 
 def origin(plan: Plan) -> Index:
@@ -85,9 +64,9 @@ def mosaic_origin(plan: Plan) -> Index:
 
 
 def read_staged(plan: Plan, scratch: str, name: str, window: Window) -> NDArray[Any]:
-    """A staged array on a window of HR pixels (LR arrays: the LR pixels of that window)."""
+    """A staged array on a window of HR pixels (of an array on the LR lattice: the LR pixels of that window)."""
     first = plan.layout.jobs_window.refine(plan.lattice.shard_px)
-    if name.startswith("lr"):
+    if _STAGED[name].lattice == "lr":
         scale = plan.lattice.scale
         return read_window(scratch, name, first.coarsen(scale), window.coarsen(scale))
     return read_window(scratch, name, first, window)

@@ -8,13 +8,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dsdit.imaging.radiometry import encode
-from dsdit.mosaic.template import LR_ARRAYS
+from dsdit.imaging.radiometry import SR_FILL, encode
+from dsdit.mosaic.mosaic_arrays import (
+    LR,
+    LR_ITEM,
+    REF,
+    REF_ITEM,
+    REFERENCE_AGE,
+    REFERENCE_WEIGHT,
+    RESIDUAL,
+    SR,
+    STATUS,
+    shard_specs,
+)
 from dsdit.plan.plan import Plan
 from dsdit.status import LrState, PixelStatus, TileState
 from dsdit.steps.scratch import mosaic_origin, read_staged
-from dsdit.store.arrays import shard_object
-from dsdit.store.objects import join
+from dsdit.store.array_spec import ArraySpec
 from dsdit.window import Index
 
 Array = NDArray[np.float32]
@@ -22,62 +32,76 @@ Array = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Blended:
-    """Tiles on shard + halo."""
+    """Tiles on shard + halo, and LR there."""
 
     sr: Array
-    """(3, y, x) reflectance; the restored LR where no tile was sampled."""
+    """(band, y, x) reflectance; the restored LR where no tile was sampled."""
     reference_weight: Array
     """(y, x) share of the reference in the network's patch-level weighting."""
     sampled: NDArray[np.bool_]
     worst: NDArray[np.uint8]
     """(y, x) worst `TileState` of the pixel's tiles."""
+    lr: Array
+    """(band, y / scale, x / scale) staged LR reflectance."""
 
 
-def shard_arrays(
-    plan: Plan,
-    job: Index,
-    scratch: str,
-    blended: Blended,
-    sr: Array,
-    lr: Array,
-    lr_state: NDArray[np.uint8],
-    before: Array,
-) -> list[tuple[str, str, NDArray[Any]]]:
-    """(group, array, values) of all that a shard consists of, `status` last: until then it says what it said before.
+@dataclass(frozen=True)
+class Restored:
+    """Shard + halo once LR truth is restored: what the shard's arrays are cut from."""
 
-    All is given on shard + halo: `blended` and `sr` in HR pixels, the rest in LR pixels; `before` is what restoring had
-    to correct. Reads what else it needs from scratch.
-    """
+    blended: Blended
+    lr_state: NDArray[np.uint8]
+    """(y / scale, x / scale) `LrState`."""
+    residual: Array
+    """(band, y / scale, x / scale) lr - A(blended.sr), what restoring had to correct; NaN where LR is not valid."""
+    stored: NDArray[np.uint16]
+    """(band, y, x) the restored picture as it is encoded in `sr`."""
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A shard, ready to be written."""
+
+    arrays: tuple[tuple[ArraySpec, NDArray[Any]], ...]
+    """Every array and its values in the order of writing, `STATUS` last: until then readers see its old values."""
+    status: NDArray[np.uint8]
+    """(y, x) `PixelStatus`."""
+
+
+def cut_shard(plan: Plan, job: Index, scratch: str, restored: Restored) -> Shard:
+    """The shard of `job` out of shard + halo. Reads the numbers of items, and the reference if it is kept."""
     scale = plan.lattice.scale
     window, shard = plan.lattice.mosaic_window(job), plan.lattice.shard_window(job)
     inside = plan.region.mask(shard)
     crop = shard.within(window)
     crop_lr = shard.coarsen(scale).within(window.coarsen(scale))
     ref_item = read_staged(plan, scratch, "ref_item", window)
-    status = pixel_status(blended, lr_state, ref_item, scale)[crop]
+    status = pixel_status(restored.blended, restored.lr_state, ref_item, scale)[crop]
     status[~inside] = PixelStatus.OUTSIDE
-    seen = (status == PixelStatus.DONE) | (status == PixelStatus.NO_REFERENCE)
+    usable = (status == PixelStatus.DONE) | (status == PixelStatus.NO_REFERENCE)
     lr_inside = block_mean(inside.astype(np.float32), scale) >= 0.5
-    valid = (lr_state[crop_lr] == LrState.VALID) & lr_inside
+    valid = (restored.lr_state[crop_lr] == LrState.VALID) & lr_inside
     lr_item = np.where(lr_inside, read_staged(plan, scratch, "lr_item", shard), -1).astype(np.int32)
+    # The reference of an LR pixel is that of the HR pixel next to its centre.
     centre = ref_item[crop][scale // 2 :: scale, scale // 2 :: scale]
     nearest = np.where(lr_inside, centre, -1).astype(np.int32)
-    weight = block_mean(blended.reference_weight[crop], scale)
+    weight = block_mean(restored.blended.reference_weight[crop], scale)
     nan = np.float32(np.nan)
-    arrays = [("0", "sr", encode(sr[(..., *crop)], seen[None]))]
+    values: dict[str, NDArray[Any]] = {
+        SR.path: np.where(usable, restored.stored[(..., *crop)], SR_FILL),
+        LR.path: encode(restored.blended.lr[(..., *crop_lr)], valid[None]),
+        RESIDUAL.path: np.where(valid, restored.residual[(..., *crop_lr)], nan).astype(np.float32),
+        REFERENCE_WEIGHT.path: np.where(valid, weight, nan).astype(np.float32),
+        REFERENCE_AGE.path: _age(plan, lr_item, nearest),
+        LR_ITEM.path: lr_item,
+        REF_ITEM.path: nearest,
+        STATUS.path: status,
+    }
     if plan.keep_reference:
         ref = read_staged(plan, scratch, "ref", shard)
-        arrays.append(("ref", "ref", encode(ref, ((ref_item[crop] >= 0) & inside)[None])))
-    return [
-        *arrays,
-        ("lr", "lr", encode(lr[(..., *crop_lr)], valid[None])),
-        ("lr", "residual", np.where(valid, before[(..., *crop_lr)], nan).astype(np.float32)),
-        ("lr", "reference_weight", np.where(valid, weight, nan).astype(np.float32)),
-        ("lr", "reference_age", _age(plan, lr_item, nearest)),
-        ("lr", "lr_item", lr_item),
-        ("lr", "ref_item", nearest),
-        ("0", "status", status),
-    ]
+        values[REF.path] = encode(ref, ((ref_item[crop] >= 0) & inside)[None])
+    specs = sorted(shard_specs(plan), key=lambda spec: spec is STATUS)
+    return Shard(tuple((spec, values[spec.path]) for spec in specs), status)
 
 
 def pixel_status(
@@ -120,9 +144,6 @@ def count_pixels(status: NDArray[np.uint8], inside: NDArray[np.bool_]) -> dict[s
     return {PixelStatus(k).name.lower(): int(n) for k, n in enumerate(counts) if n and k != PixelStatus.OUTSIDE}
 
 
-def shard_objects(plan: Plan, mosaic: str, job: Index) -> list[str]:
-    """Names below the mosaic of the objects of a shard, of every array that `shard_arrays` has."""
-    arrays = [("0", "sr"), ("0", "status"), *(("lr", name) for name in LR_ARRAYS)]
-    arrays += [("ref", "ref")] if plan.keep_reference else []
-    at = mosaic_origin(plan)
-    return [join(group, shard_object(join(mosaic, group), name, at, job)) for group, name in arrays]
+def shard_objects(plan: Plan, job: Index) -> list[str]:
+    """Names below the mosaic of the objects of a shard, of every array that `cut_shard` has."""
+    return [spec.shard_object(mosaic_origin(plan), job) for spec in shard_specs(plan)]

@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from zarr.codecs import BloscCodec
 
 from dsdit.errors import StoreError
+from dsdit.lattice.tiling import Lattice
+from dsdit.store.array_spec import ArraySpec, chunk_key
 from dsdit.store.mounts import find_mount
 from dsdit.store.objects import client_options, filesystem, flush_to_disk, is_remote, join
 from dsdit.window import Index, Window
@@ -46,7 +48,7 @@ def create_array(
     fill: Any,
     dims: tuple[str, ...],
     attributes: dict[str, Any] | None = None,
-) -> zarr.Array:
+) -> zarr.Array[Any]:
     """An array of the group; one that is already there is kept if it is alike, and refused otherwise."""
     if name in group:
         array = group[name]
@@ -69,6 +71,23 @@ def create_array(
     )
 
 
+def create_spec(
+    group: zarr.Group, spec: ArraySpec, lattice: Lattice, bands: int, jobs: tuple[int, int]
+) -> zarr.Array[Any]:
+    """The array of `spec` over (rows, columns) of jobs, in its group; see `create_array`."""
+    return create_array(
+        group,
+        spec.name,
+        spec.array_shape(lattice, bands, jobs),
+        spec.chunk_shape(lattice, bands),
+        spec.shard_shape(lattice, bands),
+        spec.dtype,
+        spec.fill,
+        spec.dims,
+        dict(spec.attributes),
+    )
+
+
 _RUN: ContextVar[str] = ContextVar("run", default="")
 
 
@@ -82,12 +101,12 @@ def arrays_of(run: str) -> Iterator[None]:
         _RUN.reset(token)
 
 
-def _array(url: str, name: str) -> zarr.Array:
+def _array(url: str, name: str) -> zarr.Array[Any]:
     return _opened(url, name, _RUN.get())
 
 
 @lru_cache(maxsize=64)
-def _opened(url: str, name: str, _: str) -> zarr.Array:
+def _opened(url: str, name: str, _: str) -> zarr.Array[Any]:
     array = open_group(url, "r+")[name]
     assert isinstance(array, zarr.Array)
     return array
@@ -106,15 +125,25 @@ def _check_shape(url: str, name: str, have: tuple[int, ...], needed: tuple[int, 
         )
 
 
-def write_shard(url: str, name: str, origin: Index, job: Index, values: NDArray[Any]) -> None:
-    """Writes the whole shard of `job` of an array whose first job is `origin`. `values` has the shard's shape."""
+def array_shape(url: str, name: str) -> tuple[int, ...]:
+    """Shape of an array. Raises StoreError where there is no group."""
+    return _array(url, name).shape
+
+
+def write_shard(
+    url: str, name: str, origin: Index, job: Index, values: NDArray[Any], job_axes: tuple[int, int] = (-2, -1)
+) -> None:
+    """Writes the whole shard of `job` of an array whose first job is `origin`. `values` has the shard's shape.
+
+    `job_axes` are those along which jobs follow each other; see `ArraySpec`. Raises StoreError for a job beyond the
+    array.
+    """
     array = _array(url, name)
     shard = array.shards or array.chunks
     if values.shape != shard:
         raise StoreError(f"{name} of job {job}: {values.shape} values for a shard of {shard}")
-    lead = 0 if name in ("tiles", "weighting") else values.ndim - 2
     place = [slice(None)] * values.ndim
-    for axis, step in ((lead, job.row - origin.row), (lead + 1, job.col - origin.col)):
+    for axis, step in zip(job_axes, (job.row - origin.row, job.col - origin.col), strict=True):
         if not 0 <= step * shard[axis] < array.shape[axis]:
             raise StoreError(
                 f"{url}/{name} ends before job {tuple(job)} (it has {array.shape}): it was made for another region; "
@@ -123,15 +152,7 @@ def write_shard(url: str, name: str, origin: Index, job: Index, values: NDArray[
         place[axis] = slice(step * shard[axis], (step + 1) * shard[axis])
     array[tuple(place)] = values
     if not is_remote(url):
-        flush_to_disk(join(filesystem(url)[1], shard_object(url, name, origin, job)))
-
-
-def shard_object(url: str, name: str, origin: Index, job: Index) -> str:
-    """Name below the group at `url` of the object of one shard."""
-    axes = _array(url, name).ndim
-    index, lead = [0] * axes, 0 if name in ("tiles", "weighting") else axes - 2
-    index[lead : lead + 2] = job.row - origin.row, job.col - origin.col
-    return join(name, "c", *map(str, index))
+        flush_to_disk(join(filesystem(url)[1], name, chunk_key(array.ndim, job_axes, origin, job)))
 
 
 def read_window(url: str, name: str, first: Window, window: Window) -> NDArray[Any]:

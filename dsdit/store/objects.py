@@ -40,9 +40,10 @@ def filesystem(url: str) -> tuple[fsspec.AbstractFileSystem, str]:
             "environment alone, give the plain address"
         )
     try:
-        return fsspec.core.url_to_fs(url, **client_options(url))
+        fs, path = fsspec.core.url_to_fs(url, **client_options(url))
     except (ValueError, ImportError) as error:
         raise StoreError(f"{url!r} cannot be used as a location: {error}") from error
+    return fs, str(path)
 
 
 def client_options(url: str) -> dict[str, Any]:
@@ -106,9 +107,10 @@ def read_bytes(url: str) -> bytes | None:
     """Content of one object; None where it is not there."""
     fs, path = filesystem(url)
     try:
-        return fs.cat_file(path)
+        content: bytes = fs.cat_file(path)
     except FileNotFoundError:
         return None
+    return content
 
 
 def list_names(url: str) -> list[str]:

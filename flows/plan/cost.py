@@ -12,18 +12,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dsdit.lattice.job_mask import Jobs
-from dsdit.mosaic.template import LR_ARRAYS, level_count
+from dsdit.mosaic.mosaic_arrays import LEVEL_ARRAYS, shard_specs
+from dsdit.mosaic.template import level_count
 from dsdit.plan.licences import strictest
 from dsdit.plan.plan import Plan
 from dsdit.sampling.sampler import network_passes
 from dsdit.status import JobState
 from dsdit.steps.publish.report import registration_notes
 from dsdit.steps.publish.shard_map import draw_shards
+from dsdit.steps.scratch import SCRATCH
+from dsdit.store.array_spec import shard_bytes
 from dsdit.store.objects import join, read_json
 from dsdit.window import Window
 from flows.report import read_report
 from flows.request.settings import Cost
-from flows.run.scratch_removal import SCRATCH_ARRAYS
 
 SECONDS_PER_TILE = 0.08
 """One network pass on one CPU core for one tile of 128 px of `dsdit-tiny`: taken where nothing was measured."""
@@ -68,7 +70,7 @@ def _reach(plan: Plan, due: Jobs) -> tuple[Jobs, Jobs]:
 def requests_of_scratch(stages: int, samples: int, mosaics: int, around: int = 9) -> int:
     """Requests of so many steps where scratch lies in an object store; `around` are the neighbours that each reads."""
     around = min(around, stages)
-    written = stages * len(SCRATCH_ARRAYS["stage"]) + samples * len(SCRATCH_ARRAYS["sample"])
+    written = stages * len(SCRATCH["stage"]) + samples * len(SCRATCH["sample"])
     read = around * (_SAMPLE_READS * samples + _MOSAIC_READS * mosaics)
     receipts = 2 * around * (samples + 2 * mosaics) + 2 * (stages + samples)
     return int(WRITE_REQUESTS * written + _READ_REQUESTS * read) + receipts
@@ -89,17 +91,18 @@ def price(
     hr, lr = lattice.shard_px**2, (lattice.shard_px // lattice.scale) ** 2
     staged = int(with_scene(plan, stages.window)[stages.mask].sum()) if len(stages) else 0
     has_ref = bool((plan.cells.ref[..., 0] >= 0).any())
-    per_sample = lattice.shard_strides**2 * (3 * lattice.tile_px**2 + (lattice.tile_px // lattice.token_px) ** 2) * 4
-    per_stage = hr * (3 * 4 + 4) + lr * (3 * 4 + 1 + 4)
+    bands = len(plan.bands)
+    per_stage, per_sample = (shard_bytes(SCRATCH[step], lattice, bands) for step in ("stage", "sample"))
     short = min(due.window.shape) + 2
     open_stages, open_samples = min(len(stages), STAGES_OPEN * short), min(len(samples), SAMPLES_OPEN * short)
-    arrays = 2 + len(LR_ARRAYS) + plan.keep_reference
+    arrays = len(shard_specs(plan))
     coarse = sum(2 * -(-len(due) // 4**level) for level in range(1, level_count(plan))) if len(due) else 0
     objects = len(due) * arrays + coarse
     blocks = {px: -(-px // _BLOCK_PX) + 1 for px in (lattice.shard_px, lattice.shard_px // lattice.scale)}
     reads = staged * (4 * (blocks[lattice.shard_px // lattice.scale] ** 2 + 1))
     reads += staged * (blocks[lattice.shard_px] ** 2 + 1) * has_ref
-    written = int(len(due) * (hr * 7 * 4 / 3 + lr * 30 + hr * 6 * plan.keep_reference))
+    per_level = shard_bytes(LEVEL_ARRAYS, lattice, bands)
+    written = int(len(due) * (shard_bytes(shard_specs(plan), lattice, bands) + per_level / 3))
     if cost.seconds_per_tile is not None:
         hours, words = int(sampled.sum()) * cost.seconds_per_tile / 3600, f"{cost.seconds_per_tile:g} s a tile, as set"
     elif speed is not None:
@@ -117,7 +120,7 @@ def price(
         "tiles": int(tiles.sum()),
         "tiles_without_scene": int(tiles[~seen].sum()),
         "network_calls": calls,
-        "bytes_read": staged * (hr * 3 * has_ref + lr * 8),
+        "bytes_read": staged * (hr * bands * has_ref + lr * (2 * bands + 2)),
         "bytes_written": written,
         "bytes_scratch_peak": open_stages * per_stage + open_samples * per_sample,
         "bytes_scratch": len(stages) * per_stage + len(samples) * per_sample,

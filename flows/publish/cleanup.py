@@ -47,12 +47,12 @@ def drop_scratch(scratch: str, check: Check) -> None:
 
 def make_scratch(plan: Plan, places: Places, scratch: str, check: Check) -> None:
     """Scratch for the plan's jobs; in place of a dead run's of other jobs, which nobody can go on with."""
-    jobs, token_px = plan.layout.jobs_window, plan.lattice.token_px
+    jobs = plan.layout.jobs_window
     try:
-        create_scratch(places.scratch, plan.lattice, jobs, token_px)
+        create_scratch(places.scratch, plan.lattice, jobs, plan.bands)
     except StoreError:
         drop_scratch(scratch, check)
-        create_scratch(places.scratch, plan.lattice, jobs, token_px)
+        create_scratch(places.scratch, plan.lattice, jobs, plan.bands)
 
 
 def remove_partials(output: str) -> int:

@@ -47,7 +47,7 @@ def put_back_failed(plan: Plan, store: MosaicStore, version: Version, receipts: 
     with store.writing(version) as mosaic:
         for job in failed:
             if unfinished(plan, job, mosaic):
-                store.put_back(version, shard_objects(plan, mosaic, job))
+                store.put_back(version, shard_objects(plan, job))
                 mark_failed(plan, job, mosaic)
 
 

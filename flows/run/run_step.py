@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import dsdit.plan.files
 from catalogs.staging.stage import stage
 from dsdit.malloc import keep_freed_memory
-from dsdit.mosaic.lease import Check, check_holder, unasked
+from dsdit.mosaic.lease import Check, check_holder, unchecked
 from dsdit.plan.plan import Plan
 from dsdit.receipts.receipts import Receipt, write_receipt
 from dsdit.status import JobState, TileState
@@ -113,7 +113,7 @@ def _check(places: Places, inputs: Inputs) -> None:
 
 def check_of(places: Places) -> Check:
     """What asks whether the output is still its run's."""
-    return partial(check_holder, places.lease, places.holder) if places.holder else unasked
+    return partial(check_holder, places.lease, places.holder) if places.holder else unchecked
 
 
 def try_batch(places: Places) -> None:

@@ -14,15 +14,12 @@ from dsdit.plan.plan import Plan
 from dsdit.receipts.receipts import receipt_object
 from dsdit.status import JobState
 from dsdit.steps.scratch import SCRATCH, origin
-from dsdit.store.arrays import shard_object
 from dsdit.store.bulk import remove_objects
 from dsdit.window import Index
 from flows.run.run_step import Places
 
 Released = tuple[str, Index, JobState]
 """Step, job, and state of the step's receipt."""
-SCRATCH_ARRAYS = {"stage": tuple(SCRATCH), "sample": ("tiles", "weighting")}
-"""Arrays of scratch that a step writes, one object each a job."""
 MOST_WAITING = 4096
 """Steps whose scratch waits to be removed at most: where a store is slower than the run, the run waits for it."""
 
@@ -31,8 +28,8 @@ def remove_scratch(plan: Plan, places: Places, released: Sequence[Released]) -> 
     """Removes what steps wrote into scratch, receipts first. Raises StoreError where something stays."""
     remove_objects(places.scratch_receipts, [receipt_object(*work) for work in released])
     first = origin(plan)
-    arrays = ((name, job) for step, job, _ in released for name in SCRATCH_ARRAYS[step])
-    remove_objects(places.scratch, (shard_object(places.scratch, name, first, job) for name, job in arrays))
+    arrays = ((spec, job) for step, job, _ in released for spec in SCRATCH[step])
+    remove_objects(places.scratch, (spec.shard_object(first, job) for spec, job in arrays))
 
 
 class Removals:

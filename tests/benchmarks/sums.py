@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dsdit.mosaic.template import LR_ARRAYS
+from dsdit.mosaic.mosaic_arrays import LR_ARRAYS
 from flows.plan.cost import SAMPLES_OPEN, STAGES_OPEN, WRITE_REQUESTS, requests_of_scratch
 from tests.benchmarks.continent import LATTICE
 

@@ -160,7 +160,7 @@ def run_stub(
         url = write_plan(plan, str(Path(folder) / "plans"))
         places = Places.of(url, str(Path(folder) / "scratch"), folder)
         forget_arrays()
-        create_scratch(places.scratch, LATTICE, plan.layout.jobs_window, LATTICE.token_px)
+        create_scratch(places.scratch, LATTICE, plan.layout.jobs_window)
         front = Wavefront(plan, places, plan.layout.mosaic_jobs)
 
         def seen(progress: Progress) -> None:

@@ -26,7 +26,6 @@ from typing import Any
 from distributed import Client
 
 from dsdit.receipts.receipts import Receipt, read_receipts
-from dsdit.steps.publish.publish import mosaic_digest
 from dsdit.steps.publish.report import due_jobs, make_report
 from dsdit.store.arrays import forget_arrays
 from dsdit.store.objects import join
@@ -36,6 +35,7 @@ from flows.run.run_step import Places, run_step
 from tests.support.clustered import digest_of
 from tests.support.commands import wait_for
 from tests.support.dask_processes import DaskProcesses
+from tests.support.digests import mosaic_digest
 from tests.support.equator import equator_record
 from tests.support.running import Ran, prepare, run_here
 

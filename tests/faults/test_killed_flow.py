@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from dsdit.receipts.receipts import Receipt, read_receipts
-from dsdit.steps.publish.publish import mosaic_digest
 from dsdit.store.arrays import forget_arrays
 from dsdit.window import Index
 from tests.conftest import box
@@ -28,6 +27,7 @@ from tests.support.commands import (
     wait_for,
     write_request,
 )
+from tests.support.digests import mosaic_digest
 from tests.support.running import Ran, run_here, sample_record
 
 THREE_SHARDS = box(-400, 160, 900, 100)

@@ -12,11 +12,11 @@ from unittest.mock import patch
 
 import pytest
 
-from dsdit.steps.publish.publish import mosaic_digest
 from dsdit.store.arrays import forget_arrays
 from flows.alarms import DEAD
 from tests.support.clustered import digest_of
 from tests.support.commands import descendants, end_all, running, started, wait_for, write_request
+from tests.support.digests import mosaic_digest
 from tests.support.equator import equator_record
 from tests.support.installation import WORKER, Installation, prefect_server
 from tests.support.kept import SOUTH, equator_catalog

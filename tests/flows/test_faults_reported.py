@@ -15,10 +15,10 @@ from dsdit.errors import CatalogError
 from dsdit.imaging.radiometry import SR_FILL
 from dsdit.sampling.sampler import TileBatch, TileSampler
 from dsdit.status import PixelStatus
-from dsdit.steps.publish.publish import mosaic_digest
 from dsdit.store.arrays import forget_arrays
 from dsdit.window import Window
 from tests.conftest import box
+from tests.support.digests import mosaic_digest
 from tests.support.running import Ran, prepare, run_here, sample_record
 from tests.support.sums import check_status, check_sums
 

@@ -17,13 +17,11 @@ import s3fs
 
 import dsdit
 from dsdit.errors import StoreError
-from dsdit.mosaic.history import read_history_shards
 from dsdit.mosaic.icechunk_versions import IcechunkStore
 from dsdit.mosaic.version import REPOSITORY
 from dsdit.mosaic.versions import mosaic_store
 from dsdit.plan.plan import Plan
 from dsdit.receipts.receipts import read_receipts
-from dsdit.steps.publish.publish import mosaic_digest
 from dsdit.store.arrays import forget_arrays
 from flows.plan.make_plan import latest_plan
 from flows.request.request import make_request
@@ -45,9 +43,11 @@ from tests.support.commands import (
     wait_for,
     write_request,
 )
+from tests.support.digests import mosaic_digest
 from tests.support.equator import equator_record
 from tests.support.faulty_s3 import FAULTS, faulty_proxy
 from tests.support.forked import run_forked
+from tests.support.history_shards import read_history_shards
 from tests.support.kept import AROUND_ZERO, equator_catalog, kept_run
 from tests.support.nights import NORTH, add_scene, make_nights, night_record
 from tests.support.reader import READER

@@ -10,9 +10,9 @@ import rasterio
 
 from dsdit.imaging.radiometry import decode
 from dsdit.imaging.sensor import EVALUATION_MTF, decimate, restored_lr
-from dsdit.steps.publish.quality import block_ratio, seam_ratio
 from dsdit.window import Window
 from tests.conftest import CORNER, box
+from tests.support.quality import block_ratio, seam_ratio
 from tests.support.running import Ran, run_here, sample_record
 
 

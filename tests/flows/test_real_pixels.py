@@ -23,8 +23,8 @@ from dsdit.imaging.radiometry import decode
 from dsdit.imaging.sensor import EVALUATION_MTF, decimate, high_band, restored_lr
 from dsdit.mosaic.template import mosaic_window
 from dsdit.steps.publish.publish import publish
-from dsdit.steps.publish.quality import block_ratio, seam_ratio
 from dsdit.window import Window
+from tests.support.quality import block_ratio, seam_ratio
 from tests.support.running import NOW, Ran, run_here
 
 pytestmark = pytest.mark.shared

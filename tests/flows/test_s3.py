@@ -14,7 +14,7 @@ import xarray as xr
 from dsdit.errors import CatalogError, StoreError
 from dsdit.mosaic.versions import mosaic_store
 from dsdit.receipts.receipts import list_receipts
-from dsdit.steps.publish.publish import mosaic_digest, publish
+from dsdit.steps.publish.publish import publish
 from dsdit.steps.publish.report import due_jobs
 from dsdit.store.arrays import forget_arrays
 from dsdit.store.objects import check_writable, list_names, remove, write_bytes
@@ -22,6 +22,7 @@ from flows.plan.cost import price
 from tests.support.checks import check_same_answer
 from tests.support.clustered import digest_of
 from tests.support.commands import DSDIT, call, served, write_request
+from tests.support.digests import mosaic_digest
 from tests.support.equator import equator_record
 from tests.support.faulty_s3 import CLIENT, FAULTS, faulty_proxy
 from tests.support.kept import AROUND_ZERO, SOUTH, equator_catalog, kept_run

@@ -24,7 +24,8 @@ import dsdit.steps.mosaic
 import dsdit.steps.sample
 from dsdit.model.network import DSDiT
 from dsdit.model.preconditioning import Conditions, Denoised, TinyModel
-from dsdit.mosaic.template import LR_ARRAYS, mosaic_window
+from dsdit.mosaic.mosaic_arrays import LR_ARRAYS
+from dsdit.mosaic.template import mosaic_window
 from dsdit.plan.plan import Plan
 from dsdit.receipts.receipts import list_receipts, read_receipt
 from dsdit.sampling.sampler import open_sampler
@@ -49,8 +50,8 @@ def layers(ran: Ran, window: Window, lr_window: Window) -> dict[str, NDArray[Any
     first = mosaic_window(ran.plan).coarsen(scale)
     found = {name: ran.pixels(window, name) for name in ("sr", "status")}
     forget_arrays()
-    for name in LR_ARRAYS:
-        found[name] = read_window(join(ran.places.mosaic, "lr"), name, first, lr_window)
+    for spec in LR_ARRAYS:
+        found[spec.name] = read_window(join(ran.places.mosaic, spec.group), spec.name, first, lr_window)
     ids = np.array([json.loads(name)["id"] for name in ran.plan.item_names] + [""])
     for name in ("lr_item", "ref_item"):
         found[name] = ids[found[name]]
@@ -226,13 +227,13 @@ def check_no_receipt_before_data(straight: Ran, record: Record, step: str) -> No
     dead: list[Index] = []
     written = 0
 
-    def write(url: str, name: str, origin: Index, job: Index, values: NDArray[Any]) -> None:
+    def write(url: str, name: str, origin: Index, job: Index, values: NDArray[Any], *more: Any) -> None:
         nonlocal written
         if written:
             dead.append(job)
             raise Killed
         written += 1
-        original(url, name, origin, job, values)
+        original(url, name, origin, job, values, *more)
 
     module = _WRITERS[step]
     original = module.write_shard  # type: ignore[attr-defined]

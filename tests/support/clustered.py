@@ -7,12 +7,12 @@ from typing import Any
 
 from distributed import Client
 
-from dsdit.steps.publish.publish import mosaic_digest
 from dsdit.steps.publish.report import due_jobs, make_report
 from dsdit.store.arrays import forget_arrays
 from flows.request.cluster_file import load_cluster
 from flows.run.cluster import open_cluster
 from flows.run.loop import Progress, Wavefront, run_wavefront
+from tests.support.digests import mosaic_digest
 from tests.support.running import Ran, prepare
 
 Watch = Callable[[Client, Progress], None]

@@ -34,7 +34,7 @@ def run_forked(record: dict[str, Any]) -> Iterator[Ran]:
     places = Places.of(keep_plan(plan, request.output), request.scratch_url, request.output)
     places = places._replace(mosaic=version.mosaic, fork=version.fork)
     forget_arrays()
-    create_scratch(places.scratch, plan.lattice, plan.layout.jobs_window, plan.lattice.token_px)
+    create_scratch(places.scratch, plan.lattice, plan.layout.jobs_window, plan.bands)
     front = Wavefront(plan, places, due_jobs(plan, places.receipts), request.keep_scratch)
     commits = Commits(store, version, places.receipts, 3600, lambda: None)
 

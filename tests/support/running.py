@@ -94,7 +94,7 @@ def prepare(record: dict[str, Any], now: datetime = NOW) -> tuple[Request, Plan,
     places = Places.of(url, request.scratch_url, request.output)
     create_mosaic(plan, places.mosaic)
     forget_arrays()
-    create_scratch(places.scratch, plan.lattice, plan.layout.jobs_window, plan.lattice.token_px)
+    create_scratch(places.scratch, plan.lattice, plan.layout.jobs_window, plan.bands)
     return request, plan, places
 
 

@@ -57,9 +57,10 @@ def write_cog(plan: Plan, mosaic: str, url: str, window: Window | None = None) -
     first, place = mosaic_window(plan), window or plan.region.window
     side = plan.lattice.shard_px
     grid = plan.region.grid
+    bands = len(plan.bands)
     profile = {
         "driver": "GTiff",
-        "count": 3,
+        "count": bands,
         "dtype": "uint16",
         "height": place.shape[0],
         "width": place.shape[1],
@@ -68,7 +69,8 @@ def write_cog(plan: Plan, mosaic: str, url: str, window: Window | None = None) -
         "nodata": int(SR_FILL),
         "tiled": True,
         "compress": "deflate",
-        "photometric": "rgb",
+        "photometric": "rgb" if starts_rgb(plan.bands) else "minisblack",
+        "alpha": "no",
         "bigtiff": "if_safer",
     }
     with _workspace() as folder:
@@ -78,14 +80,19 @@ def write_cog(plan: Plan, mosaic: str, url: str, window: Window | None = None) -
                 part = plan.lattice.shard_window(shard).intersect(place)
                 at = RasterWindow(part.col0 - place.col0, part.row0 - place.row0, part.shape[1], part.shape[0])
                 file.write(read_window(level_url(mosaic, 0), "sr", first, part), window=at)
-            file.scales, file.offsets = (SR_SCALE_FACTOR,) * 3, (SR_ADD_OFFSET,) * 3
-            for number, name in enumerate(BANDS, 1):
+            file.scales, file.offsets = (SR_SCALE_FACTOR,) * bands, (SR_ADD_OFFSET,) * bands
+            for number, name in enumerate(plan.bands, 1):
                 file.set_band_description(number, name)
-            said = "; ".join(attributions(plan))
-            tags = {"TIFFTAG_COPYRIGHT": said} if said else {}
+            credit = "; ".join(attributions(plan))
+            tags = {"TIFFTAG_COPYRIGHT": credit} if credit else {}
             file.update_tags(**tags, TIFFTAG_SOFTWARE=f"dsdit {version('dsdit')}")
         rasterio.shutil.copy(plain, packed, driver="COG", compress="deflate", overview_resampling="average")
         write_file(url, packed)
+
+
+def starts_rgb(bands: tuple[str, ...]) -> bool:
+    """Whether the first three bands are what a viewer shows as red, green and blue."""
+    return bands[:3] == BANDS
 
 
 _PREFIX, _LOCK = "dsdit-cog-", "lock"

@@ -11,7 +11,6 @@ from typing import Any
 import pystac
 import shapely
 
-from dsdit.bands import BANDS
 from dsdit.imaging.radiometry import SR_ADD_OFFSET, SR_FILL, SR_SCALE_FACTOR
 from dsdit.lonlat import lonlat_bbox, shorten_outline, within_180
 from dsdit.plan.licences import attributions, licences
@@ -87,7 +86,7 @@ def stac_item(plan: Plan, when: datetime, name: str = "mosaic.zarr", cog: bool =
     item.add_asset("mosaic", pystac.Asset(f"./{name}", media_type=_MEDIA_TYPES[Path(name).suffix], roles=["data"]))
     if cog:
         fields = {"scale": SR_SCALE_FACTOR, "offset": SR_ADD_OFFSET, "nodata": int(SR_FILL), "data_type": "uint16"}
-        bands = [dict(fields) for _ in BANDS]
+        bands = [dict(fields) for _ in plan.bands]
         kind = pystac.MediaType.COG
         item.add_asset(
             "sr", pystac.Asset("./sr.tif", media_type=kind, roles=["data"], extra_fields={"raster:bands": bands})

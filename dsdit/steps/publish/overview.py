@@ -10,12 +10,13 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from dsdit.imaging.radiometry import SR_FILL, decode, encode
+from dsdit.imaging.radiometry import decode, encode
 from dsdit.lattice.job_mask import Jobs
-from dsdit.mosaic.template import LR_ARRAYS, REFLECTANCE, level_count, level_url, write_coordinates
+from dsdit.mosaic.mosaic_arrays import LR, RESIDUAL, SR
+from dsdit.mosaic.template import level_count, level_url, write_coordinates
 from dsdit.plan.plan import Plan
 from dsdit.steps.publish.pyramid import level_window
-from dsdit.store.arrays import create_array, open_group, read_window, write_shard
+from dsdit.store.arrays import array_shape, create_array, open_group, read_window, write_shard
 from dsdit.store.objects import join
 from dsdit.window import Index, Window
 
@@ -23,11 +24,8 @@ GROUP = "overview"
 MOST_PX = 1600
 """Pixels on the longer side, while a shard has one; a region of no more LR pixels is looked at in its own arrays."""
 _CHUNK_PX = 256
-_ARRAYS = {
-    "sr": ("uint16", int(SR_FILL), {**REFLECTANCE, "long_name": "mean super-resolved reflectance"}),
-    "lr": LR_ARRAYS["lr"][1:],
-    "residual": LR_ARRAYS["residual"][1:],
-}
+_ARRAYS = (SR, LR, RESIDUAL)
+"""Arrays of which it has the mean: of the same type, fill and dimensions."""
 
 
 def overview_factor(plan: Plan) -> int | None:
@@ -60,9 +58,13 @@ def create_overview(plan: Plan, output: str) -> int | None:
         return None
     window, (_, chunk) = overview_window(plan, factor), _sizes(plan, factor)
     group = open_group(output, "r+").require_group(GROUP)
-    for name, (dtype, fill, attributes) in _ARRAYS.items():
-        shape, more = (3, *window.shape), {**attributes, "grid_mapping": "spatial_ref"}
-        create_array(group, name, shape, (3, chunk, chunk), None, dtype, fill, ("band", "y", "x"), more)
+    bands = len(plan.bands)
+    for spec in _ARRAYS:
+        attributes = dict(spec.attributes)
+        if spec is SR:
+            attributes["long_name"] = "mean super-resolved reflectance"
+        shape, chunks = (bands, *window.shape), (bands, chunk, chunk)
+        create_array(group, spec.name, shape, chunks, None, spec.dtype, spec.fill, spec.dims, attributes)
     write_coordinates(group, plan, window, plan.region.grid.lr_gsd_m * factor)
     return factor
 
@@ -90,7 +92,7 @@ def build_overview(plan: Plan, output: str, at: Index, changed: Jobs) -> None:
     whole, jobs, url = overview_window(plan, factor), plan.layout.mosaic_jobs_window, join(output, GROUP)
     row, col = whole.row0 + at.row * chunk, whole.col0 + at.col * chunk
     here = Window(row, col, row + chunk, col + chunk)
-    before = {name: read_window(url, name, whole, here) for name in _ARRAYS}
+    before = {spec.name: read_window(url, spec.name, whole, here) for spec in _ARRAYS}
     after = {name: values.copy() for name, values in before.items()}
     scale, side = plan.lattice.scale, plan.lattice.shard_px
     px, level = factor * scale, 0
@@ -104,14 +106,14 @@ def build_overview(plan: Plan, output: str, at: Index, changed: Jobs) -> None:
         sr = read_window(level_url(output, level), "sr", level_window(plan, level), sr_place)
         after["sr"][to] = _mean_stored(sr, px >> level)
         after["lr"][to] = _mean_stored(read_window(join(output, "lr"), "lr", lr_first, lr_place), factor)
-        after["residual"][to] = block_mean(read_window(join(output, "lr"), "residual", lr_first, lr_place), factor)
+        after["residual"][to] = block_nanmean(read_window(join(output, "lr"), "residual", lr_first, lr_place), factor)
     for name, values in after.items():
         if values.tobytes() != before[name].tobytes():
             write_shard(url, name, Index(0, 0), at, values)
 
 
 def read_whole(plan: Plan, output: str, name: str, factor: int) -> NDArray[np.float32]:
-    """(3, y, x) reflectance of the region out of the overview, with at most `MOST_PX` a side; see `read_coarse`."""
+    """(band, y, x) reflectance of the region from the overview, with at most `MOST_PX` a side; see `read_coarse`."""
     window = plan.region.window.coarsen(plan.lattice.scale * factor)
     return read_coarse(join(output, GROUP), name, overview_window(plan, factor), window, MOST_PX)
 
@@ -123,7 +125,7 @@ def read_coarse(url: str, name: str, first: Window, window: Window, most_px: int
     """
     factor = max(1, -(-max(window.shape) // most_px))
     rows, cols = (-(-n // factor) for n in window.shape)
-    out = np.full((3, rows, cols), np.nan, np.float32)
+    out = np.full((*array_shape(url, name)[:-2], rows, cols), np.nan, np.float32)
     step = max(1, _BLOCK_PX // factor)
     for at in Window(0, 0, rows, cols).coarsen(step).indices():
         part = Window(at.row * step, at.col * step, (at.row + 1) * step, (at.col + 1) * step)
@@ -133,7 +135,7 @@ def read_coarse(url: str, name: str, first: Window, window: Window, most_px: int
         have = Window(fine.row0 + row, fine.col0 + col, fine.row1 + row, fine.col1 + col)
         values = read_window(url, name, first, have)
         shown = decode(values) if values.dtype == np.uint16 else values
-        out[(..., *part.within(Window(0, 0, rows, cols)))] = shown if factor == 1 else block_mean(shown, factor)
+        out[(..., *part.within(Window(0, 0, rows, cols)))] = shown if factor == 1 else block_nanmean(shown, factor)
     return out
 
 
@@ -141,16 +143,16 @@ _BLOCK_PX = 1024
 """Side of what is read at once."""
 
 
-def block_mean(values: NDArray[np.float32], factor: int) -> NDArray[np.float32]:
+def block_nanmean(values: NDArray[np.float32], factor: int) -> NDArray[np.float32]:
     """(..., y, x) -> (..., y / factor, x / factor): mean of what is a number in each block, NaN where nothing is."""
     rows, cols = values.shape[-2] // factor, values.shape[-1] // factor
     blocks = values.reshape(*values.shape[:-2], rows, factor, cols, factor)
-    seen = np.isfinite(blocks)
-    count = seen.sum((-3, -1))
-    total = np.where(seen, blocks, np.float32(0)).sum((-3, -1), dtype=np.float64)
+    finite = np.isfinite(blocks)
+    count = finite.sum((-3, -1))
+    total = np.where(finite, blocks, np.float32(0)).sum((-3, -1), dtype=np.float64)
     return np.where(count > 0, total / np.maximum(count, 1), np.nan).astype(np.float32)
 
 
 def _mean_stored(stored: NDArray[np.uint16], factor: int) -> NDArray[np.uint16]:
-    mean = block_mean(decode(stored), factor)
+    mean = block_nanmean(decode(stored), factor)
     return encode(mean, np.isfinite(mean))

@@ -5,7 +5,6 @@ Metadata last.
 
 from __future__ import annotations
 
-import hashlib
 from datetime import datetime
 
 import numpy as np
@@ -15,12 +14,11 @@ from dsdit.mosaic.template import level_url, mosaic_window
 from dsdit.plan.plan import Plan
 from dsdit.steps.publish.cog import CogChoice, wants_cog, write_cog
 from dsdit.steps.publish.metadata import group_attributes, stac_item
+from dsdit.steps.publish.mosaic_picture import make_picture
 from dsdit.steps.publish.parts import build_parts, create_parts
-from dsdit.steps.publish.picture import make_picture
 from dsdit.steps.publish.report import Report
 from dsdit.store.arrays import open_group, read_window
 from dsdit.store.objects import join, remove_object, write_bytes, write_json
-from dsdit.window import Window
 
 PUBLISHED = {"mosaic": "mosaic.zarr", "picture": "picture.png", "item": "item.json", "cog": "sr.tif"}
 """What `publish` makes or completes, by its name below the folder."""
@@ -68,14 +66,3 @@ def same_shards(plan: Plan, mosaic: str, before: str, jobs: Jobs) -> bool:
         if not np.array_equal(here, there):
             return False
     return True
-
-
-def mosaic_digest(plan: Plan, mosaic: str, window: Window | None = None) -> str:
-    """sha256 of `sr` and `status` on a window of HR pixels (the region's by default)."""
-    place = window or plan.region.window
-    digest = hashlib.sha256()
-    for name in ("sr", "status"):
-        digest.update(
-            np.ascontiguousarray(read_window(level_url(mosaic, 0), name, mosaic_window(plan), place)).tobytes()
-        )
-    return digest.hexdigest()

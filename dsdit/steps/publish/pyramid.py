@@ -1,7 +1,7 @@
 """The pyramid: each level half of the one below, one shard of the coarser level at a time.
 
-A coarser shard covers 2 x 2 finer ones and is written by one call, so that no object has two writers. One that would
-stay the same is not written again: versions of a mosaic share it.
+A coarser shard covers 2 x 2 finer ones and is written by one call, so that no object has two writers. A shard that
+would not change is not written again: versions of a mosaic share it.
 """
 
 from __future__ import annotations
@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dsdit.imaging.radiometry import SR_FILL
-from dsdit.mosaic.template import create_level, level_count, level_url, mosaic_window, write_coordinates
+from dsdit.mosaic.mosaic_arrays import LEVEL_ARRAYS, SR, STATUS, on_level
+from dsdit.mosaic.template import level_count, level_url, mosaic_window, write_coordinates
 from dsdit.plan.plan import Plan
 from dsdit.status import PixelStatus
-from dsdit.store.arrays import open_group, read_window, write_shard
+from dsdit.store.arrays import create_spec, open_group, read_window, write_shard
 from dsdit.window import Index, Window
 
 
@@ -27,13 +28,15 @@ def level_window(plan: Plan, level: int) -> Window:
 
 
 def create_levels(plan: Plan, output: str) -> int:
-    """Makes the empty levels above 0, or checks those that are there; returns the number of levels."""
-    levels = level_count(plan)
+    """Creates the empty levels above 0, or checks the existing ones; returns the number of levels."""
+    levels, side = level_count(plan), plan.lattice.shard_px
     root = open_group(output, "r+")
     for level in range(1, levels):
         window = level_window(plan, level)
         group = root.require_group(str(level))
-        create_level(group, window.shape, plan.lattice.chunk_px, plan.lattice.shard_px)
+        shards = window.shape[0] // side, window.shape[1] // side
+        for spec in LEVEL_ARRAYS:
+            create_spec(group, on_level(spec, level), plan.lattice, len(plan.bands), shards)
         write_coordinates(group, plan, window, plan.region.grid.gsd_m * 2**level)
     return levels
 
@@ -48,29 +51,31 @@ def parents(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 
 def build_parent(plan: Plan, output: str, level: int, at: Index) -> None:
-    """Makes one shard of a level from the 2 x 2 below it, one of them at a time; `at` counts from the level's first."""
+    """Writes one shard of a level from the 2 x 2 below it, read one at a time; `at` counts from the level's first."""
     side, half = plan.lattice.shard_px, plan.lattice.shard_px // 2
     finer, window = level_window(plan, level - 1), level_window(plan, level)
     fine_url, url = level_url(output, level - 1), level_url(output, level)
-    sr, status = np.full((3, side, side), SR_FILL), np.zeros((side, side), np.uint8)
+    sr, status = (
+        np.full(spec.shard_shape(plan.lattice, len(plan.bands)), spec.fill, spec.dtype) for spec in (SR, STATUS)
+    )
     first = Window(0, 0, *finer.shape)
     for row in (0, 1):
         for col in (0, 1):
             child = Index(2 * at.row + row, 2 * at.col + col)
             place = Window(child.row * side, child.col * side, (child.row + 1) * side, (child.col + 1) * side)
-            below = read_window(fine_url, "status", first, place)
+            below = read_window(fine_url, STATUS.name, first, place)
             if below.any():
                 quarter = slice(row * half, (row + 1) * half), slice(col * half, (col + 1) * half)
                 status[quarter] = halve_status(below)
-                sr[(..., *quarter)] = halve(read_window(fine_url, "sr", first, place))
+                sr[(..., *quarter)] = halve(read_window(fine_url, SR.name, first, place))
     here = Window(at.row * side, at.col * side, (at.row + 1) * side, (at.col + 1) * side)
-    for name, values in (("sr", sr), ("status", status)):
-        if not np.array_equal(read_window(url, name, Window(0, 0, *window.shape), here), values):
-            write_shard(url, name, Index(0, 0), at, values)
+    for spec, values in ((SR, sr), (STATUS, status)):
+        if not np.array_equal(read_window(url, spec.name, Window(0, 0, *window.shape), here), values):
+            write_shard(url, spec.name, Index(0, 0), at, values)
 
 
 def halve(sr: NDArray[np.uint16]) -> NDArray[np.uint16]:
-    """(band, 2y, 2x) -> (band, y, x): the rounded mean of those of 2 x 2 values that are not fill."""
+    """(band, 2y, 2x) -> (band, y, x): the rounded mean of the 2 x 2 values that are not fill."""
     corners = [sr[..., r::2, c::2] for r in (0, 1) for c in (0, 1)]
     total = sum(np.where(k == SR_FILL, np.uint32(0), k.astype(np.uint32)) for k in corners)
     count = sum((k != SR_FILL).astype(np.uint32) for k in corners)
@@ -79,9 +84,9 @@ def halve(sr: NDArray[np.uint16]) -> NDArray[np.uint16]:
 
 
 def halve_status(status: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """(2y, 2x) -> (y, x): DONE if any of 2 x 2 is seen (NO_REFERENCE only if none is DONE), else the highest value."""
+    """(2y, 2x) -> (y, x): DONE if any of 2 x 2 is, else NO_REFERENCE if any is, else the highest value."""
     corners = np.stack([status[r::2, c::2] for r in (0, 1) for c in (0, 1)])
-    out = corners.max(0)
+    out: NDArray[np.uint8] = corners.max(0)
     out[(corners == PixelStatus.NO_REFERENCE).any(0)] = PixelStatus.NO_REFERENCE
     out[(corners == PixelStatus.DONE).any(0)] = PixelStatus.DONE
     return out

@@ -121,7 +121,8 @@ class Tally:
         jobs = self.plan.layout.mosaic_jobs
         if job not in jobs:
             return ""
-        return self._digests[self._numbers[job.row - jobs.window.row0, job.col - jobs.window.col0]].tobytes().hex()
+        row: NDArray[np.uint8] = self._digests[self._numbers[job.row - jobs.window.row0, job.col - jobs.window.col0]]
+        return row.tobytes().hex()
 
     @cached_property
     def _digests(self) -> NDArray[np.uint8]:

@@ -45,7 +45,8 @@ def coarsen_states(states: NDArray[np.uint8], rows: int, cols: int) -> NDArray[n
     size = [-(-n // factor) * factor for n in states.shape]
     padded = np.zeros(size, np.uint8)
     padded[: states.shape[0], : states.shape[1]] = states
-    return padded.reshape(size[0] // factor, factor, size[1] // factor, factor).max((1, 3))
+    cells: NDArray[np.uint8] = padded.reshape(size[0] // factor, factor, size[1] // factor, factor).max((1, 3))
+    return cells
 
 
 def draw_shards(plan: Plan, title: str, states: Sequence[tuple[str, NDArray[np.bool_]]]) -> bytes:

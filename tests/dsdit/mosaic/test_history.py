@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from dsdit.mosaic.history import read_history, read_history_shards, write_history
+from dsdit.mosaic.history import read_history, write_history
 from dsdit.receipts.receipts import (
     Receipt,
     compact_receipts,
@@ -24,6 +24,7 @@ from dsdit.status import JobState
 from dsdit.steps.publish.shard_map import coarsen_states
 from dsdit.steps.publish.shard_states import ShardState
 from dsdit.window import Index
+from tests.support.history_shards import read_history_shards
 
 WHEN = datetime(2024, 7, 20, 2, 0, tzinfo=UTC)
 

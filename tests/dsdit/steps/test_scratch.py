@@ -22,10 +22,10 @@ LAST = Index(1, 2)
 def test_scratch_of_as_many_other_jobs_is_refused(tmp_path: Path) -> None:
     """As with another land mask, or with a scratch that two requests name: the same shape, another place."""
     url = str(tmp_path / "data.zarr")
-    create_scratch(url, LATTICE, Window(-1, 2, 2, 5), LATTICE.token_px)
-    create_scratch(url, LATTICE, Window(-1, 2, 2, 5), LATTICE.token_px)
+    create_scratch(url, LATTICE, Window(-1, 2, 2, 5))
+    create_scratch(url, LATTICE, Window(-1, 2, 2, 5))
     with pytest.raises(StoreError, match="scratch of other jobs"):
-        create_scratch(url, LATTICE, Window(-1, 3, 2, 6), LATTICE.token_px)
+        create_scratch(url, LATTICE, Window(-1, 3, 2, 6))
 
 
 def _states(value: int) -> np.ndarray:
@@ -36,7 +36,7 @@ def _states(value: int) -> np.ndarray:
 def _make(url: str, jobs: Window) -> Window:
     """LR pixels of scratch that is made anew, as another process would make it."""
     shutil.rmtree(url, ignore_errors=True)
-    create_scratch(url, LATTICE, jobs, LATTICE.token_px)
+    create_scratch(url, LATTICE, jobs)
     return jobs.refine(LATTICE.shard_px // LATTICE.scale)
 
 

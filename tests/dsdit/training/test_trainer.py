@@ -15,13 +15,13 @@ from safetensors.torch import load_file
 from dsdit.errors import RequestError, WeightsError
 from dsdit.evaluation.pairs import FREE_LICENCES, read_pairs, read_singles
 from dsdit.model import load_weights
-from dsdit.steps.publish import quality
 from dsdit.training import TrainingConfig, train
 from dsdit.training.dataset import CropDataset
 from dsdit.training.reading import register_scenes
 from dsdit.training.trainer import Trainer, block_ratio, draw_ref_scales, draw_sigmas
 from dsdit.window import Window
 from tests.dsdit.training.tiny import SETTINGS, mild, pair
+from tests.support import quality
 
 
 def training_scenes(data, folder):

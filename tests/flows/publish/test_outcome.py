@@ -209,7 +209,7 @@ def test_scratch_of_other_jobs_gives_way(record: dict[str, Any]) -> None:
     from tests.support.running import NOW
 
     lattice = make_plan(make_request(record), NOW, lambda _: None).lattice
-    create_scratch(str(scratch / "data.zarr"), lattice, Window(40, 40, 42, 45), lattice.token_px)
+    create_scratch(str(scratch / "data.zarr"), lattice, Window(40, 40, 42, 45))
     (scratch / "receipts").mkdir()
     run(record)
     assert version(record) == "1" and not scratch.exists()

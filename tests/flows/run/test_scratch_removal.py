@@ -13,12 +13,12 @@ import flows.run.scratch_removal
 from dsdit.errors import LeaseError, StoreError
 from dsdit.receipts.receipts import Receipt, list_receipts, write_receipt
 from dsdit.status import JobState
-from dsdit.steps.scratch import create_scratch
+from dsdit.steps.scratch import SCRATCH, create_scratch, origin
 from dsdit.store.arrays import forget_arrays
 from dsdit.store.objects import join, write_bytes
 from dsdit.window import Index
 from flows.run.run_step import Places
-from flows.run.scratch_removal import SCRATCH_ARRAYS, Released, Removals, remove_scratch
+from flows.run.scratch_removal import Released, Removals, remove_scratch
 from tests.benchmarks.continent import LATTICE
 from tests.benchmarks.wavefront_at_size import plan_of_jobs
 from tests.support.commands import wait_for
@@ -52,15 +52,12 @@ def test_a_jobs_scratch_costs_less_than_a_request(tmp_path: Path) -> None:
         plan, url = plan_of_jobs(4, 6), f"s3://{BUCKET}/scratch"
         places = Places("", join(url, "data.zarr"), "", join(url, "receipts"), "")
         forget_arrays()
-        create_scratch(places.scratch, LATTICE, plan.layout.jobs_window, LATTICE.token_px)
+        create_scratch(places.scratch, LATTICE, plan.layout.jobs_window)
         standing = set(s3.objects())
         for step, job, state in WORKS:
             write_receipt(places.scratch_receipts, Receipt(step, job, state, "0" * 64, 1.0))
-            for name in SCRATCH_ARRAYS[step]:
-                at = flows.run.scratch_removal.shard_object(
-                    places.scratch, name, flows.run.scratch_removal.origin(plan), job
-                )
-                write_bytes(join(places.scratch, at), b"pixels")
+            for spec in SCRATCH[step]:
+                write_bytes(join(places.scratch, spec.shard_object(origin(plan), job)), b"pixels")
         assert len(s3.objects()) == len(standing) + len(JOBS) * (2 + 5 + 2)
         with counted_requests() as counts:
             remove_scratch(plan, places, WORKS)
@@ -72,7 +69,7 @@ def test_a_jobs_scratch_costs_less_than_a_request(tmp_path: Path) -> None:
 def test_receipts_go_before_the_data_that_they_prove(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plan, places = plan_of_jobs(4, 6), Places.of("", str(tmp_path), "")
     forget_arrays()
-    create_scratch(places.scratch, LATTICE, plan.layout.jobs_window, LATTICE.token_px)
+    create_scratch(places.scratch, LATTICE, plan.layout.jobs_window)
     write_receipt(places.scratch_receipts, Receipt("stage", JOBS[0], JobState.FAILED, "0" * 64, 1.0))
     asked: list[tuple[str, int]] = []
 

@@ -74,7 +74,7 @@ def test_a_stage_of_other_inputs_loses_its_receipt_before_it_is_written_over(
 
 def whole_shard(ran_to: str, plan: Plan, job: Index) -> dict[str, np.ndarray]:
     """Every array of one shard of a mosaic."""
-    names = [object_name.split("/c/")[0] for object_name in shard_objects(plan, ran_to, job)]
+    names = [object_name.split("/c/")[0] for object_name in shard_objects(plan, job)]
     tree = zarr.open_group(ran_to, mode="r")
     first, side, found = plan.layout.mosaic_jobs_window, plan.lattice.shard_px, {}
     for name in names:

@@ -10,7 +10,6 @@ import pytest
 
 from dsdit.errors import LeaseError
 from dsdit.mosaic.lease import NAME, held, read
-from dsdit.steps.publish.publish import mosaic_digest
 from dsdit.steps.publish.report import due_jobs
 from dsdit.store.arrays import forget_arrays
 from flows.request.request import make_request, scratch_of
@@ -28,6 +27,7 @@ from tests.support.commands import (
     wait_for,
     write_request,
 )
+from tests.support.digests import mosaic_digest
 from tests.support.equator import equator_record
 from tests.support.kept import AROUND_ZERO, equator_catalog, kept_run
 from tests.support.running import prepare, run_steps

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from dsdit.bands import BANDS
 from dsdit.mosaic.template import level_count, level_url, mosaic_window
 from dsdit.plan.plan import Plan
 from dsdit.steps.publish.overview import MOST_PX, overview_factor, read_coarse, read_whole
@@ -38,18 +39,30 @@ def make_picture(plan: Plan, mosaic: str) -> bytes:
         lr_url, lr_first, lr_window = join(mosaic, "lr"), mosaic_window(plan).coarsen(scale), region.coarsen(scale)
         lr, residual = (read_coarse(lr_url, name, lr_first, lr_window, MOST_PX) for name in ("lr", "residual"))
         sr = _read_sr(plan, mosaic)
+    rgb = display_bands(plan.bands)
+    sr, lr = sr[rgb], lr[rgb]
     top = _white(sr)
     panels = [("low resolution", tint(lr, top, Image.Resampling.NEAREST))]
     if plan.keep_reference and max(region.shape) <= REFERENCE_MAX_PX:
         ref = read_coarse(join(mosaic, "ref"), "ref", mosaic_window(plan), region, MOST_PX)
-        panels.append(("reference", tint(ref, top, Image.Resampling.BOX)))
+        panels.append(("reference", tint(ref[rgb], top, Image.Resampling.BOX)))
     panels.append(("super-resolved", tint(sr, top, Image.Resampling.BOX)))
     panels.append((f"residual, +-{RESIDUAL_LIMIT} reflectance", _diverging(residual)))
     return _sheet(panels)
 
 
+def display_bands(bands: tuple[str, ...]) -> list[int]:
+    """Places of the three bands that are shown as red, green and blue: those of that name, else the first ones.
+
+    The last band is repeated where there are fewer than three.
+    """
+    if set(BANDS) <= set(bands):
+        return [bands.index(name) for name in BANDS]
+    return [min(place, len(bands) - 1) for place in range(len(BANDS))]
+
+
 def _read_sr(plan: Plan, mosaic: str) -> NDArray[np.float32]:
-    """(3, y, x) reflectance of the region from the finest level that is small enough."""
+    """(band, y, x) reflectance of the region from the finest level that is small enough."""
     region, level = plan.region.window, 0
     while max(region.shape) >> level > MOST_PX and level < level_count(plan) - 1:
         level += 1
@@ -58,8 +71,8 @@ def _read_sr(plan: Plan, mosaic: str) -> NDArray[np.float32]:
 
 
 def _white(sr: NDArray[np.float32]) -> float:
-    seen = sr[np.isfinite(sr)]
-    return float(np.quantile(seen, 0.995)) if seen.size else 0.4
+    finite = sr[np.isfinite(sr)]
+    return float(np.quantile(finite, 0.995)) if finite.size else 0.4
 
 
 def tint(reflectance: NDArray[np.float32], top: float, how: Image.Resampling) -> Image.Image:
@@ -102,7 +115,7 @@ def _sheet(panels: list[tuple[str, Image.Image]]) -> bytes:
 
 
 def thumbnail_uri(png: bytes, width: int = 1200) -> str:
-    """A picture as a small data: URI, which a browser shows wherever the picture itself lies."""
+    """A picture as a small data: URI, which a browser shows wherever the picture itself is stored."""
     image = Image.open(io.BytesIO(png)).convert("RGB")
     image.thumbnail((width, width))
     content = io.BytesIO()
