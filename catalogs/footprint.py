@@ -15,15 +15,13 @@ import pyproj
 import pystac
 import shapely
 from pyproj.exceptions import CRSError
-from shapely.geometry import box, mapping, shape
+from shapely.geometry import mapping, shape
 
 from catalogs.allowed import plain
 from catalogs.json_fields import Fields
 from dsdit.errors import CatalogError
-from dsdit.lonlat import within_180
+from dsdit.lonlat import bbox_shape, within_180
 
-MAX_CROSSING_DEG = 90.0
-"""Widest bbox across the antimeridian; a wider one is taken for two swapped numbers."""
 MAX_VERTICES = 100_000
 """More in one footprint is taken for a mistake."""
 MAX_EPSG = 2**31 - 1
@@ -57,16 +55,6 @@ def record_footprint(geometry: Any, bbox: Any) -> shapely.Geometry:
         raise CatalogError(f"its geometry cannot be brought within -180..180: {plain(error, 100)}") from error
 
 
-def bbox_shape(bbox: list[float]) -> shapely.Geometry:
-    """The area of a STAC bbox of 4 or 6 numbers; west over east means that it crosses the antimeridian."""
-    if len(bbox) not in (4, 6):
-        raise ValueError("neither a geometry nor a bbox of four numbers")
-    west, south, east, north = bbox[0], bbox[1], bbox[len(bbox) // 2], bbox[len(bbox) // 2 + 1]
-    if west > east:
-        return shapely.MultiPolygon([box(west, south, 180.0, north), box(-180.0, south, east, north)])
-    return box(west, south, east, north)
-
-
 def geojson(geometry: shapely.Geometry) -> dict[str, Any]:
     """GeoJSON of a geometry in JSON's own types: lists where shapely gives tuples."""
 
@@ -76,15 +64,6 @@ def geojson(geometry: shapely.Geometry) -> dict[str, Any]:
         return [plain_types(part) for part in value] if isinstance(value, list | tuple) else value
 
     return dict(plain_types(mapping(geometry)))
-
-
-def check_bbox(bbox: tuple[float, ...]) -> None:
-    """Raises ValueError unless these are west, south, east, north in degrees; across the antimeridian west > east."""
-    west, south, east, north = bbox
-    longitudes = -180 <= west <= 180 and -180 <= east <= 180
-    in_order = west < east or (west > east and east + 360 - west <= MAX_CROSSING_DEG)
-    if not (longitudes and in_order and -90 <= south < north <= 90):
-        raise ValueError(f"bbox {list(bbox)} is not west, south, east, north in degrees: are two swapped?")
 
 
 def _all_finite(footprint: shapely.Geometry) -> bool:

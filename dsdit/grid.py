@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from affine import Affine
-from odc.geo.crs import CRS, CRSError
+from odc.geo.crs import CRS
 from odc.geo.geobox import GeoBox
+from pyproj.exceptions import CRSError
 
 from dsdit.errors import RequestError
 from dsdit.window import Window

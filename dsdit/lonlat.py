@@ -1,16 +1,41 @@
-"""Footprints in longitude and latitude: split at the antimeridian, with a bbox that says so, and as short as asked.
+"""Footprints in longitude and latitude: bounding boxes, the split at the antimeridian, and outlines of few vertices.
 
 The owner of antimeridian.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 import antimeridian
 import numpy as np
 import shapely
-from shapely.geometry import shape
+from shapely.geometry import box, shape
+
+MAX_CROSSING_DEG = 90.0
+"""Widest bbox across the antimeridian; a wider one is taken for two swapped numbers."""
+
+
+def check_bbox(bbox: Sequence[float]) -> None:
+    """Raises ValueError unless these are west, south, east, north in degrees; across the antimeridian west > east."""
+    if len(bbox) != 4:
+        raise ValueError(f"bbox {list(bbox)} has {len(bbox)} numbers: give west, south, east, north in degrees")
+    west, south, east, north = bbox
+    longitudes = -180 <= west <= 180 and -180 <= east <= 180
+    in_order = west < east or (west > east and east + 360 - west <= MAX_CROSSING_DEG)
+    if not (longitudes and in_order and -90 <= south < north <= 90):
+        raise ValueError(f"bbox {list(bbox)} is not west, south, east, north in degrees: are two swapped?")
+
+
+def bbox_shape(bbox: Sequence[float]) -> shapely.Geometry:
+    """The area of a STAC bbox of 4 or 6 numbers; west over east means that it crosses the antimeridian."""
+    if len(bbox) not in (4, 6):
+        raise ValueError("neither a geometry nor a bbox of four numbers")
+    west, south, east, north = bbox[0], bbox[1], bbox[len(bbox) // 2], bbox[len(bbox) // 2 + 1]
+    if west > east:
+        return shapely.MultiPolygon([box(west, south, 180.0, north), box(-180.0, south, east, north)])
+    return box(west, south, east, north)
 
 
 def within_180(footprint: shapely.Geometry) -> shapely.Geometry:

@@ -1,59 +1,128 @@
-"""The region: a footprint on the grid. Which pixels, cells and shards it covers.
+"""The region: a named footprint on the grid, and which pixels it covers.
 
-The footprint is kept in the CRS of the grid. A pixel belongs to the region if its centre lies inside.
+The footprint is kept in the CRS of the grid. A pixel belongs to the region if its centre lies inside. Regions are built
+from a bbox or GeoJSON in degrees, from bounds in CRS units, or from the YAML file of a request.
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from os import PathLike, fspath
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import shapely
+import yaml
 from numpy.typing import NDArray
 from odc.geo.geom import Geometry
 
 from dsdit.errors import RequestError
+from dsdit.geojson import GeoJson, footprint_of, read_geojson
 from dsdit.grid import Grid
+from dsdit.lonlat import bbox_shape, check_bbox
 from dsdit.window import Window
 
 _DENSIFY_DEG = 0.01
+"""Longest edge that is projected by its ends alone: edges in degrees are not straight in another CRS."""
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+_SHAPES = ("bbox", "bounds", "geojson")
+"""Keys of a YAML file of which one gives the footprint."""
 
 
 @dataclass(frozen=True)
 class Region:
-    """A named footprint on a grid."""
+    """A named footprint on a grid. Equal regions have equal names, grids and footprints."""
 
     name: str
-    """Letters, digits, dash and underscore: it stands in ids and folder names."""
+    """Letters, digits, dash and underscore, 64 at most: it becomes part of ids and folder names."""
     grid: Grid
     footprint_wkt: str
     """Polygon or multipolygon in the CRS of the grid."""
 
+    def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.name):
+            raise RequestError(
+                f"region name {self.name!r} cannot be used: take up to 64 letters, digits, dashes and underscores, "
+                "a letter or digit first"
+            )
+
     @classmethod
-    def from_lonlat(cls, name: str, grid: Grid, geometry: dict[str, object]) -> Region:
-        """Region of a GeoJSON polygon in degrees, with edges densified before they are projected."""
+    def from_bbox(cls, name: str, grid: Grid, bbox: Sequence[float]) -> Region:
+        """Region of a rectangle (west, south, east, north) in degrees; west over east crosses the antimeridian.
+
+        Raises RequestError where these are not longitudes and latitudes in that order.
+        """
         try:
-            lonlat = shapely.geometry.shape(geometry)
-        except (KeyError, TypeError, AttributeError, ValueError, shapely.errors.ShapelyError) as error:
-            raise RequestError(f"the footprint of {name!r} is not a GeoJSON geometry: {error}") from error
-        if lonlat.geom_type not in ("Polygon", "MultiPolygon") or lonlat.is_empty or not lonlat.is_valid:
-            raise RequestError(f"the footprint of {name!r} must be a valid, non-empty polygon")
-        west, south, east, north = lonlat.bounds
-        if not (-180 <= west < east <= 180 and -90 <= south < north <= 90):
-            raise RequestError(f"the footprint of {name!r} spans {lonlat.bounds}: not longitudes and latitudes")
+            check_bbox(bbox)
+        except (TypeError, ValueError) as error:
+            raise RequestError(f"region {name!r}: {error}") from error
+        west, south, east, north = bbox
+        if west > east:
+            return cls._from_degrees(name, grid, bbox_shape(bbox))
+        ring = [(west, south), (east, south), (east, north), (west, north), (west, south)]
+        return cls._from_degrees(name, grid, shapely.Polygon(ring))
+
+    @classmethod
+    def from_bounds(cls, name: str, grid: Grid, bounds: Sequence[float]) -> Region:
+        """Region of a rectangle (x0, y0, x1, y1) in CRS units. Raises RequestError where it is none."""
+        if len(bounds) != 4 or not (bounds[0] < bounds[2] and bounds[1] < bounds[3]):
+            raise RequestError(f"bounds of {name!r} are {tuple(bounds)}: they must run from low to high x and y")
+        return cls(name, grid, shapely.box(*bounds).wkt)
+
+    @classmethod
+    def from_geojson(cls, name: str, grid: Grid, geojson: str | PathLike[str] | GeoJson) -> Region:
+        """Region of a polygon in degrees: a path, or a mapping; a geometry, a feature or a collection of one feature.
+
+        Heights are dropped, edges are densified before they are projected. What crosses the antimeridian has a part on
+        each side. Raises RequestError where the file cannot be read or holds no such polygon.
+        """
+        if isinstance(geojson, Mapping):
+            return cls._from_degrees(name, grid, footprint_of(geojson, f"the footprint of {name!r}"))
+        footprint = footprint_of(read_geojson(geojson), f"geojson {fspath(geojson)!r}")
+        return cls._from_degrees(name, grid, footprint)
+
+    @classmethod
+    def from_yaml(cls, path: str | PathLike[str]) -> Region:
+        """Region of a request file, by its keys name, crs, gsd_m, scale, and one of bbox, bounds and geojson.
+
+        A relative path of a GeoJSON file is relative to the YAML file. Other keys are not read. Raises RequestError.
+        """
+        file = Path(path)
+        try:
+            record = yaml.safe_load(file.read_text())
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            raise RequestError(f"region file {str(file)!r} cannot be read: {' '.join(str(error).split())}") from error
+        if not isinstance(record, dict):
+            raise RequestError(f"region file {str(file)!r} does not hold a mapping of settings")
+        try:
+            return cls._from_record(record, file.parent)
+        except RequestError as error:
+            raise RequestError(f"{file}: {error}") from error
+
+    @classmethod
+    def _from_record(cls, record: Mapping[str, Any], folder: Path) -> Region:
+        name, crs = (_value(record, key, str) for key in ("name", "crs"))
+        grid = Grid(crs, _value(record, "gsd_m", int, float), _value(record, "scale", int))
+        given = [key for key in _SHAPES if record.get(key) is not None]
+        if len(given) != 1:
+            raise RequestError(f"give one of bbox, bounds and geojson; given are {given or 'none'}")
+        value = record[given[0]]
+        if given == ["geojson"]:
+            return cls.from_geojson(name, grid, folder / _value(record, "geojson", str))
+        if not isinstance(value, list) or not all(isinstance(v, int | float) for v in value):
+            raise RequestError(f"{given[0]} is {value!r}: give a list of four numbers")
+        return (cls.from_bbox if given == ["bbox"] else cls.from_bounds)(name, grid, value)
+
+    @classmethod
+    def _from_degrees(cls, name: str, grid: Grid, lonlat: shapely.Geometry) -> Region:
         projected = Geometry(lonlat.segmentize(_DENSIFY_DEG), "EPSG:4326").to_crs(grid.odc_crs).geom
         if not np.isfinite(projected.bounds).all():
             raise RequestError(f"the footprint of {name!r} cannot be projected to {grid.crs}")
         return cls(name, grid, projected.wkt)
-
-    @classmethod
-    def from_bounds(cls, name: str, grid: Grid, bounds: tuple[float, float, float, float]) -> Region:
-        """Region of a rectangle (x0, y0, x1, y1) in CRS units."""
-        x0, y0, x1, y1 = bounds
-        if not (x0 < x1 and y0 < y1):
-            raise RequestError(f"bounds of {name!r} are {bounds}: they must run from low to high x and y")
-        return cls(name, grid, shapely.box(x0, y0, x1, y1).wkt)
 
     @cached_property
     def footprint(self) -> shapely.Geometry:
@@ -88,7 +157,8 @@ class Region:
         gsd = self.grid.gsd_m
         x = (np.arange(window.col0, window.col1) + 0.5) * gsd
         y = -(np.arange(window.row0, window.row1) + 0.5) * gsd
-        return shapely.contains_xy(self.footprint, x[None, :], y[:, None])
+        inside: NDArray[np.bool_] = shapely.contains_xy(self.footprint, x[None, :], y[:, None])
+        return inside
 
     def lonlat(self, window: Window | None = None) -> dict[str, object]:
         """GeoJSON in degrees: of the footprint, or of a window of HR pixels."""
@@ -98,3 +168,13 @@ class Region:
         step = max(max(geometry.bounds[2] - geometry.bounds[0], geometry.bounds[3] - geometry.bounds[1]) / 64, 1.0)
         lonlat = Geometry(geometry.segmentize(step), self.grid.odc_crs).to_crs("EPSG:4326").geom
         return dict(shapely.geometry.mapping(lonlat))
+
+
+def _value(record: Mapping[str, Any], key: str, *kinds: type) -> Any:
+    """The value of a key that must be there, of one of `kinds`. Raises RequestError."""
+    value = record.get(key)
+    if value is None:
+        raise RequestError(f"{key} is missing")
+    if not isinstance(value, kinds) or isinstance(value, bool):
+        raise RequestError(f"{key} is {value!r}: it must be a {' or '.join(kind.__name__ for kind in kinds)}")
+    return value

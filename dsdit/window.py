@@ -111,4 +111,5 @@ class Window:
     def __contains__(self, index: object) -> bool:
         if not isinstance(index, tuple):
             return False
-        return self.row0 <= index[0] < self.row1 and self.col0 <= index[1] < self.col1
+        row, col = index
+        return bool(self.row0 <= row < self.row1 and self.col0 <= col < self.col1)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-import json
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -21,12 +20,11 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from shapely.geometry import mapping
 
-from catalogs.footprint import bbox_shape, check_bbox
 from dsdit.errors import RequestError
 from dsdit.grid import Grid
 from dsdit.imaging.shift import SEARCH_LR
+from dsdit.lonlat import check_bbox
 from dsdit.region import Region
 from dsdit.store.options import check_storage, use_storage
 from flows.request.settings import (
@@ -142,29 +140,9 @@ class Request(Frozen):
         if self.bounds is not None:
             return Region.from_bounds(self.name, grid, self.bounds)
         if self.bbox is not None:
-            w, s, e, n = self.bbox
-            ring = [[w, s], [e, s], [e, n], [w, n], [w, s]]
-            plain: dict[str, object] = {"type": "Polygon", "coordinates": [ring]}
-            return Region.from_lonlat(self.name, grid, plain if w < e else dict(mapping(bbox_shape([w, s, e, n]))))
+            return Region.from_bbox(self.name, grid, self.bbox)
         assert self.geojson is not None
-        return Region.from_lonlat(self.name, grid, _read_geojson(Path(self.geojson)))
-
-
-def _read_geojson(path: Path) -> dict[str, Any]:
-    try:
-        record = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise RequestError(f"geojson {str(path)!r} cannot be read: {error}") from error
-    if isinstance(record, dict) and record.get("type") == "FeatureCollection":
-        features = record.get("features") or []
-        if len(features) != 1:
-            raise RequestError(f"geojson {str(path)!r} has {len(features)} features: give one, such as a multipolygon")
-        record = features[0]
-    if isinstance(record, dict) and record.get("type") == "Feature":
-        record = record.get("geometry")
-    if not isinstance(record, dict):
-        raise RequestError(f"geojson {str(path)!r} holds no geometry")
-    return record
+        return Region.from_geojson(self.name, grid, self.geojson)
 
 
 def region_names() -> list[str]:

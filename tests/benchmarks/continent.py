@@ -46,7 +46,7 @@ _PITCH_M, _SIDE_M = 100_000, 110_000
 
 def region(outline: list[tuple[float, float]]) -> Region:
     """The outline in an equal-area projection, at 1 m."""
-    return Region.from_lonlat("continent", GRID, {"type": "Polygon", "coordinates": [outline]})
+    return Region.from_geojson("continent", GRID, {"type": "Polygon", "coordinates": [outline]})
 
 
 @dataclass(frozen=True)

@@ -163,7 +163,7 @@ def with_land(plan: Plan) -> Plan:
     ]
     grid = plan.region.grid
     shape = lonlat.difference(shapely.union_all(lakes))
-    mask = Region.from_lonlat("land", grid, dict(shapely.geometry.mapping(shape)))
+    mask = Region.from_geojson("land", grid, dict(shapely.geometry.mapping(shape)))
     return replace(plan, land_wkt=mask.footprint_wkt)
 
 

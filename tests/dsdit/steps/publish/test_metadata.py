@@ -102,7 +102,7 @@ def test_the_strictest_terms_count() -> None:
 def test_a_footprint_across_the_antimeridian_is_split_there(crs: str, west: float, east: float) -> None:
     grid = Grid(crs, 1.25, 8)
     parts = [shapely.box(west, -18, 180, -16), shapely.box(-180, -18, east, -16)]
-    region = Region.from_lonlat("fiji", grid, dict(mapping(shapely.MultiPolygon(parts))))
+    region = Region.from_geojson("fiji", grid, dict(mapping(shapely.MultiPolygon(parts))))
     for place in (region, Region.from_bounds("box", grid, region.footprint.bounds)):
         item = stac_item(replace(plan_of(), region=place), NOW)
         footprint = shape(item.geometry)

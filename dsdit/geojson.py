@@ -1,0 +1,64 @@
+"""One GeoJSON footprint in degrees: read from a file or a mapping, checked, and returned as a shapely polygon."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from os import PathLike, fspath
+from pathlib import Path
+from typing import Any
+
+import shapely
+
+from dsdit.errors import RequestError
+
+GeoJson = Mapping[str, Any]
+"""A GeoJSON object: a geometry, a feature, or a collection of one feature."""
+
+
+def read_geojson(path: str | PathLike[str]) -> GeoJson:
+    """The GeoJSON object in a file. Raises RequestError where the file cannot be read or holds another thing."""
+    try:
+        record = json.loads(Path(path).read_text())
+    except (OSError, ValueError) as error:
+        raise RequestError(f"geojson {fspath(path)!r} cannot be read: {error}") from error
+    if not isinstance(record, dict):
+        raise RequestError(f"geojson {fspath(path)!r} holds no geometry")
+    return record
+
+
+def footprint_of(record: GeoJson, name: str) -> shapely.Geometry:
+    """The valid polygon or multipolygon of a GeoJSON object, without heights. `name` is how errors call the object.
+
+    Longitudes must be within -180..180: what crosses the antimeridian has a part on each side.
+    Raises RequestError.
+    """
+    try:
+        found = shapely.force_2d(shapely.geometry.shape(_geometry(record, name)))
+    except (KeyError, TypeError, AttributeError, ValueError, shapely.errors.ShapelyError) as error:
+        if isinstance(error, RequestError):
+            raise
+        raise RequestError(f"{name} is not a GeoJSON geometry: {error}") from error
+    if found.geom_type not in ("Polygon", "MultiPolygon"):
+        raise RequestError(f"{name} is a {found.geom_type}: give one polygon or multipolygon")
+    if found.is_empty:
+        raise RequestError(f"{name} is empty: give a polygon with at least three corners")
+    west, south, east, north = found.bounds
+    if not (-180 <= west < east <= 180 and -90 <= south < north <= 90):
+        raise RequestError(f"{name} spans {found.bounds}: not longitudes and latitudes in degrees")
+    if not found.is_valid:
+        raise RequestError(f"{name} is not a valid polygon: {shapely.is_valid_reason(found)}")
+    return found
+
+
+def _geometry(record: GeoJson, name: str) -> GeoJson:
+    """The geometry in a feature, or in a collection of one feature; a geometry is returned as it is."""
+    if record.get("type") == "FeatureCollection":
+        features = record.get("features") or []
+        if len(features) != 1:
+            raise RequestError(f"{name} has {len(features)} features: give one, such as a multipolygon")
+        record = features[0]
+    found = record.get("geometry") if record.get("type") == "Feature" else record
+    if not isinstance(found, Mapping):
+        raise RequestError(f"{name} holds no geometry")
+    return found
