@@ -10,7 +10,8 @@ from urllib3 import Retry
 
 from catalogs.allowed import plain
 from catalogs.item import SceneItem, scene_item
-from catalogs.read.scene import CLOUD, NO_DATA, native_geobox, read_bands, read_mask
+from catalogs.masks import CLOUD, NO_DATA
+from catalogs.read.scene import native_geobox, read_bands, read_mask
 from catalogs.search.api import stac_items
 from catalogs.search.http import RETRY
 from catalogs.search.parsing import BadItem

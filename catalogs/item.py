@@ -21,7 +21,6 @@ import shapely
 from shapely.geometry import shape
 
 from catalogs.allowed import accepted_href, local_path, plain
-from catalogs.calibration import scale_and_offset
 from catalogs.footprint import geojson, item_footprint, stated_crs
 from catalogs.json_fields import Fields
 from catalogs.source import Source
@@ -114,8 +113,8 @@ def scene_item(item: pystac.Item, source: Source, tell: Tell = lambda field, fou
     assets = {key: Fields(item.assets[key].extra_fields) for key in source.assets}
     hrefs = {key: accepted_href(_href(item, key, source), source) for key in source.assets}
     footprint = item_footprint(item)
-    rules = (scale_and_offset(source.rule, item, source.bands[b].asset, source.bands[b].index) for b in BANDS)
-    scale, offset = zip(*rules, strict=True)
+    bands = [source.bands[name] for name in BANDS]
+    scale, offset = zip(*(source.rule.scale_and_offset(item, b.asset, b.index) for b in bands), strict=True)
     when = _acquired(item, properties)
     updated = next((text for key in _UPDATED if (text := properties.text(key))), None)
     content = {

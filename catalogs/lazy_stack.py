@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 
 from catalogs.choose.reprocessed import newer_processings
 from catalogs.item import SceneItem
+from catalogs.masks import VALID
 from catalogs.measure.cover_and_fit import item_window
-from catalogs.read.scene import VALID, read_band, read_mask
+from catalogs.read.scene import read_band, read_mask
 from catalogs.search.usable_scenes import search
 from catalogs.source import Source, load_source
 from dsdit.bands import BANDS

@@ -17,8 +17,10 @@ from urllib.parse import urlsplit
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
-from catalogs.calibration import BitMask, Mask, NoMask, Record, Rule, SclMask
+from catalogs.calibration import Rule
 from catalogs.cql2_filter import check_filter
+from catalogs.frozen import Frozen
+from catalogs.masks import Mask, NoMask
 from dsdit.bands import BANDS, BandName
 from dsdit.errors import RequestError
 from dsdit.imaging.sensor import BOX_MTF, EVALUATION_MTF
@@ -29,7 +31,7 @@ _PLACEHOLDER = re.compile(r"\{[^}]*\}")
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
-class Band(Record):
+class Band(Frozen):
     """Where one band lies."""
 
     asset: str
@@ -38,7 +40,7 @@ class Band(Record):
     """Band of the file, from 1."""
 
 
-class Source(Record):
+class Source(Frozen):
     """One STAC collection. Raises pydantic's ValidationError; `load_source` turns it into a sentence."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")
@@ -113,10 +115,7 @@ class Source(Record):
     @property
     def assets(self) -> tuple[str, ...]:
         """Keys of all assets that are read, mask included, each once, in a fixed order."""
-        keys = [self.bands[band].asset for band in BANDS]
-        if isinstance(self.mask, SclMask | BitMask):
-            keys.append(self.mask.asset)
-        return tuple(dict.fromkeys(keys))
+        return tuple(dict.fromkeys([*(self.bands[band].asset for band in BANDS), *self.mask.assets]))
 
     @cached_property
     def digest(self) -> str:

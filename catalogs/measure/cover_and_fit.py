@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 from odc.geo.geom import Geometry
 
 from catalogs.item import SceneItem
+from catalogs.masks import CLOUD, NO_DATA
 from catalogs.measure.cache import Job, OnError, Pair, Spread, kept_pairs, make_all, measure_key, parsed, side_by_side
 from catalogs.measure.records import Records
-from catalogs.read.scene import CLOUD, NO_DATA, read_mask, read_scene
+from catalogs.read.scene import read_mask, read_scene
 from catalogs.source import Source
 from dsdit.bands import BANDS
 from dsdit.grid import Grid

@@ -18,15 +18,12 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from rasterio.enums import Resampling
 
-from catalogs.calibration import BitMask, SclMask
 from catalogs.item import SceneItem
 from catalogs.read.opening import gdal_env, with_file
 from catalogs.read.warp import Gathered, gather, lay
 from catalogs.source import Source
 from dsdit.bands import BANDS, BandName
 
-VALID, NO_DATA, CLOUD = 0, 1, 2
-"""Values of `read_mask`."""
 Move = tuple[float, float]
 """How far a picture is moved to lie where it belongs: (right, up) in units of the GeoBox's CRS."""
 STILL: Move = (0.0, 0.0)
@@ -50,7 +47,7 @@ def read_scene(
     """What `read_bands` and `read_mask` give, in one go: (reflectance, valid, mask). Raises ReadError."""
     files = _files(source, Resampling[resampling])
     *planes, mask = _read(item, source, [*files, _mask_file(source)], geobox, move_m)
-    return (*_reflectance(item, source, files, planes), _classes(source, mask[0]))
+    return (*_reflectance(item, source, files, planes), source.mask.classify(mask[0]))
 
 
 def read_bands(
@@ -74,12 +71,12 @@ def read_band(item: SceneItem, source: Source, name: BandName, geobox: GeoBox, r
 
 
 def read_mask(item: SceneItem, source: Source, geobox: GeoBox, move_m: Move = STILL) -> NDArray[np.uint8]:
-    """(y, x) `VALID`, `NO_DATA` or `CLOUD` of `item` on `geobox`, by the nearest pixel, moved as its bands are.
+    """(y, x) classes of catalogs/masks.py of `item` on `geobox`, by the nearest pixel, moved as its bands are.
 
     Raises ReadError.
     """
     ((values,),) = _read(item, source, [_mask_file(source)], geobox, move_m)
-    return _classes(source, values)
+    return source.mask.classify(values)
 
 
 def native_geobox(item: SceneItem, source: Source, side_px: int) -> GeoBox:
@@ -105,8 +102,8 @@ def _files(source: Source, resampling: Resampling) -> list[_Planes]:
 
 def _mask_file(source: Source) -> _Planes:
     """Where the mask is, or without one the band whose nodata stands for it. A mask's own nodata is its file's."""
-    if isinstance(source.mask, SclMask | BitMask):
-        return _Planes(source.mask.asset, (1,), Resampling.nearest, None)
+    if source.mask.assets:
+        return _Planes(source.mask.assets[0], (1,), Resampling.nearest, None)
     band = source.bands[BANDS[0]]
     return _Planes(band.asset, (band.index,), Resampling.nearest, source.nodata)
 
@@ -123,29 +120,6 @@ def _reflectance(
     valid = np.logical_and.reduce(np.isfinite(out), axis=0)
     out[:, ~valid] = np.nan
     return out, valid
-
-
-def _classes(source: Source, values: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """(y, x) `VALID`, `NO_DATA` or `CLOUD` of what the mask's file holds."""
-    mask = source.mask
-    out = np.full(values.shape, NO_DATA, np.uint8)
-    seen = np.isfinite(values)
-    if isinstance(mask, SclMask):
-        seen &= ~np.isin(values, mask.nodata)
-        out[seen] = VALID
-        out[seen & np.isin(values, mask.cloud)] = CLOUD
-    elif isinstance(mask, BitMask):
-        bits = np.nan_to_num(values, nan=0.0).astype(np.int64)
-        seen &= bits & _bits(mask.nodata) == 0
-        out[seen] = VALID
-        out[seen & (bits & _bits(mask.cloud) != 0)] = CLOUD
-    else:
-        out[seen] = VALID
-    return out
-
-
-def _bits(numbers: tuple[int, ...]) -> int:
-    return sum(1 << number for number in set(numbers))
 
 
 def _read(

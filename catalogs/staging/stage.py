@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from catalogs.choose.overpasses import group_passes
 from catalogs.item import SceneItem
+from catalogs.masks import CLOUD
 from catalogs.measure.registration import moves_of, registration_measures
-from catalogs.read.scene import CLOUD, STILL, Move, read_scene
+from catalogs.read.scene import STILL, Move, read_scene
 from catalogs.staging.composite import DEPTH, Picture, compose
 from catalogs.staging.parsed import parse_item, parse_source
 from dsdit.errors import ReadError

@@ -35,7 +35,8 @@ from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window as RasterWindow
 
 from catalogs.item import SceneItem
-from catalogs.read.scene import VALID, read_scene
+from catalogs.masks import VALID
+from catalogs.read.scene import read_scene
 from catalogs.source import Source
 from dsdit.bands import BANDS
 from tests.benchmarks.waiting_files import waiting_server

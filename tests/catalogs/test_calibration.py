@@ -18,8 +18,9 @@ from odc.geo.geobox import GeoBox
 from shapely.geometry import box
 
 from catalogs.item import scene_item
+from catalogs.masks import VALID
 from catalogs.measure.cover_and_fit import measure_fit
-from catalogs.read.scene import VALID, read_bands, read_mask
+from catalogs.read.scene import read_bands, read_mask
 from catalogs.search.usable_scenes import search
 from catalogs.source import Source, load_source
 from dsdit.errors import CatalogError

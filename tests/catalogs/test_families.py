@@ -16,7 +16,8 @@ from odc.geo.geobox import GeoBox
 from rasterio.enums import ColorInterp
 
 from catalogs.item import scene_item
-from catalogs.read.scene import VALID, read_scene
+from catalogs.masks import VALID
+from catalogs.read.scene import read_scene
 from catalogs.search.parsing import BadItem, read_item
 from catalogs.source import load_source
 from dsdit.bands import BANDS

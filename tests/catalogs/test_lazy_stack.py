@@ -14,7 +14,8 @@ import xarray as xr
 from odc.geo.crs import CRS
 
 import catalogs
-from catalogs.read.scene import VALID, read_bands, read_mask
+from catalogs.masks import VALID
+from catalogs.read.scene import read_bands, read_mask
 from catalogs.search.usable_scenes import search
 from catalogs.source import Source, load_source
 from dsdit.errors import CatalogError, ReadError, RequestError

@@ -16,7 +16,7 @@ import dsdit.steps.mosaic
 import dsdit.steps.sample
 import tests.support.running
 from catalogs.item import SceneItem
-from catalogs.read.scene import NO_DATA
+from catalogs.masks import NO_DATA
 from dsdit.errors import ReadError
 from dsdit.lattice.blend import blend
 from dsdit.receipts.receipts import Receipt, write_receipt

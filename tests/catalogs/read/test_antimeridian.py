@@ -10,7 +10,8 @@ from affine import Affine
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
-from catalogs.read.scene import VALID, read_bands, read_mask
+from catalogs.masks import VALID
+from catalogs.read.scene import read_bands, read_mask
 from dsdit.errors import ReadError
 from tests.catalogs.read.test_scene import box_on, lattice, picture, scene, write
 

@@ -23,8 +23,9 @@ from rasterio.vrt import WarpedVRT
 from rasterio.warp import transform_bounds
 
 from catalogs.item import SceneItem
+from catalogs.masks import CLOUD, NO_DATA, VALID
 from catalogs.read import window as stored_pixels
-from catalogs.read.scene import CLOUD, NO_DATA, VALID, read_bands, read_mask
+from catalogs.read.scene import read_bands, read_mask
 from catalogs.source import Source
 from dsdit.errors import ReadError
 from tests.support.stac import make_source
