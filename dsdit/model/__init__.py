@@ -1,20 +1,5 @@
-"""The network, the codec, and the folders that hold weights. Importing this package loads torch."""
+"""The network, its codec, and the folders that hold weights. Names are loaded when they are used, torch with them."""
 
-from dsdit.model.autoencoder import PixelCodec
-from dsdit.model.config import DSDiTConfig
-from dsdit.model.network import DSDiT
-from dsdit.model.preconditioning import Conditions, Denoised, TinyModel
-from dsdit.model.weights import Weights, WeightsConfig, load_weights, save_weights
+import lazy_loader
 
-__all__ = [
-    "Conditions",
-    "DSDiT",
-    "DSDiTConfig",
-    "Denoised",
-    "PixelCodec",
-    "TinyModel",
-    "Weights",
-    "WeightsConfig",
-    "load_weights",
-    "save_weights",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

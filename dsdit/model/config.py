@@ -8,6 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+TIMESTEP_FREQUENCIES = 256
+"""Sines and cosines that describe a timestep."""
+
 
 @dataclass(frozen=True)
 class DSDiTConfig:

@@ -21,16 +21,10 @@ import torch
 
 from dsdit.errors import WeightsError
 from dsdit.model.config import DSDiTConfig
+from dsdit.model.header import check_weights
 from dsdit.model.tensor_file import Entries, Entry, check_tensors, open_tensors
-from dsdit.model.weights import (
-    CONFIG_FILE,
-    TENSOR_FILE,
-    SensorDefaults,
-    WeightsConfig,
-    check_weights,
-    meta_network,
-    write_folder,
-)
+from dsdit.model.weights import meta_network, write_folder
+from dsdit.model.weights_config import CONFIG_FILE, TENSOR_FILE, SensorDefaults, WeightsConfig
 from dsdit.plan.sampler_settings import SamplerDefaults
 
 SD3_PREFIX = "model.diffusion_model."

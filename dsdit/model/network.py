@@ -16,9 +16,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dsdit.model.block import JointBlock, modulate
-from dsdit.model.config import DSDiTConfig
+from dsdit.model.config import TIMESTEP_FREQUENCIES, DSDiTConfig
 
-_FREQUENCIES = 256
 _MAX_PERIOD = 10_000.0
 
 
@@ -57,10 +56,10 @@ class TimestepEmbedder(nn.Module):
 
     def __init__(self, hidden: int) -> None:
         super().__init__()
-        self.mlp = nn.Sequential(nn.Linear(_FREQUENCIES, hidden), nn.SiLU(), nn.Linear(hidden, hidden))
+        self.mlp = nn.Sequential(nn.Linear(TIMESTEP_FREQUENCIES, hidden), nn.SiLU(), nn.Linear(hidden, hidden))
 
     def forward(self, timestep: Tensor) -> Tensor:
-        half = _FREQUENCIES // 2
+        half = TIMESTEP_FREQUENCIES // 2
         steps = torch.arange(half, dtype=torch.float32, device=timestep.device)
         angle = timestep.float()[:, None] * torch.exp(-math.log(_MAX_PERIOD) / half * steps)
         wave = torch.cat([angle.cos(), angle.sin()], dim=-1)

@@ -23,104 +23,22 @@ Axes: B batch, C latent channels, (H, W) pixels, (h, w) latent pixels.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
-from typing import Protocol
 
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from dsdit.model.autoencoder import PixelCodec
+from dsdit.model.latent_model import Conditions, Denoised, LatentModel, Pixels
 from dsdit.model.network import DSDiT
+from dsdit.model.weights_config import KERNEL_PX, RESIDUAL_SCALE
 
-KERNEL_PX = 5
-"""Side of the kernel that is laid over the reference's high band."""
-RESIDUAL_SCALE = 16.0
-"""Scaled units of x0 per scaled unit of HR - R."""
 NATIVE_SCALE = 8
 """Scale at which the lr stream's extra channel is zero."""
-Pixels = Tensor | NDArray
-
-
-class Codec(Protocol):
-    """What a model asks of its codec."""
-
-    @property
-    def factor(self) -> int:
-        """Image pixels along one side of a latent pixel."""
-
-    @property
-    def channels(self) -> int:
-        """Channels of a latent."""
-
-
-@dataclass(frozen=True)
-class Conditions:
-    """What one batch of tiles is conditioned on."""
-
-    lr: Tensor
-    """(B, C + extra, h, w): R, the scale channel, zeros."""
-    ref: Tensor
-    """(B, C + extra, h, w): (Ref - R) * 16, the share of valid reference pixels, zeros."""
-    ref_high_band: Tensor
-    """(B, bands, H, W): the reference's high band times 16, zero where the reference is not valid."""
-
-    def without_reference(self) -> Conditions:
-        """The same tiles as if no reference had been found."""
-        return replace(self, ref=torch.zeros_like(self.ref), ref_high_band=torch.zeros_like(self.ref_high_band))
-
-
-@dataclass(frozen=True)
-class Denoised:
-    """What one network pass says about the clean latent."""
-
-    x0: Tensor
-    """(B, C, h, w)."""
-    gate: Tensor
-    """(B, h, w): the kernel's centre, the share of the reference's high band that was taken as it lies, 0..1."""
-    weighting: Tensor
-    """(B, h / patch, w / patch): PLW's alpha_ref, averaged over the blocks."""
 
 
 def network_channels(codec: PixelCodec, kernel_px: int = KERNEL_PX) -> int:
     """Channels of the network: a latent's, and one for each tap of the kernel."""
     return codec.channels + kernel_px**2
-
-
-class LatentModel:
-    """A network and the codec of its latents: what every model tells of itself."""
-
-    network: DSDiT
-    codec: Codec
-
-    @property
-    def device(self) -> torch.device:
-        """Where the network's tensors are."""
-        return self.network.pos_embed.device
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """What the network computes in."""
-        return self.network.pos_embed.dtype
-
-    @property
-    def channels(self) -> int:
-        """Channels of a latent, hence of the noise."""
-        return self.codec.channels
-
-    @property
-    def token_px(self) -> int:
-        """Image pixels along one side of a token."""
-        return self.codec.factor * self.network.config.patch_size
-
-    def latent_shape(self, height: int, width: int) -> tuple[int, int, int]:
-        """(H, W) pixels -> (C, h, w) of the latent and its noise."""
-        if height % self.token_px or width % self.token_px:
-            raise ValueError(f"tile {height} x {width} px is not a multiple of {self.token_px} px, a token's side")
-        return self.channels, height // self.codec.factor, width // self.codec.factor
-
-    def _pixels(self, values: Pixels) -> Tensor:
-        return torch.as_tensor(values).to(device=self.device, dtype=self.dtype)
 
 
 class TinyModel(LatentModel):
@@ -216,10 +134,3 @@ class TinyModel(LatentModel):
         x0 = guess + s / variance.sqrt() * drawn
         share = conditions.ref[:, channels]
         return Denoised(x0.to(z.dtype), (gate[:, 0] * share).to(z.dtype), weighting)
-
-    def velocity(
-        self, z: Tensor, sigma: Tensor | float, conditions: Conditions, ref_scale: Tensor | float = 1.0
-    ) -> Tensor:
-        """z (B, C, h, w) at `sigma` > 0 -> velocity = noise - x0, like z."""
-        s = torch.as_tensor(sigma, dtype=z.dtype, device=z.device).reshape(-1, 1, 1, 1)
-        return (z - self.denoise(z, sigma, conditions, ref_scale).x0) / s

@@ -20,9 +20,9 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from dsdit.errors import WeightsError
+from dsdit.model.autoencoder_files import check_channels
+from dsdit.model.latent_model import Codec, Conditions, Denoised, LatentModel, Pixels
 from dsdit.model.network import DSDiT
-from dsdit.model.preconditioning import Codec, Conditions, Denoised, LatentModel, Pixels
 
 
 class Autoencoder(Codec, Protocol):
@@ -50,11 +50,7 @@ class PublishedModel(LatentModel):
     def __init__(self, network: DSDiT, codec: Autoencoder) -> None:
         self.network = network
         self.codec: Autoencoder = codec
-        if network.config.in_channels != codec.channels:
-            raise WeightsError(
-                f"the network has {network.config.in_channels} channels and its autoencoder {codec.channels}: "
-                f"they do not belong together"
-            )
+        check_channels(network.config.in_channels, codec.channels)
 
     def conditions(
         self, restored: Pixels, ref: Pixels, ref_valid: Pixels, ref_high_band: Pixels, scale: int
@@ -82,22 +78,13 @@ class PublishedModel(LatentModel):
         """Latent (B, C, h, w) -> SR (B, 3, H, W) scaled; R is not looked at."""
         return self.codec.decode(latent)
 
-    def _pass(
-        self, z: Tensor, sigma: Tensor | float, conditions: Conditions, ref_scale: Tensor | float
-    ) -> tuple[Tensor, Tensor]:
-        timestep = 1000.0 * torch.as_tensor(sigma, dtype=torch.float32, device=z.device).expand(z.shape[0])
-        return self.network(z, timestep, conditions.lr, conditions.ref, ref_scale, return_weighting=True)
-
     def denoise(
         self, z: Tensor, sigma: Tensor | float, conditions: Conditions, ref_scale: Tensor | float = 1.0
     ) -> Denoised:
         """z (B, C, h, w) at `sigma` (number or (B,), in 0..1) -> x0 = z - sigma velocity; the gate is zero."""
-        velocity, weighting = self._pass(z, sigma, conditions, ref_scale)
-        s = torch.as_tensor(sigma, dtype=torch.float32, device=z.device).reshape(-1, 1, 1, 1)
+        timestep = torch.as_tensor(sigma, dtype=torch.float32, device=z.device).expand(z.shape[0])
+        velocity, weighting = self.network(
+            z, 1000.0 * timestep, conditions.lr, conditions.ref, ref_scale, return_weighting=True
+        )
+        s = timestep[:, None, None, None]
         return Denoised((z - s * velocity).to(z.dtype), torch.zeros_like(z[:, 0]), weighting)
-
-    def velocity(
-        self, z: Tensor, sigma: Tensor | float, conditions: Conditions, ref_scale: Tensor | float = 1.0
-    ) -> Tensor:
-        """z (B, C, h, w) at `sigma` -> velocity = noise - x0, like z: the network's own output."""
-        return self._pass(z, sigma, conditions, ref_scale)[0]

@@ -8,7 +8,6 @@ z = (z_raw - 0.0609) * 1.5305. Encoding takes the posterior's mean and draws not
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,30 +15,8 @@ import torch
 from torch import Tensor
 
 from dsdit.errors import WeightsError
-from dsdit.model.tensor_file import Entries, Entry, assign_tensors, check_tensors, open_safetensors
-
-TILE_PX = 1024
-"""Side from which a picture is encoded and decoded in tiles."""
-SD3_PREFIX = "first_stage_model."
-"""What the names of the autoencoder's tensors begin with in an SD3 file."""
-FOLDER_FILE = "diffusion_pytorch_model.safetensors"
-"""Tensors in a diffusers folder."""
-SD3_CONFIG: dict[str, Any] = {
-    "in_channels": 3,
-    "out_channels": 3,
-    "down_block_types": ["DownEncoderBlock2D"] * 4,
-    "up_block_types": ["UpDecoderBlock2D"] * 4,
-    "block_out_channels": [128, 256, 512, 512],
-    "layers_per_block": 2,
-    "latent_channels": 16,
-    "norm_num_groups": 32,
-    "sample_size": TILE_PX,
-    "scaling_factor": 1.5305,
-    "shift_factor": 0.0609,
-    "use_quant_conv": False,
-    "use_post_quant_conv": False,
-}
-"""SD3's layout, for a file that does not tell it."""
+from dsdit.model.autoencoder_files import TILE_PX, storage_of
+from dsdit.model.tensor_file import assign_tensors, check_tensors
 
 
 class SD3Autoencoder:
@@ -74,27 +51,6 @@ class SD3Autoencoder:
         return cast(Tensor, self.vae.decode(latent.to(self.dtype) / self.scaling + self.shift).sample)
 
 
-def _read_folder(folder: Path) -> tuple[dict[str, Any], Entries, Path]:
-    path = folder / "config.json"
-    try:
-        config = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise WeightsError(f"{path} cannot be read as JSON: {error}") from error
-    if not isinstance(config, dict):
-        raise WeightsError(f"{path} holds {type(config).__name__}: it must be an object")
-    return config, open_safetensors(folder / FOLDER_FILE), folder / FOLDER_FILE
-
-
-def _read_sd3(path: Path) -> tuple[dict[str, Any], Entries, Path]:
-    from diffusers.loaders.single_file_utils import convert_ldm_vae_checkpoint
-
-    found = {name: entry for name, entry in open_safetensors(path).items() if name.startswith(SD3_PREFIX)}
-    if not found:
-        raise WeightsError(f"{path} holds no tensor {SD3_PREFIX}*: the SD3 file must be one with its autoencoder")
-    tensors = convert_ldm_vae_checkpoint({name: entry.read() for name, entry in found.items()}, SD3_CONFIG)
-    return SD3_CONFIG, {n: Entry(tuple(t.shape), t.dtype, t.detach) for n, t in tensors.items()}, path
-
-
 def open_autoencoder(
     path: Path, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32
 ) -> SD3Autoencoder:
@@ -103,7 +59,8 @@ def open_autoencoder(
         from diffusers import AutoencoderKL
     except ImportError as error:
         raise WeightsError(f'{path} needs diffusers, which is not installed: pip install "dsdit[sd3]"') from error
-    config, entries, file = _read_folder(path) if path.is_dir() else _read_sd3(path)
+    storage = storage_of(path)
+    config, (entries, file) = storage.config(path), storage.entries(path)
     try:
         with torch.device("meta"):
             vae: Any = AutoencoderKL.from_config(config)

@@ -23,6 +23,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from dsdit.errors import WeightsError
+from dsdit.model.tensor_header import check_fit
 
 _NAMES = {
     torch.int64: "I64",
@@ -157,21 +158,10 @@ def write_tensors(path: Path, entries: Mapping[str, Entry]) -> None:
 
 def check_tensors(entries: Mapping[str, Entry], network: torch.nn.Module, path: Path) -> None:
     """Raises WeightsError with the lists of missing, unknown, misshapen and not floating-point tensors."""
-    wanted = network.state_dict()
-    missing = sorted(set(wanted) - set(entries))
-    unknown = sorted(set(entries) - set(wanted))
-    known = {name: entries[name] for name in wanted if name in entries}
-    shapes = [
-        f"{name}: file {entry.shape}, network {tuple(wanted[name].shape)}"
-        for name, entry in known.items()
-        if entry.shape != wanted[name].shape
-    ]
-    types = sorted(n for n, entry in known.items() if entry.dtype is None or not entry.dtype.is_floating_point)
-    if missing or unknown or shapes or types:
-        raise WeightsError(
-            f"{path} does not fit its configuration: missing {missing}, unknown {unknown}, other shapes {shapes}"
-            + (f", not floating-point {types}" if types else "")
-        )
+    found = {
+        n: (entry.shape, entry.dtype is not None and entry.dtype.is_floating_point) for n, entry in entries.items()
+    }
+    check_fit(found, {name: tuple(value.shape) for name, value in network.state_dict().items()}, path)
 
 
 def assign_tensors(

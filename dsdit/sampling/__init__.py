@@ -1,18 +1,5 @@
-"""Schedules, solvers, guidance and noise of sampling. Importing this package loads torch."""
+"""Schedules, solvers, guidance and noise of sampling. Names are loaded when they are used, torch with them."""
 
-from dsdit.sampling.guidance import autoguidance, guided
-from dsdit.sampling.noise import block_noise, noise_window
-from dsdit.sampling.schedule import published_sigmas, sigmas_of, spaced_sigmas
-from dsdit.sampling.solver import SOLVERS, sample
+import lazy_loader
 
-__all__ = [
-    "SOLVERS",
-    "autoguidance",
-    "block_noise",
-    "guided",
-    "noise_window",
-    "published_sigmas",
-    "sample",
-    "sigmas_of",
-    "spaced_sigmas",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

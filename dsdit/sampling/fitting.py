@@ -12,7 +12,8 @@ import numpy as np
 import torch
 
 from dsdit.errors import RequestError
-from dsdit.sampling.sampler import TileBatch, TileSampler, draw_tiles
+from dsdit.sampling.sampler import TileSampler, draw_tiles
+from dsdit.sampling.tile_batch import TileBatch
 
 
 def check_batch_fits(sampler: TileSampler, tile_px: int, scale: int) -> None:

@@ -1,14 +1,14 @@
-"""Autoguidance: away from what the network would say if it listened less to the reference (ref_scale)."""
+"""Autoguidance: away from the prediction with a weaker reference (ref_scale). Torch is loaded on the first pass."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Protocol
 
 from dsdit.sampling.solver import Velocity
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class Network(Protocol):
@@ -42,6 +42,7 @@ def guided(
 
 def autoguidance(model: Network, lr: Tensor, ref: Tensor, scale: float, weak_ref_scale: float = 0.0) -> Velocity:
     """A velocity function for `sample` from a DSDiT and its latents `lr` and `ref`, each (B, C, y, x)."""
+    import torch
 
     def strength(x: Tensor, sigma: float, ref_scale: float) -> Tensor:
         timestep = torch.full((x.shape[0],), 1000.0 * sigma, dtype=torch.float32, device=x.device)

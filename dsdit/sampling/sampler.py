@@ -7,7 +7,6 @@ global lattice of latent pixels, so that two tiles see the same noise in their o
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -17,63 +16,24 @@ from torch import Tensor
 
 from dsdit.errors import RequestError
 from dsdit.imaging.radiometry import Curve
-from dsdit.model.preconditioning import Conditions, Denoised, TinyModel
-from dsdit.model.published import PublishedModel
+from dsdit.model.latent_model import Conditions, Denoised, LatentModel
 from dsdit.model.weights import Weights, load_weights
 from dsdit.plan.plan import ModelChoice, SamplerSettings
 from dsdit.sampling.ensemble import Form, averaged
 from dsdit.sampling.guidance import guided
 from dsdit.sampling.noise import noise_window
+from dsdit.sampling.passes import network_passes
 from dsdit.sampling.schedule import sigmas_of
 from dsdit.sampling.solver import Velocity, sample
+from dsdit.sampling.tile_batch import TileBatch
 from dsdit.window import Window
 
 Array = NDArray[np.float32]
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
-def network_passes(settings: SamplerSettings) -> int:
-    """Network calls a batch."""
-    calls = 0
-
-    def strength(z: Tensor, sigma: float, ref_scale: float) -> Tensor:
-        nonlocal calls
-        calls += 1
-        return torch.zeros_like(z)
-
-    sigmas = sigmas_of(settings)
-    velocity = guided(strength, settings.guidance_scale, interval=settings.guidance_interval)
-    sample(velocity, torch.zeros(1), sigmas, settings.solver)
-    return calls * settings.ensemble
-
-
-@dataclass(frozen=True)
-class TileBatch:
-    """What a batch of B tiles is sampled from; pictures are in the model's range."""
-
-    restored: Array
-    """(B, 3, y, x) bicubic LR with its truth restored."""
-    ref: Array
-    """(B, 3, y, x)."""
-    ref_valid: NDArray[np.bool_]
-    """(B, y, x); all False for a tile without reference."""
-    ref_high: Array
-    """(B, 3, y, x) high band of the reference, 0 where there is none."""
-    noise: Array
-    """(B, C, y / factor, x / factor)."""
-    scale: int
-    """HR pixels per LR pixel."""
-
-    def laid(self, form: Form) -> TileBatch:
-        """The same tiles, mirrored and turned."""
-        restored, ref, ref_valid, ref_high, noise = (
-            form.lay(values) for values in (self.restored, self.ref, self.ref_valid, self.ref_high, self.noise)
-        )
-        return TileBatch(restored, ref, ref_valid, ref_high, noise, self.scale)
-
-
 def tile_velocity(
-    model: TinyModel | PublishedModel,
+    model: LatentModel,
     conditions: Conditions,
     settings: SamplerSettings,
     listen: Callable[[Denoised, bool], None] | None = None,
@@ -91,16 +51,14 @@ def tile_velocity(
     return guided(strength, settings.guidance_scale, interval=settings.guidance_interval)
 
 
-def starting_latent(
-    model: TinyModel | PublishedModel, conditions: Conditions, noise: Tensor, start_sigma: float
-) -> Tensor:
+def starting_latent(model: LatentModel, conditions: Conditions, noise: Tensor, start_sigma: float) -> Tensor:
     """Noise (B, C, h, w), or the LR picture under noise of `start_sigma`."""
     noise = noise.to(model.device, model.dtype)
     return noise if start_sigma == 1 else start_sigma * noise + (1 - start_sigma) * model.start(conditions)
 
 
 def draw_tiles(
-    model: TinyModel | PublishedModel,
+    model: LatentModel,
     batch: TileBatch,
     settings: SamplerSettings,
     listen: Callable[[Denoised, bool], None] | None = None,

@@ -1,20 +1,26 @@
 """Solvers of the rectified-flow ODE dx/ds = velocity(x, s), from s = 1 to s = 0.
 
-A solver takes a callable and knows no model. With velocity = noise - x0 the estimate of the clean latent at x_s is
-x0 = x - s velocity, and x_s = (1 - s) x0 + s noise.
+A solver takes a callable and knows no model. It uses arithmetic alone: it also runs on plain numbers
+(`passes.network_passes`), and loads no torch. A new one is a function here and its line in `SOLVERS`.
+
+With velocity = noise - x0 the estimate of the clean latent at x_s is x0 = x - s velocity, and
+x_s = (1 - s) x0 + s noise.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
 
-Velocity = Callable[[Tensor, float], Tensor]
+Velocity = Callable[["Tensor", float], "Tensor"]
 """velocity(x, sigma) -> tensor like x; sigma is a number in (0, 1]."""
+Solver = Callable[[Velocity, "Tensor", list[float]], "Tensor"]
+"""solver(velocity, x at sigmas[0], sigmas) -> x at sigmas[-1]."""
 
 
 def _euler(velocity: Velocity, x: Tensor, sigmas: list[float]) -> Tensor:
@@ -25,7 +31,7 @@ def _euler(velocity: Velocity, x: Tensor, sigmas: list[float]) -> Tensor:
 
 
 def _heun(velocity: Velocity, x: Tensor, sigmas: list[float]) -> Tensor:
-    """Second order, two calls a step; the step to 0 is Euler's, as velocity is not asked at 0."""
+    """Second order, two calls a step; the step to 0 is Euler's, as velocity is undefined at 0."""
     for s, following in pairwise(sigmas):
         slope = velocity(x, s)
         ahead = x + (following - s) * slope
@@ -70,7 +76,7 @@ def _published_dpmpp_2m(velocity: Velocity, x: Tensor, sigmas: list[float]) -> T
     return _multistep(velocity, x, sigmas, flow=False)
 
 
-SOLVERS: dict[str, Callable[[Velocity, Tensor, list[float]], Tensor]] = {
+SOLVERS: dict[str, Solver] = {
     "euler": _euler,
     "heun": _heun,
     "dpmpp_2m": _dpmpp_2m,
@@ -79,15 +85,20 @@ SOLVERS: dict[str, Callable[[Velocity, Tensor, list[float]], Tensor]] = {
 """Solvers by name; "published_dpmpp_2m" treats a flow's sigma as a plain one, as the paper's release does."""
 
 
-def sample(velocity: Velocity, noise: Tensor, sigmas: Tensor, solver: str = "euler") -> Tensor:
+def check_solver(name: str) -> None:
+    """Raises ValueError for a name that `SOLVERS` has not."""
+    if name not in SOLVERS:
+        raise ValueError(f"solver {name!r} is not known: use one of {sorted(SOLVERS)}")
+
+
+def sample(velocity: Velocity, noise: Tensor, sigmas: Iterable[float] | Tensor, solver: str = "euler") -> Tensor:
     """From `noise` at sigmas[0] to the latent at sigmas[-1]; tensors like `noise`.
 
-    `sigmas` falls within [0, 1]; the velocity is never asked at 0. Raises ValueError for an unknown solver or
+    `sigmas` falls within [0, 1]; the velocity is never evaluated at 0. Raises ValueError for an unknown solver or
     levels that do not fall.
     """
-    if solver not in SOLVERS:
-        raise ValueError(f"solver {solver!r} is not known: use one of {sorted(SOLVERS)}")
-    levels = [float(s) for s in torch.as_tensor(sigmas).to(torch.float64)]
+    check_solver(solver)
+    levels = [float(s) for s in sigmas]
     if len(levels) < 2 or any(a <= b for a, b in pairwise(levels)):
         raise ValueError(f"sigmas must fall, and be two or more: {levels}")
     if levels[0] > 1 or levels[-1] < 0:

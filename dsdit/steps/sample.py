@@ -10,7 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,11 +20,14 @@ from dsdit.imaging.sensor import high_band, restored_lr
 from dsdit.mosaic.lease import Check, unchecked
 from dsdit.plan.plan import Plan
 from dsdit.receipts.receipts import Receipt
-from dsdit.sampling.sampler import TileBatch, TileSampler
+from dsdit.sampling.tile_batch import TileBatch
 from dsdit.status import JobState, LrState, TileState
 from dsdit.steps.scratch import TILE_PIXELS, TILE_WEIGHTS, origin, read_staged
 from dsdit.store.arrays import write_shard
 from dsdit.window import Index, Window
+
+if TYPE_CHECKING:
+    from dsdit.sampling.sampler import TileSampler
 
 Array = NDArray[np.float32]
 

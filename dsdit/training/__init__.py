@@ -1,6 +1,5 @@
-"""Training of the small network that ships with the package. Importing this package loads torch."""
+"""Training of the small network that ships with the package. Names are loaded when they are used, torch with them."""
 
-from dsdit.training.config import TrainingConfig, read_training_config
-from dsdit.training.loop import train
+import lazy_loader
 
-__all__ = ["TrainingConfig", "read_training_config", "train"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -10,8 +10,10 @@ from pathlib import Path
 import torch
 
 from dsdit.errors import WeightsError
+from dsdit.model.header import check_weights, read_config, resolve
 from dsdit.model.tensor_file import Entries, Entry, check_tensors, open_safetensors
-from dsdit.model.weights import TENSOR_FILE, check_weights, meta_network, read_config, resolve, write_folder
+from dsdit.model.weights import meta_network, write_folder
+from dsdit.model.weights_config import TENSOR_FILE
 
 _OWN = ("name", "notes")
 """What weights that are averaged may say differently of themselves."""

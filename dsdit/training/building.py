@@ -7,10 +7,11 @@ from torch import Tensor
 
 from dsdit.model.autoencoder import PixelCodec
 from dsdit.model.config import DSDiTConfig
+from dsdit.model.header import resolve
 from dsdit.model.network import DSDiT
-from dsdit.model.preconditioning import RESIDUAL_SCALE, network_channels
+from dsdit.model.preconditioning import network_channels
 from dsdit.model.tensor_file import Entries, Entry, check_tensors, open_safetensors
-from dsdit.model.weights import TENSOR_FILE, SensorDefaults, WeightsConfig, resolve
+from dsdit.model.weights_config import RESIDUAL_SCALE, TENSOR_FILE, SensorDefaults, WeightsConfig
 from dsdit.plan.sampler_settings import SamplerDefaults
 from dsdit.training.config import TrainingConfig
 

@@ -27,7 +27,7 @@ def _print(title: str, rows: dict[str, object]) -> None:
 def show(name: Annotated[str, typer.Argument(help="Shipped name or folder.")] = "dsdit-tiny") -> None:
     """Shows and checks a weights folder."""
     with command_errors():
-        from dsdit.model.weights import check_weights
+        from dsdit.model.header import check_weights
 
         config, digest = check_weights(name)
         _print(config.name, {**asdict(config), "digest": digest})

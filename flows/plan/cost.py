@@ -16,7 +16,7 @@ from dsdit.mosaic.mosaic_arrays import LEVEL_ARRAYS, shard_specs
 from dsdit.mosaic.template import level_count
 from dsdit.plan.licences import strictest
 from dsdit.plan.plan import Plan
-from dsdit.sampling.sampler import network_passes
+from dsdit.sampling.passes import network_passes
 from dsdit.status import JobState
 from dsdit.steps.publish.report import registration_notes
 from dsdit.steps.publish.shard_map import draw_shards

@@ -23,13 +23,14 @@ from dsdit.errors import ReadError, RequestError
 from dsdit.imaging.sensor import reach_px
 from dsdit.lattice.layout import Layout
 from dsdit.lattice.tiling import Lattice, default_shard, default_tile
-from dsdit.model.weights import Weights, WeightsConfig, load_weights, read_config, resolve
+from dsdit.model.header import WeightsHeader, read_config, read_header, resolve
+from dsdit.model.weights_config import WeightsConfig
 from dsdit.mosaic.template import published_names
 from dsdit.mosaic.versions import mosaic_store
 from dsdit.plan.files import write_plan
 from dsdit.plan.plan import Fits, Items, ModelChoice, Plan, SamplerSettings
 from dsdit.plan.seams import seam_pairs
-from dsdit.sampling.sampler import network_passes
+from dsdit.sampling.passes import network_passes
 from dsdit.store.objects import check_writable, join
 from flows.plan.pair_measures import measure_pairs
 from flows.plan.search_and_measure import Say, Searched, measure_items, open_source, search_catalogs, wanted_cells
@@ -67,9 +68,9 @@ def describe_settings(request: Request) -> list[str]:
     return lines
 
 
-def make_lattice(request: Request, weights: Weights, mtf_nyquist: float) -> Lattice:
+def make_lattice(request: Request, weights: WeightsHeader, mtf_nyquist: float) -> Lattice:
     """Sizes that the request leaves out follow from scale, network and region."""
-    scale, token = request.scale, weights.model.token_px
+    scale, token = request.scale, weights.token_px
     tile, overlap = default_tile(token, scale)
     tile, overlap = request.tiling.tile_px or tile, request.tiling.overlap_px or overlap
     halo = reach_px(scale, mtf_nyquist)
@@ -89,9 +90,9 @@ def make_lattice(request: Request, weights: Weights, mtf_nyquist: float) -> Latt
     )
 
 
-def make_layout(request: Request) -> tuple[Layout, Weights]:
+def make_layout(request: Request) -> tuple[Layout, WeightsHeader]:
     """The jobs of a request, and the weights whose tokens set its lattice. Raises RequestError, WeightsError."""
-    weights = load_weights(request.model.weights)
+    weights = read_header(request.model.weights)
     mtf = open_source(request.lr).mtf_nyquist
     region, lattice = request.region(), make_lattice(request, weights, mtf)
     land = None if request.land is None else read_land(Path(request.land), region, lattice)

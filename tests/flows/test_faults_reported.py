@@ -13,7 +13,8 @@ import rasterio
 
 from dsdit.errors import CatalogError
 from dsdit.imaging.radiometry import SR_FILL
-from dsdit.sampling.sampler import TileBatch, TileSampler
+from dsdit.sampling.sampler import TileSampler
+from dsdit.sampling.tile_batch import TileBatch
 from dsdit.status import PixelStatus
 from dsdit.store.arrays import forget_arrays
 from dsdit.window import Window

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from dsdit.plan.pair_fits import Place
-from dsdit.sampling.sampler import TileBatch, open_sampler
+from dsdit.sampling.sampler import open_sampler
+from dsdit.sampling.tile_batch import TileBatch
 from dsdit.status import PixelStatus
 from flows.plan.cost import price
 from tests.conftest import box

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from dsdit.model.weights import load_weights
-from dsdit.sampling.sampler import TileBatch
+from dsdit.sampling.tile_batch import TileBatch
 from tests.support.tiles import random_tiles, sampler_of
 
 pytestmark = pytest.mark.gpu

@@ -20,7 +20,8 @@ from catalogs.masks import NO_DATA
 from dsdit.errors import ReadError
 from dsdit.lattice.blend import blend
 from dsdit.receipts.receipts import Receipt, write_receipt
-from dsdit.sampling.sampler import TileBatch, TileSampler, open_sampler
+from dsdit.sampling.sampler import TileSampler, open_sampler
+from dsdit.sampling.tile_batch import TileBatch
 from dsdit.status import JobState
 from dsdit.window import Index, Window
 from flows.run.commits import Commits

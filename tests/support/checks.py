@@ -22,8 +22,9 @@ from torch import Tensor
 import catalogs.staging.stage
 import dsdit.steps.mosaic
 import dsdit.steps.sample
+from dsdit.model.latent_model import Conditions, Denoised
 from dsdit.model.network import DSDiT
-from dsdit.model.preconditioning import Conditions, Denoised, TinyModel
+from dsdit.model.preconditioning import TinyModel
 from dsdit.mosaic.mosaic_arrays import LR_ARRAYS
 from dsdit.mosaic.template import mosaic_window
 from dsdit.plan.plan import Plan

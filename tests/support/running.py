@@ -14,7 +14,8 @@ import torch
 
 from dsdit.model.config import DSDiTConfig
 from dsdit.model.network import DSDiT
-from dsdit.model.weights import WeightsConfig, save_weights
+from dsdit.model.weights import save_weights
+from dsdit.model.weights_config import WeightsConfig
 from dsdit.mosaic.template import create_mosaic, level_url, mosaic_window
 from dsdit.plan.plan import Plan
 from dsdit.receipts.receipts import Receipt

@@ -11,7 +11,8 @@ from dsdit.imaging.sensor import high_band, restored_lr
 from dsdit.model.weights import Weights
 from dsdit.plan.plan import SamplerSettings
 from dsdit.plan.sampler_settings import SamplerDefaults
-from dsdit.sampling.sampler import TileBatch, TileSampler
+from dsdit.sampling.sampler import TileSampler
+from dsdit.sampling.tile_batch import TileBatch
 
 SCALE = 8
 

@@ -11,8 +11,9 @@ from safetensors.torch import load_file, save_file
 
 from dsdit.errors import WeightsError
 from dsdit.model import DSDiT, DSDiTConfig
+from dsdit.model.header import check_weights
 from dsdit.model.importing import SD3_LICENCE, import_weights
-from dsdit.model.weights import check_weights, load_weights
+from dsdit.model.weights import load_weights
 from tests.support.checkpoints import SMALL, sd3_state_dict, state_dict
 
 
@@ -167,5 +168,5 @@ def test_sampling_wants_an_autoencoder(tmp_path: Path) -> None:
         load_weights(tmp_path / "out")
     path = tmp_path / "out" / "config.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "autoencoder": "nowhere"}))
-    with pytest.raises(WeightsError, match="nowhere, and nothing is there"):
+    with pytest.raises(WeightsError, match="nowhere, which does not exist"):
         load_weights(tmp_path / "out")

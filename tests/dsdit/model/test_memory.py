@@ -33,8 +33,8 @@ LOAD_CODE = """
 import sys
 from types import SimpleNamespace
 import torch
-from dsdit.model import weights
-weights.open_autoencoder = lambda *_: SimpleNamespace(channels=16, factor=8)
+from dsdit.model import sd3_autoencoder, weights
+sd3_autoencoder.open_autoencoder = lambda *_: SimpleNamespace(channels=16, factor=8)
 dtype = getattr(torch, sys.argv[2])
 model = weights.load_weights(sys.argv[1], dtype=dtype).model
 assert all(t.dtype == dtype for t in model.network.state_dict().values())

@@ -10,7 +10,8 @@ from safetensors.torch import load_file, save_file
 
 import dsdit.model.sd3_autoencoder
 from dsdit.errors import WeightsError
-from dsdit.model.sd3_autoencoder import SD3_CONFIG, open_autoencoder
+from dsdit.model.autoencoder_files import SD3_CONFIG
+from dsdit.model.sd3_autoencoder import open_autoencoder
 from tests.support.checkpoints import first_stage, sd3_state_dict
 
 

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from dsdit.model.weights import SHIPPED, load_weights
+from dsdit.model.header import SHIPPED
+from dsdit.model.weights import load_weights
 
 NAMES = sorted(path.name for path in SHIPPED.iterdir() if path.is_dir())
 

@@ -5,7 +5,7 @@ import torch
 
 from dsdit.plan.plan import SamplerSettings
 from dsdit.sampling import guided
-from dsdit.sampling.sampler import network_passes
+from dsdit.sampling.passes import network_passes
 
 STRONG, WEAK = 3.0, 2.0
 

@@ -12,11 +12,14 @@ from dsdit.evaluation.case import make_case
 from dsdit.evaluation.pairs import Scene
 from dsdit.evaluation.rows import make_rows
 from dsdit.evaluation.run import evaluate
-from dsdit.model.weights import load_weights, read_config
+from dsdit.model.header import read_config
+from dsdit.model.weights import load_weights
 from dsdit.plan.plan import SamplerSettings
 from dsdit.plan.sampler_settings import SamplerDefaults
 from dsdit.sampling import published_sigmas, sample
-from dsdit.sampling.sampler import TileBatch, TileSampler, network_passes
+from dsdit.sampling.passes import network_passes
+from dsdit.sampling.sampler import TileSampler
+from dsdit.sampling.tile_batch import TileBatch
 from flows.plan.make_plan import describe_settings, sampler_settings
 from flows.request.request import make_request
 from tests.support.running import make_weights, sample_record
@@ -44,7 +47,10 @@ def test_a_run_is_the_published_functions(weights):
     conditions = loaded.model.conditions(restored, ref, valid, high, 8)
     levels = published_sigmas(5)
     latent = sample(
-        lambda z, s: loaded.model.velocity(z, s, conditions), torch.from_numpy(noise), levels, "published_dpmpp_2m"
+        lambda z, s: (z - loaded.model.denoise(z, s, conditions).x0) / s,
+        torch.from_numpy(noise),
+        levels,
+        "published_dpmpp_2m",
     )
     assert np.allclose(drawn, loaded.model.decode(latent, restored).numpy(), rtol=0, atol=1e-5)
     assert sampler.calls == sampler.passes == network_passes(settings) == 5

@@ -10,7 +10,8 @@ from dsdit.model.weights import load_weights
 from dsdit.plan.plan import SamplerSettings
 from dsdit.sampling import spaced_sigmas
 from dsdit.sampling.ensemble import FORMS
-from dsdit.sampling.sampler import TileBatch, draw_tiles
+from dsdit.sampling.sampler import draw_tiles
+from dsdit.sampling.tile_batch import TileBatch
 from tests.support.running import make_weights
 
 

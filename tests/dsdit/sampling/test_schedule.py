@@ -45,3 +45,18 @@ def test_a_truncated_start_begins_where_it_says(start, steps):
 def test_impossible_starts_are_refused(start):
     with pytest.raises(ValueError, match="start"):
         spaced_sigmas(2, start=start)
+
+
+def test_levels_are_those_of_torchs_linspace_bit_for_bit():
+    """The schedules were first written in torch; mosaics must not change."""
+
+    def shifted(u):
+        return 3.0 * u / (1 + 2.0 * u)
+
+    trained = shifted(torch.arange(1, 1001, dtype=torch.float64) / 1000)
+    for steps in (*range(1, 70), 999, 1000):
+        times = torch.linspace(float(trained[-1]), float(trained[0]), steps, dtype=torch.float64)
+        assert torch.equal(published_sigmas(steps)[:-1], shifted(times).float())
+        for start in (1.0, 0.37):
+            times = torch.linspace(start / (3 - 2 * start), 0, steps + 1, dtype=torch.float64)
+            assert torch.equal(spaced_sigmas(steps, start=start)[1:], shifted(times).float()[1:])

@@ -8,7 +8,7 @@ from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 from dsdit.model import DSDiT, DSDiTConfig, WeightsConfig, save_weights
-from dsdit.model.weights import check_weights
+from dsdit.model.header import check_weights
 from flows.cli.main import app
 
 RUNNER = CliRunner(env={"NO_COLOR": "1", "COLUMNS": "400"})

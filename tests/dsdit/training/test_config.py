@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from dsdit.errors import RequestError
-from dsdit.model.weights import SHIPPED, read_config
+from dsdit.model.header import SHIPPED, read_config
 from dsdit.training import read_training_config
 from dsdit.training.building import weights_config
 from tests.dsdit.training.tiny import SETTINGS

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save_file
 from typer.testing import CliRunner
 
-from dsdit.model.weights import check_weights
+from dsdit.model.header import check_weights
 from flows.cli.main import app
 from tests.support.checkpoints import sd3_state_dict, state_dict
 

@@ -1,0 +1,37 @@
+"""Inputs of one batch of tiles, as arrays. Loads no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dsdit.sampling.ensemble import Form
+
+Array = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class TileBatch:
+    """Inputs of B tiles; pictures are in the model's range."""
+
+    restored: Array
+    """(B, 3, y, x) bicubic LR with its truth restored."""
+    ref: Array
+    """(B, 3, y, x)."""
+    ref_valid: NDArray[np.bool_]
+    """(B, y, x); all False for a tile without reference."""
+    ref_high: Array
+    """(B, 3, y, x) high band of the reference, 0 where there is none."""
+    noise: Array
+    """(B, C, y / factor, x / factor)."""
+    scale: int
+    """HR pixels per LR pixel."""
+
+    def laid(self, form: Form) -> TileBatch:
+        """The same tiles, mirrored and turned."""
+        restored, ref, ref_valid, ref_high, noise = (
+            form.lay(values) for values in (self.restored, self.ref, self.ref_valid, self.ref_high, self.noise)
+        )
+        return TileBatch(restored, ref, ref_valid, ref_high, noise, self.scale)
