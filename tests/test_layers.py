@@ -30,7 +30,7 @@ OWNERS = {
     "cql2": {"catalogs/cql2_filter.py"},
     "antimeridian": {"dsdit/lonlat.py"},
     "prefect": {"flows/tasks.py", "flows/sr_region.py", "flows/serve.py", "flows/alarms.py"},
-    "diffusers": {"dsdit/model/sd3_autoencoder.py"},
+    "diffusers": {"dsdit/model/autoencoder_files.py", "dsdit/model/sd3_autoencoder.py"},
     "pyarrow": {"dsdit/store/parquet.py"},
 }
 LAYERS = [
