@@ -1,4 +1,4 @@
-"""The README keeps its word: its Python runs, its request is valid, its links, targets and commands exist."""
+"""The README is short, its Python runs and gives float32, its request is valid; the page on mosaics is complete."""
 
 from __future__ import annotations
 
@@ -7,51 +7,80 @@ import io
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
-from pydantic import BaseModel
 
 from catalogs.source import load_source
-from flows.cli.main import app
-from flows.request.request import Request, make_request, region_names
-from flows.request.settings import Compute, ModelSettings, Period, References, Sampling, Scenes, Tiling
+from flows.request.request import make_request, region_names
 from tests.flows.test_notebook import publish_small
+from tests.test_docs import TEXTS, blocks, code
 
-ROOT = Path(__file__).parent.parent
-README = (ROOT / "README.md").read_text()
-
-
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+README = TEXTS["README.md"]
 
 
-def code() -> str:
-    """Shell blocks, and what stands between backticks in the text."""
-    prose = re.sub(r"^```.*?^```$", "", README, flags=re.MULTILINE | re.DOTALL)
-    return "\n".join([*blocks("sh"), *re.findall(r"`([^`]+)`", prose)])
+def test_readme_is_short() -> None:
+    assert len(README.splitlines()) <= 130
+
+
+def test_readme_says_that_the_sample_region_is_synthetic() -> None:
+    assert "synthetic" in README.partition("```python")[0]
 
 
 def test_python_of_the_readme_runs(
     catalog: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (text,) = blocks("python")
+    (text,) = blocks(README, "python")
     assert len(text.splitlines()) <= 8
+    publish_small(catalog, weights, tmp_path / "output" / "sample")
+    monkeypatch.chdir(tmp_path)
+    shown, names = io.StringIO(), dict[str, object]()
+    with contextlib.redirect_stdout(shown):
+        exec(compile(text, "README.md", "exec"), names)  # its names in a place of their own
+    assert "EPSG:32632 (1.25, -1.25) float32" in shown.getvalue()
+    assert "{'band': 3, 'y': 160, 'x': 160}" in shown.getvalue()
+    import rasterio
+    import xarray as xr
+
+    sr = names["sr"]
+    assert isinstance(sr, xr.DataArray)
+    assert sr.chunks is not None and sr.compute().dtype == np.float32
+    with rasterio.open(tmp_path / "part.tif") as file:
+        assert (file.crs.to_epsg(), file.shape, file.dtypes) == (32632, (160, 160), ("float32",) * 3)
+        assert tuple(file.bounds) == (720100.0, 5321700.0, 720300.0, 5321900.0)
+
+
+def test_python_of_the_page_on_mosaics_runs(
+    catalog: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (text,) = blocks(TEXTS["infra/docs/mosaic.md"], "python")
     publish_small(catalog, weights, tmp_path / "output" / "sample")
     monkeypatch.chdir(tmp_path)
     shown = io.StringIO()
     with contextlib.redirect_stdout(shown):
-        exec(compile(text, "README.md", "exec"), {})  # its names in a place of their own
+        exec(compile(text, "mosaic.md", "exec"), {})
     assert "EPSG:32632 (1.25, -1.25)" in shown.getvalue()
-    assert "{'band': 3, 'y': 160, 'x': 160}" in shown.getvalue()
-    import rasterio
 
-    with rasterio.open(tmp_path / "part.tif") as file:
-        assert (file.crs.to_epsg(), file.shape) == (32632, (160, 160))
-        assert tuple(file.bounds) == (720100.0, 5321700.0, 720300.0, 5321900.0)
+
+def test_page_on_mosaics_names_every_layer(catalog: Path, weights: Path, tmp_path: Path) -> None:
+    import dsdit
+
+    publish_small(catalog, weights, tmp_path)
+    tree = dsdit.open_mosaic(str(tmp_path))
+    page = TEXTS["infra/docs/mosaic.md"]
+    for group in ("0", "lr", "ref"):
+        assert f"`{group}`" in page
+        for name, array in tree[group].to_dataset().data_vars.items():
+            assert re.search(rf"`{name}`", page), name
+            stored = array.encoding["dtype"]
+            assert array.ndim < 2 or re.search(rf"`{name}`.*\| {stored} \|", page), (name, stored)
+    for attribute in ("items", "licence", "attribution", "plan", "updated"):
+        assert attribute in tree.attrs and f"`{attribute}`" in page
 
 
 def test_request_of_the_readme_is_valid() -> None:
-    (text,) = blocks("yaml")
+    (text,) = blocks(README, "yaml")
+    assert len(text.splitlines()) <= 12
     request = make_request(yaml.safe_load(text))
     assert request.ref is not None
     assert (load_source(request.lr.source).role, load_source(request.ref.source).role) == ("lr", "ref")
@@ -59,42 +88,10 @@ def test_request_of_the_readme_is_valid() -> None:
     assert height > 2000 and width > 2000
 
 
-def test_request_of_the_readme_names_every_key() -> None:
-    (text,) = blocks("yaml")
-    left_out = {"sample_region", "endpoint"}
-    models: list[type[BaseModel]] = [Request, Scenes, References, ModelSettings, Sampling, Tiling, Compute, Period]
-    for name in {name for model in models for name in model.model_fields} - left_out:
-        assert re.search(rf"\b{name}:", text), name
-
-
-def test_links_of_the_readme_exist() -> None:
-    links = [link for link in re.findall(r"\]\(([^)\s]+)\)", README) if "://" not in link]
-    assert len(links) > 15
-    for link in links:
-        assert (ROOT / link.split("#")[0]).exists(), link
-
-
-def test_targets_of_the_readme_exist() -> None:
-    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    named = set(re.findall(r"\bmake ([a-z]+)", code()))
-    assert {"run", "test", "serve", "lint", "mutants"} <= named <= targets, named - targets
-
-
-def test_commands_of_the_readme_exist() -> None:
-    commands = {c.name or c.callback.__name__ for c in app.registered_commands if c.callback}
-    commands |= {group.name for group in app.registered_groups if group.name}
-    named = set(re.findall(r"\bdsdit ([a-z][a-z-]+)", code()))
-    assert {"run", "plan", "status"} <= named <= commands, named - commands
-
-
-def test_deployments_of_the_readme_exist() -> None:
-    record = yaml.safe_load((ROOT / "infra" / "prefect.yaml").read_text())
-    known = {f"sr-region/{deployment['name']}" for deployment in record["deployments"]}
-    assert set(re.findall(r"sr-region/[a-z-]+", README)) == known
-    assert set(re.findall(r"region=(\w+)", README)) <= set(region_names())
-
-
-def test_sources_of_the_readme_are_those_that_ship() -> None:
-    shipped = {path.stem for path in (ROOT / "catalogs" / "sources").glob("*.yaml")}
-    (line,) = re.findall(r"Sources that ship: (.*?); see", README, re.DOTALL)
-    assert set(re.findall(r"`([a-z0-9-]+)`", line)) == shipped
+def test_readme_and_pages_name_what_is_asked_of_them() -> None:
+    assert {"run", "plan", "status"} <= set(re.findall(r"\bdsdit ([a-z][a-z-]+)", code(README)))
+    assert {"run", "test", "lint"} <= set(re.findall(r"\bmake ([a-z]+)", code(README)))
+    everything = "\n".join(TEXTS.values())
+    assert set(re.findall(r"region=(\w+)", everything)) <= set(region_names())
+    for number in ("0", "2", "3"):
+        assert re.search(rf"^\| {number} \|", TEXTS["infra/docs/nightly.md"], re.MULTILINE)
