@@ -13,7 +13,7 @@ from dsdit.sampling import SOLVERS, sample
 from tests.test_docs import TEXTS, blocks
 
 PAGE = TEXTS["infra/docs/extending.md"]
-RECIPES = ("source", "solver", "output layer", "sensor", "cluster")
+RECIPES = ("source", "solver", "sensor", "output layer", "cluster")
 
 
 def run(name: str) -> dict[str, Any]:
