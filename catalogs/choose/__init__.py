@@ -1,1 +1,1 @@
-"""Choosing: which scenes and references each cell reads, and in which order."""
+"""Choice of the scenes and references that each cell reads, and their order."""

@@ -1,4 +1,4 @@
-"""Items seen from cells, as columns: a row is one item seen from one cell, and cells are judged many at a time."""
+"""Cover of cells by items, as columns with one row per (cell, item), and how many rows of a cell become candidates."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 from dsdit.plan.candidates import FEW_CANDIDATES
 
 MAX_SCENES = 8
-"""Most scenes that a cell keeps: two of each of four passes."""
+"""Most scenes that a cell gets: two of each of four overpasses."""
 WHOLE = 0.999
-"""A share of a cell from which on it counts as the whole of it."""
+"""Share of a cell from which on it counts as the whole of it."""
 
 
 @dataclass(frozen=True)
-class Seen:
-    """Items seen from cells, one row each."""
+class CoverTable:
+    """Cover of cells by items, one row per (cell, item)."""
 
     cell: NDArray[np.int64]
     """Number of the cell."""
@@ -29,34 +29,38 @@ class Seen:
     clear: NDArray[np.float32]
     """Share of the cell with data and without cloud."""
 
-    def where(self, take: NDArray[Any]) -> Seen:
+    def where(self, take: NDArray[Any]) -> CoverTable:
         """The rows of a mask, or rows by their numbers."""
-        return Seen(self.cell[take], self.item[take], self.cover[take], self.clear[take])
+        return CoverTable(self.cell[take], self.item[take], self.cover[take], self.clear[take])
 
 
-def without_outdated(seen: Seen, newer: NDArray[np.int32] | None, count: int) -> tuple[Seen, NDArray[np.bool_]]:
-    """Rows without those whose newer processing reaches as far over the cell, and which of them reach further than it.
+def without_outdated(
+    rows: CoverTable, newer: NDArray[np.int32] | None, count: int
+) -> tuple[CoverTable, NDArray[np.bool_]]:
+    """Rows without those whose newer processing covers at least as much of the cell, and which others have one.
 
-    `newer` has pairs (item, newer processing of it) of `count` items, sorted. Each cell is judged by what is seen from
-    it, so that the outline of a region has no say.
+    `newer` has pairs (item, newer processing of it) of `count` items, sorted. Each cell is judged by its own rows, so
+    that the outline of a region has no influence.
     """
-    behind = np.zeros(len(seen.item), bool)
-    if newer is None or not len(newer) or not len(seen.item):
-        return seen, behind
-    start, stop = (np.searchsorted(newer[:, 0], seen.item, side) for side in ("left", "right"))
+    superseded = np.zeros(len(rows.item), bool)
+    if newer is None or not len(newer) or not len(rows.item):
+        return rows, superseded
+    # The pairs of each row are a slice of `newer`: repeat the row once per pair, and number the pairs in the slice.
+    start, stop = (np.searchsorted(newer[:, 0], rows.item, side) for side in ("left", "right"))
     pairs = stop - start
     row = np.repeat(np.arange(len(pairs)), pairs)
     pair = np.arange(len(row)) - np.repeat(np.cumsum(pairs) - pairs, pairs) + start[row]
-    key = seen.cell * count + seen.item
+    # Look for the row of the newer item in the same cell, by one number per (cell, item).
+    key = rows.cell * count + rows.item
     order = np.argsort(key)
-    wanted = seen.cell[row] * count + newer[pair, 1]
-    place = order[np.minimum(np.searchsorted(key[order], wanted), len(order) - 1)]
-    met = key[place] == wanted
-    row, place = row[met], place[met]
-    behind[row] = True
-    outdated = np.zeros(len(behind), bool)
-    outdated[row[seen.cover[place] >= seen.cover[row]]] = True
-    return seen.where(~outdated), behind[~outdated]
+    wanted = rows.cell[row] * count + newer[pair, 1]
+    other = order[np.minimum(np.searchsorted(key[order], wanted), len(order) - 1)]
+    found = key[other] == wanted
+    row, other = row[found], other[found]
+    superseded[row] = True
+    outdated = np.zeros(len(superseded), bool)
+    outdated[row[rows.cover[other] >= rows.cover[row]]] = True
+    return rows.where(~outdated), superseded[~outdated]
 
 
 def first_of_cells(
@@ -67,18 +71,19 @@ def first_of_cells(
     cells: int,
     most: int,
 ) -> NDArray[np.int32]:
-    """(cells, candidate) items that a cell keeps, of rows sorted by cell and rank; -1 where there is none.
+    """(cells, candidate) items of each cell, of rows sorted by cell and rank; -1 where there is none.
 
     Those of the first `FEW_CANDIDATES` units of each cell (`unit` counts from 0 in each), and further ones until one is
-    `whole`, since none before them is known to leave no ground; never more than `most`. As wide as the
-    fullest cell, and at least `FEW_CANDIDATES`.
+    `whole`, since without one some ground may be left uncovered; never more than `most`. The table is as wide as the
+    fullest cell needs, and at least `FEW_CANDIDATES`.
     """
     start = np.searchsorted(cell, np.arange(cells))
     rank = np.arange(len(cell)) - start[cell]
+    # Number of whole rows before each row: of all cells, less those before the row's cell.
     before: NDArray[np.int64] = np.cumsum(whole) - whole
     filled = before - before[start[cell]] > 0
-    keep = (rank < most) & ((unit < FEW_CANDIDATES) | ~filled)
-    cell, item = cell[keep], item[keep]
+    take = (rank < most) & ((unit < FEW_CANDIDATES) | ~filled)
+    cell, item = cell[take], item[take]
     column = np.arange(len(cell)) - np.searchsorted(cell, np.arange(cells))[cell]
     out = np.full((cells, max(FEW_CANDIDATES, int(column.max(initial=-1)) + 1)), -1, np.int32)
     out[cell, column] = item

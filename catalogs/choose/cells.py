@@ -1,7 +1,7 @@
-"""From items and measures to the cells and pairs of a plan: pure arithmetic on tables.
+"""Choice of candidates for every cell of a plan, from items and their measured covers: pure arithmetic on tables.
 
-Nothing is read here: the same items and measures give the same plan, in whichever order they came. Cells are chosen a
-band of rows at a time, so that memory goes with one band's measures and not with the region's.
+Nothing is read here: the same items and covers give the same plan, in whichever order they came. Cells are chosen a
+band of rows at a time, so that memory depends on one band's covers and not on the region's.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from catalogs.choose.candidates import Seen
-from catalogs.choose.overpasses import Passes, places_in
+from catalogs.choose.candidates import CoverTable
+from catalogs.choose.overpasses import Overpasses, ranks_of
 from catalogs.choose.ranking import choose_references, choose_scenes
 from catalogs.choose.reprocessed import newer_processings
 from catalogs.item import SceneItem
@@ -31,8 +31,8 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 class Covers(Protocol):
     """Measured cover of items over cells."""
 
-    def seen(self, window: Window) -> Seen:
-        """What is seen from the cells of a window, numbered within it row by row."""
+    def over(self, window: Window) -> CoverTable:
+        """Rows of the cells of a window, numbered within it row by row."""
 
 
 @dataclass(frozen=True)
@@ -55,24 +55,24 @@ class MeasuredCovers:
         row, col, cover, clear = (rows[name][order] for name in COVER_ROW.names or ())
         return cls(row, col, item[order], cover, clear)
 
-    def seen(self, window: Window) -> Seen:
+    def over(self, window: Window) -> CoverTable:
         start, stop = np.searchsorted(self.row, (window.row0, window.row1))
         part = slice(start, stop)
         inside = (self.col[part] >= window.col0) & (self.col[part] < window.col1)
         cell = (self.row[part].astype(np.int64) - window.row0) * window.shape[1] + self.col[part] - window.col0
-        return Seen(cell, self.item[part], self.cover[part], self.clear[part]).where(inside)
+        return CoverTable(cell, self.item[part], self.cover[part], self.clear[part]).where(inside)
 
 
 @dataclass(frozen=True)
 class Dates:
-    """When each item of a table was taken, and processed."""
+    """When each item of a table was acquired, and which processings are newer ones of the same scene."""
 
     when_us: NDArray[np.int64]
     """Microseconds since 1970."""
     newest_first: NDArray[np.int64]
-    """Place of each item in the order of dates, newest first, ties by digest."""
-    passes: Passes
-    """Which items are of one pass of a satellite."""
+    """Rank of each item by date, newest first, ties by digest."""
+    overpasses: Overpasses
+    """Which items are of one overpass of a satellite."""
     newer: NDArray[np.int32] | None = None
     """(n, 2) pairs (item, newer processing of it), sorted."""
 
@@ -85,7 +85,7 @@ class Dates:
     ) -> Dates:
         """From columns of a table of items."""
         order = np.lexsort((np.asarray(digests), -when_us))
-        return cls(when_us, places_in(order), Passes.of(when_us, platforms))
+        return cls(when_us, ranks_of(order), Overpasses.of(when_us, platforms))
 
     @classmethod
     def of_items(cls, items: Sequence[SceneItem]) -> Dates:
@@ -114,17 +114,19 @@ def choose_cells(
 ) -> Cells:
     """Candidates of every cell. Items below `lr_count` are scenes, the others references.
 
-    `coarse_us` is what each item's pixel adds to its scores as a reference; `carried` says which items are scenes of
-    before the period, that count where the period has no clear one.
+    `coarse_us` is what each item's pixel size adds to its scores as a reference; `carried` marks scenes from before
+    the period, which count where the period has no clear one.
     """
     lr, ref = [], []
     for row in range(cells.row0, cells.row1, _BAND):
         band = Window(row, cells.col0, min(row + _BAND, cells.row1), cells.col1)
-        seen, count = covers.seen(band), band.shape[0] * band.shape[1]
-        scene = seen.item < lr_count
-        scenes = choose_scenes(seen.where(scene), count, dates.newest_first, rule, dates.passes, carried, dates.newer)
+        rows, count = covers.over(band), band.shape[0] * band.shape[1]
+        is_scene = rows.item < lr_count
+        scenes = choose_scenes(
+            rows.where(is_scene), count, dates.newest_first, rule, dates.overpasses, carried, dates.newer
+        )
         references = choose_references(
-            seen.where(~scene),
+            rows.where(~is_scene),
             count,
             dates.when_us,
             dates.newest_first,

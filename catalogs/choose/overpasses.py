@@ -1,7 +1,7 @@
-"""One pass of one satellite: scenes of neighbouring tiles, or of parts of one downlink, that show the same moment.
+"""Overpasses: scenes of one satellite, of neighbouring tiles or parts of one downlink, taken at the same moment.
 
-Over one place two scenes of a satellite lie either minutes or an orbit apart, so that the limit needs no care. A scene
-whose platform is not stated is a pass of its own.
+Over one place two scenes of a satellite are either minutes or an orbit apart, so the limit between them is not
+critical. A scene whose platform is not stated is an overpass of its own.
 """
 
 from __future__ import annotations
@@ -15,24 +15,25 @@ from numpy.typing import NDArray
 
 from catalogs.item import SceneItem
 
-SAME_PASS = timedelta(minutes=10)
-SAME_PASS_US = SAME_PASS // timedelta(microseconds=1)
+SAME_OVERPASS = timedelta(minutes=10)
+"""Longest time between two successive scenes of one overpass."""
+_SAME_OVERPASS_US = SAME_OVERPASS // timedelta(microseconds=1)
 
 
 @dataclass(frozen=True)
-class Passes:
-    """The items of a table by satellite and time."""
+class Overpasses:
+    """The items of a table, ordered by satellite and time."""
 
-    place: NDArray[np.int64]
-    """Place of each item in the order of satellites and, of each, of times."""
+    rank: NDArray[np.int64]
+    """Rank of each item in the order of satellites and, of each satellite, of times."""
     satellite: NDArray[np.int64]
     """A number for each item's satellite, in that order; an item without one has a number of its own."""
     when_us: NDArray[np.int64]
     """Microseconds since 1970, in that order."""
 
     @classmethod
-    def of(cls, when_us: NDArray[np.int64], platforms: Sequence[str | None] | None = None) -> Passes:
-        """From columns of a table of items; without platforms each item is a pass of its own."""
+    def of(cls, when_us: NDArray[np.int64], platforms: Sequence[str | None] | None = None) -> Overpasses:
+        """From columns of a table of items; without platforms each item is an overpass of its own."""
         count = len(when_us)
         names = sorted({name for name in platforms or () if name is not None})
         number = {name: k for k, name in enumerate(names)}
@@ -41,28 +42,28 @@ class Passes:
             [k if p is None else number[p] for p, k in zip(platforms or [None] * count, own, strict=True)], np.int64
         )
         order = np.lexsort((np.arange(count), when_us, codes))
-        return cls(places_in(order), codes[order], when_us[order])
+        return cls(ranks_of(order), codes[order], when_us[order])
 
-    def starts(self, cell: NDArray[np.int64], place: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Which rows begin a pass, of rows sorted by cell and, in each, by place."""
+    def starts(self, cell: NDArray[np.int64], rank: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Which rows begin an overpass, of rows sorted by cell and, in each cell, by `rank`."""
         first = np.ones(len(cell), bool)
         first[1:] = (
             (cell[1:] != cell[:-1])
-            | (self.satellite[place[1:]] != self.satellite[place[:-1]])
-            | (self.when_us[place[1:]] - self.when_us[place[:-1]] > SAME_PASS_US)
+            | (self.satellite[rank[1:]] != self.satellite[rank[:-1]])
+            | (self.when_us[rank[1:]] - self.when_us[rank[:-1]] > _SAME_OVERPASS_US)
         )
         return first
 
 
-def places_in(order: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Place of each row in an order of rows: its inverse."""
-    place = np.empty(len(order), np.int64)
-    place[order] = np.arange(len(order))
-    return place
+def ranks_of(order: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Rank of each row in an order of rows: the inverse permutation."""
+    rank = np.empty(len(order), np.int64)
+    rank[order] = np.arange(len(order))
+    return rank
 
 
-def group_passes(items: Sequence[SceneItem]) -> tuple[int, ...]:
-    """For each of a few items the number of the first among them that is of the same pass."""
+def group_overpasses(items: Sequence[SceneItem]) -> tuple[int, ...]:
+    """For each of a few items the number of the first among them that is of the same overpass."""
     found: list[int] = []
     for k, item in enumerate(items):
         found.append(next((n for n in range(k) if found[n] == n and _same(items[n], item)), k))
@@ -70,4 +71,4 @@ def group_passes(items: Sequence[SceneItem]) -> tuple[int, ...]:
 
 
 def _same(a: SceneItem, b: SceneItem) -> bool:
-    return a.platform is not None and a.platform == b.platform and abs(a.when - b.when) <= SAME_PASS
+    return a.platform is not None and a.platform == b.platform and abs(a.when - b.when) <= SAME_OVERPASS

@@ -1,9 +1,9 @@
-"""Which scenes show the same pass over the same ground as another that was processed later.
+"""Pairs of scenes of the same overpass over the same ground, of which one was processed later.
 
-It is told of pairs, which know nothing of a region: whether the older one is of use is each cell's to say.
+The pairs do not depend on a region: whether the older scene is still of use is decided for each cell.
 
-A scene is compared with those alone that could be the same: of one satellite, tile, grid and time, and, where no tile
-says how far it reaches, of the same part of the world. So a continent's scenes take seconds, and the result is that of
+A scene is compared only with those that could be the same: of one satellite, tile, grid and time, and, where no tile
+code limits its extent, of the same part of the world. So a continent's scenes take seconds, and the result is that of
 comparing all with all.
 """
 
@@ -19,7 +19,7 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from catalogs.choose.overpasses import SAME_PASS
+from catalogs.choose.overpasses import SAME_OVERPASS
 from catalogs.item import SceneItem
 
 SAME_AREA = 0.8
@@ -33,33 +33,33 @@ _ROUNDING = 1 - 1e-6
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 MAX_NEWER = 8
-"""Newer processings of one scene that are told, the newest."""
+"""Newer processings of one scene that are listed, the newest ones."""
 
 Known = tuple[int, SceneItem, shapely.Geometry]
-"""Its place among all, latest processed first, a scene, and its footprint."""
+"""Rank of a scene among all, latest processed first, the scene, and its footprint."""
 
 
 def newer_processings(items: Sequence[SceneItem]) -> NDArray[np.int32]:
-    """(n, 2) sorted pairs of numbers: a scene, and one of the same pass over the same ground that was processed later.
+    """(n, 2) sorted pairs of numbers: a scene, and one of the same overpass and ground that was processed later.
 
     Of several with one id, all but the last processed are older ones too.
     """
     pairs: list[tuple[int, int]] = []
     near: defaultdict[Hashable, list[Known]] = defaultdict(list)
     latest_first = sorted(range(len(items)), key=lambda n: processed(items[n]), reverse=True)
-    for place, number in enumerate(latest_first):
+    for rank, number in enumerate(latest_first):
         item = items[number]
         ground = item.geometry
         others = {other[0]: other for key in _looked_up(item) for other in near.get(key, ())}
         same = (n for n, other, there in map(others.__getitem__, sorted(others)) if _newer(item, ground, other, there))
         pairs.extend((number, latest_first[n]) for n in islice(same, MAX_NEWER))
         for key in _stored(item):
-            near[key].append((place, item, ground))
+            near[key].append((rank, item, ground))
     return np.array(sorted(pairs), np.int32).reshape(-1, 2)
 
 
 def _newer(item: SceneItem, ground: shapely.Geometry, other: SceneItem, there: shapely.Geometry) -> bool:
-    """Whether `other`, which stands later in the order, is a newer processing and not the same record."""
+    """Whether `other`, which was processed later or at the same time, is a newer processing and not the same record."""
     if processed(item) == processed(other):
         return False
     return _same_id(item, other) or (_may_share(item, ground, other, there) and _same_scene(item, ground, other, there))
@@ -70,7 +70,7 @@ def _same_id(a: SceneItem, b: SceneItem) -> bool:
 
 
 def processed(item: SceneItem) -> tuple[str, str, str]:
-    """What orders scenes by when they were processed."""
+    """Sort key of scenes by the time of their processing."""
     return item.updated or "", item.id, item.digest
 
 
@@ -82,7 +82,7 @@ def _stored(item: SceneItem) -> Iterator[Hashable]:
     """Keys below which a scene is found by all that could be the same."""
     yield item.source, item.collection, item.id
     if item.tile is not None:
-        yield _group(item), (item.when - _EPOCH) // SAME_PASS
+        yield _group(item), (item.when - _EPOCH) // SAME_OVERPASS
         return
     yield from ((_group(item), item.when, cell) for cell in _cells(item) or (_WIDE,))
     yield _group(item), item.when
@@ -92,7 +92,7 @@ def _looked_up(item: SceneItem) -> Iterator[Hashable]:
     """Keys below which all that could be the same are found."""
     yield item.source, item.collection, item.id
     if item.tile is not None:
-        slot = (item.when - _EPOCH) // SAME_PASS
+        slot = (item.when - _EPOCH) // SAME_OVERPASS
         yield from ((_group(item), near) for near in (slot - 1, slot, slot + 1))
         return
     if cells := _cells(item):
@@ -122,13 +122,13 @@ def _least_shared(item: SceneItem) -> float:
 
 
 def _same_scene(a: SceneItem, ground_a: shapely.Geometry, b: SceneItem, ground_b: shapely.Geometry) -> bool:
-    """Same satellite, tile, grid and pass, and mostly the same area; without a tile code equal in time and area."""
+    """Same satellite, tile, grid and overpass, and mostly the same area; without a tile code equal in time and area."""
     if _group(a) != _group(b):
         return False
     if a.tile is None:
         if a.when != b.when or a.updated is None or a.updated == b.updated:
             return False
-    elif abs(a.when - b.when) > SAME_PASS:
+    elif abs(a.when - b.when) > SAME_OVERPASS:
         return False
     union = ground_a.union(ground_b).area
     shared = ground_a.intersection(ground_b).area / union if union else 0.0

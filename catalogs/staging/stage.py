@@ -14,7 +14,7 @@ import time
 import numpy as np
 from numpy.typing import NDArray
 
-from catalogs.choose.overpasses import group_passes
+from catalogs.choose.overpasses import group_overpasses
 from catalogs.item import SceneItem
 from catalogs.masks import CLOUD
 from catalogs.measure.registration import moves_of, registration_measures
@@ -119,7 +119,7 @@ def read_scenes(plan: Plan, reader: Reader, window: Window) -> tuple[NDArray, ND
             (number, _balanced(plan, reader.bands(number, part, lr=True), number, cell, part)) for number in numbers
         )
         alone = DEPTH[plan.composite] == 1
-        passes = {} if alone else dict(zip(numbers, group_passes([reader.item(n) for n in numbers]), strict=True))
+        passes = {} if alone else dict(zip(numbers, group_overpasses([reader.item(n) for n in numbers]), strict=True))
         values[(slice(None), *place)], state[place], item[place] = compose(plan.composite, part.shape, pictures, passes)
     return values, state, item
 

@@ -16,7 +16,7 @@ import shapely
 from numpy.typing import NDArray
 from pyproj import Transformer
 
-from catalogs.choose.candidates import Seen
+from catalogs.choose.candidates import CoverTable
 from catalogs.choose.cells import Dates
 from dsdit.grid import Grid
 from dsdit.lattice.tiling import Lattice
@@ -64,7 +64,7 @@ class Catalogs:
     spent_cpu_s: list[float] = field(default_factory=list)
     """The same, of the processor."""
 
-    def seen(self, window: Window) -> Seen:
+    def over(self, window: Window) -> CoverTable:
         """One row per item and cell of a window."""
         started, processor = time.monotonic(), time.process_time()
         low = np.floor(self.bounds[:, :2]).astype(np.int64)
@@ -80,7 +80,7 @@ class Catalogs:
         cover, clear = cover_of(which, row, col, self.bounds[which])
         take = cover > 0
         cell = (row - window.row0) * window.shape[1] + col - window.col0
-        found = Seen(cell, which.astype(np.int32), cover, clear).where(take)
+        found = CoverTable(cell, which.astype(np.int32), cover, clear).where(take)
         self.spent_s.append(time.monotonic() - started)
         self.spent_cpu_s.append(time.process_time() - processor)
         return found

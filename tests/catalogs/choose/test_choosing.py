@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from catalogs.choose import ranking
-from catalogs.choose.candidates import MAX_SCENES, Seen
+from catalogs.choose.candidates import MAX_SCENES, CoverTable
 from catalogs.choose.cells import Dates, MeasuredCovers, choose_cells, sort_items
 from catalogs.choose.ranking import CLEAR_ENOUGH
 from catalogs.choose.reference_score import alike, coarseness_us, score_us
@@ -45,9 +45,9 @@ def microseconds(when: datetime) -> int:
     return (when - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
 
 
-def columns(found: list[Candidate], *more: tuple[datetime, str]) -> tuple[Seen, Dates]:
+def columns(found: list[Candidate], *more: tuple[datetime, str]) -> tuple[CoverTable, Dates]:
     """One cell's candidates as columns; items are numbered as they stand, and `more` of them follow."""
-    seen = Seen(
+    seen = CoverTable(
         np.zeros(len(found), np.int64),
         np.arange(len(found), dtype=np.int32),
         np.array([c.cover for c in found], np.float32),
@@ -65,7 +65,7 @@ def choose_scenes(found: list[Candidate], rule: str, carried: Collection[int] = 
         return ()
     seen, dates = columns(found)
     old = np.isin([c.item for c in found], list(carried))
-    chosen = ranking.choose_scenes(seen, 1, dates.newest_first, rule, dates.passes, old)[0]
+    chosen = ranking.choose_scenes(seen, 1, dates.newest_first, rule, dates.overpasses, old)[0]
     return tuple(found[n].item for n in chosen.tolist() if n >= 0)
 
 
@@ -265,7 +265,7 @@ def test_last_summer_stands_before_last_winter_and_a_coarse_pixel_behind_an_olde
     assert chosen.tolist()[:2] == [1, 0]
 
 
-def flights() -> tuple[Seen, Dates, NDArray[np.int32], NDArray[np.bool_]]:
+def flights() -> tuple[CoverTable, Dates, NDArray[np.int32], NDArray[np.bool_]]:
     """48 x 48 cells under two flights two years apart, in quads of 3 x 3 cells, a sixth of which the newer one lacks.
 
     Scenes lie in stripes of 6 columns, at days around the middle between the flights. Returns what is seen, dates, the
@@ -285,7 +285,7 @@ def flights() -> tuple[Seen, Dates, NDArray[np.int32], NDArray[np.bool_]]:
     cells = np.concatenate([np.arange(side * side), np.arange(side * side)[both[quad]]])
     items = np.concatenate([quad, (quad + quads)[both[quad]]]).astype(np.int32)
     ones = np.ones(len(cells), np.float32)
-    return Seen(cells, items, ones, ones), dates, (2 * quads + cols // 6).astype(np.int32), both[quad]
+    return CoverTable(cells, items, ones, ones), dates, (2 * quads + cols // 6).astype(np.int32), both[quad]
 
 
 def test_fewer_tiles_straddle_flights_of_unlike_years_than_by_the_nearest_date() -> None:
@@ -402,6 +402,6 @@ def test_covers_are_one_table_in_a_fixed_order_and_of_few_bytes_a_row() -> None:
     columns = (measured.row, measured.col, measured.item, measured.cover, measured.clear)
     assert list(zip(*(column.tolist() for column in columns), strict=True)) == plain
     assert peak < 100 * len(plain)
-    seen = measured.seen(Window(-3, 10, 3, 12))
+    seen = measured.over(Window(-3, 10, 3, 12))
     assert sorted({*seen.cell.tolist()}) == [0, 1, 10, 11] and len(seen.item) == 4 * len(items)
     assert len(MeasuredCovers.of({}).row) == len(MeasuredCovers.of({4: rows_of({})}).row) == 0

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
-from catalogs.choose.overpasses import group_passes
+from catalogs.choose.overpasses import group_overpasses
 from catalogs.staging.composite import Picture, compose
 from catalogs.staging.stage import Reader, read_scenes
 from dsdit.grid import Grid
@@ -72,9 +72,9 @@ def test_scenes_of_one_pass_have_one_voice() -> None:
     moments = ["2024-07-06T10:20:21+00:00", "2024-07-06T10:20:28+00:00", "2024-07-01T10:20:21+00:00"]
     taken = [datetime.fromisoformat(when) for when in (*moments, "2024-06-26T10:20:21+00:00")]
     scenes = [replace(item(k, 0, "lr"), when=when, platform="a") for k, when in enumerate(taken)]
-    passes = group_passes(scenes)
+    passes = group_overpasses(scenes)
     assert passes == (0, 0, 2, 3)
-    assert group_passes([replace(one, platform=None) for one in scenes]) == (0, 1, 2, 3)
+    assert group_overpasses([replace(one, platform=None) for one in scenes]) == (0, 1, 2, 3)
     values, _, items = compose("median", SHAPE, iter(enumerate(pictures)), dict(enumerate(passes)))
     assert (values[0] == np.float32(0.21)).all() and (items == 3).all()
     apart, _, _ = compose("median", SHAPE, iter(enumerate(pictures)))
