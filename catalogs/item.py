@@ -24,7 +24,6 @@ from catalogs.allowed import accepted_href, local_path, plain
 from catalogs.footprint import geojson, item_footprint, stated_crs
 from catalogs.json_fields import Fields
 from catalogs.source import Source
-from dsdit.bands import BANDS
 from dsdit.errors import CatalogError
 
 _UPDATED = ("s2:generation_time", "processing:datetime", "updated", "created")
@@ -113,7 +112,7 @@ def scene_item(item: pystac.Item, source: Source, tell: Tell = lambda field, fou
     assets = {key: Fields(item.assets[key].extra_fields) for key in source.assets}
     hrefs = {key: accepted_href(_href(item, key, source), source) for key in source.assets}
     footprint = item_footprint(item)
-    bands = [source.bands[name] for name in BANDS]
+    bands = [source.bands[name] for name in source.band_names]
     scale, offset = zip(*(source.rule.scale_and_offset(item, b.asset, b.index) for b in bands), strict=True)
     when = _acquired(item, properties)
     updated = next((text for key in _UPDATED if (text := properties.text(key))), None)

@@ -11,7 +11,7 @@ import hashlib
 import re
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 import yaml
@@ -21,7 +21,7 @@ from catalogs.calibration import Rule
 from catalogs.cql2_filter import check_filter
 from catalogs.frozen import Frozen
 from catalogs.masks import Mask, NoMask
-from dsdit.bands import BANDS, BandName
+from dsdit.bands import BANDS
 from dsdit.errors import RequestError
 from dsdit.imaging.sensor import BOX_MTF, EVALUATION_MTF
 from dsdit.plan.licences import YEAR
@@ -49,7 +49,8 @@ class Source(Frozen):
     """STAC API (https); items.json, items.parquet or catalog.json (https or a path); a folder; None: the request's."""
     collection: str | None = None
     """Id of the collection; None takes every item of a local catalog."""
-    bands: dict[BandName, Band]
+    bands: dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,31}$")], Band]
+    """Red, green, blue, and any other band by a name of its own."""
     rule: Rule
     """How dn become reflectance."""
     mask: Mask = NoMask()
@@ -113,9 +114,14 @@ class Source(Frozen):
         return path if path.is_dir() else path.parent
 
     @property
+    def band_names(self) -> tuple[str, ...]:
+        """Red, green and blue, then the other bands in the record's order: that of an item's `scale` and `offset`."""
+        return (*BANDS, *(name for name in self.bands if name not in BANDS))
+
+    @property
     def assets(self) -> tuple[str, ...]:
         """Keys of all assets that are read, mask included, each once, in a fixed order."""
-        return tuple(dict.fromkeys([*(self.bands[band].asset for band in BANDS), *self.mask.assets]))
+        return tuple(dict.fromkeys([*(self.bands[band].asset for band in self.band_names), *self.mask.assets]))
 
     @cached_property
     def digest(self) -> str:

@@ -22,7 +22,7 @@ from catalogs.item import SceneItem
 from catalogs.read.opening import gdal_env, with_file
 from catalogs.read.warp import Gathered, gather, lay
 from catalogs.source import Source
-from dsdit.bands import BANDS, BandName
+from dsdit.bands import BANDS
 
 Move = tuple[float, float]
 """How far a picture is moved to lie where it belongs: (right, up) in units of the GeoBox's CRS."""
@@ -42,29 +42,39 @@ class _Planes(NamedTuple):
 
 
 def read_scene(
-    item: SceneItem, source: Source, geobox: GeoBox, resampling: str, move_m: Move = STILL
+    item: SceneItem,
+    source: Source,
+    geobox: GeoBox,
+    resampling: str,
+    move_m: Move = STILL,
+    bands: Sequence[str] = BANDS,
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.uint8]]:
     """What `read_bands` and `read_mask` give, in one go: (reflectance, valid, mask). Raises ReadError."""
-    files = _files(source, Resampling[resampling])
+    files = _files(source, Resampling[resampling], bands)
     *planes, mask = _read(item, source, [*files, _mask_file(source)], geobox, move_m)
-    return (*_reflectance(item, source, files, planes), source.mask.classify(mask[0]))
+    return (*_reflectance(item, source, files, planes, bands), source.mask.classify(mask[0]))
 
 
 def read_bands(
-    item: SceneItem, source: Source, geobox: GeoBox, resampling: str, move_m: Move = STILL
+    item: SceneItem,
+    source: Source,
+    geobox: GeoBox,
+    resampling: str,
+    move_m: Move = STILL,
+    bands: Sequence[str] = BANDS,
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """(reflectance (3, y, x), valid (y, x)) of `item` on `geobox`; reflectance is NaN where it is not valid.
+    """(reflectance (band, y, x), valid (y, x)) of `item` on `geobox`; reflectance is NaN where it is not valid.
 
     `resampling` is a name of rasterio's (nearest, bilinear, cubic, average); the picture is moved by `move_m`.
     Raises ReadError.
     """
-    files = _files(source, Resampling[resampling])
-    return _reflectance(item, source, files, _read(item, source, files, geobox, move_m))
+    files = _files(source, Resampling[resampling], bands)
+    return _reflectance(item, source, files, _read(item, source, files, geobox, move_m), bands)
 
 
-def read_band(item: SceneItem, source: Source, name: BandName, geobox: GeoBox, resampling: str) -> NDArray[np.float32]:
+def read_band(item: SceneItem, source: Source, name: str, geobox: GeoBox, resampling: str) -> NDArray[np.float32]:
     """(y, x) reflectance of one band, as in `read_bands` but for pixels that only other bands take away."""
-    band, k = source.bands[name], BANDS.index(name)
+    band, k = source.bands[name], source.band_names.index(name)
     asked = _Planes(band.asset, (band.index,), Resampling[resampling], source.nodata)
     ((plane,),) = _read(item, source, [asked], geobox)
     return plane * np.float32(item.scale[k]) + np.float32(item.offset[k])
@@ -90,12 +100,12 @@ def native_geobox(item: SceneItem, source: Source, side_px: int) -> GeoBox:
     return with_file(item, source, source.bands[BANDS[0]].asset, middle)
 
 
-def _files(source: Source, resampling: Resampling) -> list[_Planes]:
+def _files(source: Source, resampling: Resampling, bands: Sequence[str]) -> list[_Planes]:
     """The files that hold the bands, each once."""
-    bands = [source.bands[name] for name in BANDS]
-    assets = dict.fromkeys(band.asset for band in bands)
+    places = [source.bands[name] for name in bands]
+    assets = dict.fromkeys(band.asset for band in places)
     return [
-        _Planes(asset, tuple(band.index for band in bands if band.asset == asset), resampling, source.nodata)
+        _Planes(asset, tuple(band.index for band in places if band.asset == asset), resampling, source.nodata)
         for asset in assets
     ]
 
@@ -109,14 +119,15 @@ def _mask_file(source: Source) -> _Planes:
 
 
 def _reflectance(
-    item: SceneItem, source: Source, files: list[_Planes], planes: list[NDArray[np.float32]]
+    item: SceneItem, source: Source, files: list[_Planes], planes: list[NDArray[np.float32]], bands: Sequence[str]
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """(reflectance (3, y, x), valid (y, x)) of the dn of each file."""
-    out = np.empty((len(BANDS), *planes[0].shape[1:]), np.float32)
+    """(reflectance (band, y, x), valid (y, x)) of the dn of each file."""
+    out = np.empty((len(bands), *planes[0].shape[1:]), np.float32)
     for asked, values in zip(files, planes, strict=True):
-        mine = [k for k, name in enumerate(BANDS) if source.bands[name].asset == asked.asset]
-        for k, plane in zip(mine, values, strict=True):
-            out[k] = plane * np.float32(item.scale[k]) + np.float32(item.offset[k])
+        mine = [name for name in bands if source.bands[name].asset == asked.asset]
+        for name, plane in zip(mine, values, strict=True):
+            k = source.band_names.index(name)
+            out[bands.index(name)] = plane * np.float32(item.scale[k]) + np.float32(item.offset[k])
     valid = np.logical_and.reduce(np.isfinite(out), axis=0)
     out[:, ~valid] = np.nan
     return out, valid

@@ -15,13 +15,14 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from dsdit.bands import BANDS
 from dsdit.status import LrState
 
 DEPTH = {"first": 1, "median": 3}
 """Valid candidates that a pixel of each composite looks at."""
 
 Picture = tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.bool_]]
-"""(reflectance (3, y, x), valid (y, x), cloud (y, x)) of one candidate."""
+"""(reflectance (band, y, x), valid (y, x), cloud (y, x)) of one candidate."""
 
 
 def compose(
@@ -29,14 +30,15 @@ def compose(
     shape: tuple[int, int],
     candidates: Iterator[tuple[int, Picture | None]],
     passes: Mapping[int, int] | None = None,
+    bands: int = len(BANDS),
 ) -> tuple[NDArray[np.float32], NDArray[np.uint8], NDArray[np.int32]]:
-    """Reflectance (3, y, x) with NaN where invalid, `LrState` (y, x) and item numbers (y, x).
+    """Reflectance (band, y, x) with NaN where invalid, `LrState` (y, x) and item numbers (y, x).
 
     `candidates` gives number and picture, None where it could not be read; it is asked no further than needed.
     `passes` numbers the pass of each candidate; without it each is its own.
     """
     depth, passes = DEPTH[composite], passes or {}
-    values = np.full((depth, 3, *shape), np.nan, np.float32)
+    values = np.full((depth, bands, *shape), np.nan, np.float32)
     items = np.full((depth, *shape), -1, np.int32)
     count = np.zeros(shape, np.int64)
     cloudy, unread = np.zeros(shape, bool), False

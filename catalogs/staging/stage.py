@@ -63,7 +63,7 @@ class Reader:
         geobox = grid.lr_geobox(window) if lr else grid.hr_geobox(window)
         try:
             resampling = "cubic" if lr or move_m != STILL else "bilinear"
-            values, valid, mask = read_scene(item, source, geobox, resampling, move_m)
+            values, valid, mask = read_scene(item, source, geobox, resampling, move_m, self.plan.bands)
         except ReadError as error:
             self.errors[number] = str(error)
             return None
@@ -106,8 +106,8 @@ def stage(plan: Plan, job: Index, scratch: str, check: Check = unchecked) -> Rec
 
 
 def read_scenes(plan: Plan, reader: Reader, window: Window) -> tuple[NDArray, NDArray, NDArray]:
-    """LR reflectance (3, y, x) with NaN where invalid, `LrState` (y, x) and item numbers (y, x) on an LR window."""
-    values = np.full((3, *window.shape), np.nan, np.float32)
+    """LR reflectance (band, y, x) with NaN where invalid, `LrState` (y, x) and item numbers (y, x) on an LR window."""
+    values = np.full((len(plan.bands), *window.shape), np.nan, np.float32)
     state = np.full(window.shape, LrState.NO_DATA, np.uint8)
     item = np.full(window.shape, -1, np.int32)
     hr = window.refine(plan.lattice.scale)
@@ -120,7 +120,9 @@ def read_scenes(plan: Plan, reader: Reader, window: Window) -> tuple[NDArray, ND
         )
         alone = DEPTH[plan.composite] == 1
         passes = {} if alone else dict(zip(numbers, group_overpasses([reader.item(n) for n in numbers]), strict=True))
-        values[(slice(None), *place)], state[place], item[place] = compose(plan.composite, part.shape, pictures, passes)
+        values[(slice(None), *place)], state[place], item[place] = compose(
+            plan.composite, part.shape, pictures, passes, len(plan.bands)
+        )
     return values, state, item
 
 
@@ -151,9 +153,9 @@ def _by_scene(
 
 
 def read_references(plan: Plan, reader: Reader, window: Window, lr_item: NDArray[np.int32]) -> tuple[NDArray, NDArray]:
-    """Reference (3, y, x) in reflectance harmonised to each pixel's scene, NaN where uncovered; item numbers (y, x)."""
-    scale = plan.lattice.scale
-    values = np.full((3, *window.shape), np.nan, np.float32)
+    """(reflectance (band, y, x) harmonised to each pixel's scene, NaN where uncovered; item numbers (y, x))."""
+    scale, bands = plan.lattice.scale, len(plan.bands)
+    values = np.full((bands, *window.shape), np.nan, np.float32)
     item = np.full(window.shape, -1, np.int32)
     scene = np.repeat(np.repeat(lr_item, scale, 0), scale, 1)
     for cell in plan.lattice.cells_touching(window).indices():
@@ -192,7 +194,7 @@ def _harmonised(
     out = np.empty_like(values)
     for number in scenes:
         where = (scene == number) if number != scenes[0] else ((scene == number) | (scene < 0))
-        fit = plan.fits.get((ref, number), Fit())
+        fit = plan.fits.get((ref, number), Fit.identity(len(plan.bands)))
         for band in range(values.shape[0]):
             fitted = values[band][where] * np.float32(fit.gain[band]) + np.float32(fit.offset[band])
             out[band][where] = fitted

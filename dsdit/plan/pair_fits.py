@@ -84,6 +84,15 @@ class Fit:
     """Pixels behind gain and offset; 0 where nothing could be measured and the reference is taken as it is."""
     registration: Registration = Registration()
 
+    @classmethod
+    def identity(cls, bands: int) -> Fit:
+        """The fit that changes nothing, for so many bands."""
+        return cls((1.0,) * bands, (0.0,) * bands)
+
+
+_RGB_VALUES = 6
+"""Gains and offsets of red, green and blue: the width of a table without any pair."""
+
 
 class Fits(Mapping[tuple[int, int], Fit]):
     """(reference, LR) -> fit."""
@@ -98,7 +107,7 @@ class Fits(Mapping[tuple[int, int], Fit]):
         self.keys_ = keys
         """Sorted; see `pair_keys`."""
         self.values_ = values
-        """(pair, 6): gains, then offsets."""
+        """(pair, 2 * bands): gains, then offsets."""
         self.samples = samples
         self.shifts = np.zeros((len(keys), 6), np.float64) if shifts is None else shifts
         """(pair, 6): dy_m, dx_m, agreement, residual_m, windows and place of `Registration`."""
@@ -115,7 +124,7 @@ class Fits(Mapping[tuple[int, int], Fit]):
         ]
         return cls(
             pair_keys(both[:, 0], both[:, 1]),
-            np.array(values, np.float64).reshape(-1, 6),
+            np.array(values, np.float64).reshape(len(found), -1 if found else _RGB_VALUES),
             np.array([fit.samples for fit in found], np.int64),
             np.array(shifts, np.float64).reshape(-1, 6),
         )
@@ -137,8 +146,8 @@ class Fits(Mapping[tuple[int, int], Fit]):
         at = int(self.place(pair_keys(ref, lr))[0])
         if at < 0:
             raise KeyError(pair)
-        gain, offset = self.values_[at, :3].tolist(), self.values_[at, 3:].tolist()
-        return Fit(tuple(gain), tuple(offset), int(self.samples[at]), self._registration(at))
+        gain, offset = np.split(self.values_[at], 2)
+        return Fit(tuple(gain.tolist()), tuple(offset.tolist()), int(self.samples[at]), self._registration(at))
 
     def _registration(self, at: int) -> Registration:
         dy_m, dx_m, agreement, residual_m, windows, place = self.shifts[at].tolist()
@@ -152,10 +161,11 @@ class Fits(Mapping[tuple[int, int], Fit]):
 
     @cached_property
     def rows(self) -> NDArray[np.float64]:
-        """(pair + 1, 9): gains, offsets, samples and the shift that is taken out; the last row stands for no fit."""
-        rows = np.zeros((len(self) + 1, 9), np.float64)
-        rows[:-1, :6], rows[:-1, 6] = self.values_, self.samples
-        rows[:-1, 7:] = np.where(self.shifts[:, 5:] == Place.MOVED, self.shifts[:, :2], 0.0)
+        """(pair + 1, 2 * bands + 3): gains, offsets, samples, the corrected shift; the last row stands for no fit."""
+        width = self.values_.shape[1]
+        rows = np.zeros((len(self) + 1, width + 3), np.float64)
+        rows[:-1, :width], rows[:-1, width] = self.values_, self.samples
+        rows[:-1, width + 1 :] = np.where(self.shifts[:, 5:] == Place.MOVED, self.shifts[:, :2], 0.0)
         return rows
 
     def count_places(self) -> dict[Place, int]:

@@ -63,7 +63,7 @@ def balance(
         return values
     down = _shares(np.arange(place.row0, place.row1), cell.row, cell_px)
     right = _shares(np.arange(place.col0, place.col1), cell.col, cell_px)
-    total = np.zeros(place.shape, np.float32)
+    same, total = Fit.identity(len(values)), np.zeros(place.shape, np.float32)
     out = np.zeros_like(values)
     for r in range(3):
         for c in range(3):
@@ -71,7 +71,7 @@ def balance(
             if other < 0:
                 continue
             weight = down[r][:, None] * right[c][None, :]
-            fit = measured.get(other, Fit())
+            fit = measured.get(other, same)
             total += weight
             for band in range(len(values)):
                 out[band] += weight * (values[band] * np.float32(fit.gain[band]) + np.float32(fit.offset[band]))

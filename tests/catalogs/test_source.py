@@ -67,12 +67,19 @@ def test_own_file_counts_its_endpoint_from_its_folder(tmp_path: Path) -> None:
         assert source.root == tmp_path / "catalog"
 
 
+def test_a_fourth_band_comes_after_red_green_and_blue() -> None:
+    bands = {"nir": {"asset": "b8"}, **record()["bands"]}
+    source = Source.model_validate(record() | {"bands": bands})
+    assert source.band_names == ("red", "green", "blue", "nir")
+    assert set(source.assets) == {"b8", *Source.model_validate(record()).assets}
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
         ({"colour": 1}, "colour"),
         ({"bands": {"red": {"asset": "a"}}}, "green, blue"),
-        ({"bands": {**record()["bands"], "nir": {"asset": "a"}}}, "nir"),
+        ({"bands": {**record()["bands"], "near infrared": {"asset": "a"}}}, "near infrared"),
         ({"endpoint": "http://catalog.example/v1"}, "http"),
         ({"endpoint": "http://127.0.0.1:1"}, "http"),
         ({"endpoint": "https://me:secret@catalog.example/v1"}, "login"),
