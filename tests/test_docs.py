@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -184,3 +185,29 @@ def test_clusters_and_support_modules_are_all_listed() -> None:
 def test_results_have_one_entry_a_benchmark() -> None:
     titles = re.findall(r"^## (.*?), 20", (ROOT / "tests" / "benchmarks" / "RESULTS.md").read_text(), re.MULTILINE)
     assert len(titles) > 10 and len(set(titles)) == len(titles)
+
+
+@page
+def test_python_names_can_be_imported(name: str) -> None:
+    """`dsdit.open_mosaic` and its like, also with a call's parentheses; `flows.cli:app` as an entry point."""
+    for text in re.findall(r"`((?:dsdit|catalogs|flows)(?:\.\w+)+(?::\w+)?)(?:\([^`]*\))?`", TEXTS[name]):
+        if text.rpartition(".")[2] in ("py", "yaml"):
+            continue
+        module, colon, attribute = text.partition(":")
+        parts = module.split(".")
+        found = importable(parts)
+        assert found is not None, f"{name}: {text}"
+        assert not colon or hasattr(found, attribute), f"{name}: {text}"
+
+
+def importable(parts: list[str]) -> Any:
+    """The module, or the attribute of one, that a dotted name leads to; None for neither."""
+    for length in range(len(parts), 0, -1):
+        try:
+            found: Any = importlib.import_module(".".join(parts[:length]))
+        except ModuleNotFoundError:
+            continue
+        for part in parts[length:]:
+            found = getattr(found, part, None)
+        return found
+    return None
