@@ -1,4 +1,4 @@
-"""Errors meant for the user, as their sentence alone: from commands, and in Prefect's logs without its traceback."""
+"""Errors meant for the user, shown as one sentence: by commands, and in Prefect's logs without a traceback."""
 
 from __future__ import annotations
 
@@ -6,27 +6,35 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import typer
-from rich.console import Console
-from rich.markup import escape
+from dsdit.errors import DsditError, FailedJobsError
 
-from dsdit.errors import DsditError
-
+REFUSED, PARTLY_FAILED = 2, 3
+"""Exit codes: of an error meant for the user, and of a run that has published its mosaic without some of its shards."""
 _LOGGERS = ("prefect.flow_runs", "prefect.task_runs")
 
 
 @contextmanager
 def command_errors() -> Iterator[None]:
-    """Ends a command on a DsditError with its sentence and exit code 2."""
+    """Ends a command on a DsditError with its sentence and its exit code."""
     try:
         yield
     except DsditError as error:
-        Console(stderr=True, soft_wrap=True).print(f"[bold red]dsdit:[/] {escape(str(error))}")
-        raise typer.Exit(2) from error
+        import typer
+
+        print_error(str(error))
+        raise typer.Exit(PARTLY_FAILED if isinstance(error, FailedJobsError) else REFUSED) from error
+
+
+def print_error(text: str) -> None:
+    """A sentence for the user, on stderr."""
+    from rich.console import Console
+    from rich.markup import escape
+
+    Console(stderr=True, soft_wrap=True).print(f"[bold red]dsdit:[/] {escape(text)}")
 
 
 class Sentences(logging.Filter):
-    """Records of a DsditError keep its sentence alone; `silent` drops them, for a command that prints it itself."""
+    """Reduces records of a DsditError to its sentence; `silent` drops them, for a command that prints it itself."""
 
     silent = False
 

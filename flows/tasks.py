@@ -25,21 +25,20 @@ from dsdit.errors import DsditError, RequestError
 from dsdit.mosaic.history import write_history
 from dsdit.mosaic.lease import Lease, held
 from dsdit.mosaic.template import create_mosaic
-from dsdit.mosaic.versions import mosaic_store
 from dsdit.plan.files import write_due
 from dsdit.receipts.receipts import Receipt, compact_receipts, join_receipts, new_receipts
 from dsdit.steps.publish.mosaic_picture import thumbnail_uri
 from dsdit.steps.publish.publish import PUBLISHED
 from dsdit.steps.publish.report import STALE, Tally, due_jobs, finish_report
 from dsdit.store.arrays import forget_arrays
-from dsdit.store.objects import check_writable, is_remote, join, read_bytes, remove, write_json
-from flows.plan.make_plan import check_places, keep_plan, make_plan, utc_now
+from dsdit.store.objects import is_remote, join, read_bytes, remove, write_json
+from flows.plan.make_plan import keep_plan, make_plan, utc_now
 from flows.plan.on_cluster import measuring_on_cluster
+from flows.plan.prepared import Prepared
 from flows.publish.cleanup import drop_scratch, finish_publish, forget_plans, make_scratch, remove_partials
 from flows.publish.outcome import Night, put_back_failed, report_of, written
 from flows.publish.publish import no_cog, publish_night
 from flows.report import report_markdown, report_record
-from flows.request.cluster_file import load_cluster
 from flows.request.request import Request
 from flows.request.settings import SampleRegion
 from flows.run.cluster import open_cluster, quiet
@@ -63,8 +62,7 @@ def check_nightly(request: Request) -> None:
 
 @contextmanager
 def hold_output(request: Request, now: datetime) -> Iterator[Lease]:
-    """The lease of the request's output, for as long as this process writes there. Raises LeaseError, StoreError."""
-    check_writable(request.output)
+    """The lease of the request's output, for as long as this process writes there. Raises LeaseError."""
     words = f"the run of region {request.name!r} that began at {now.isoformat(timespec='seconds')}"
     words += f" (flow run {flow_run.id})" if flow_run.id else ""
     wait = request.on_conflict == "wait"
@@ -83,14 +81,13 @@ def make_sample(settings: SampleRegion) -> str:
 
 
 @task(name="plan", cache_policy=NO_CACHE)
-def plan_region(request: Request, now: datetime, lease: Lease) -> str:
+def plan_region(prepared: Prepared, now: datetime, lease: Lease) -> str:
     """Searches, measures and chooses; returns the location of the plan. Many measures are brought into a table."""
-    logger = get_run_logger()
-    check_places(request)
-    with measuring_on_cluster(request, logger.info) as spread:
-        plan = make_plan(request, now, logger.info, spread)
-    url = keep_plan(plan, request.output)
-    join_records(join(request.output, "measures"), lease.check)
+    logger, output = get_run_logger(), prepared.request.output
+    with measuring_on_cluster(prepared, logger.info) as spread:
+        plan = make_plan(prepared, now, logger.info, spread)
+    url = keep_plan(plan, output)
+    join_records(join(output, "measures"), lease.check)
     logger.info(
         "plan: %d shards, %d tiles from %d items",
         len(plan.layout.mosaic_jobs),
@@ -101,22 +98,21 @@ def plan_region(request: Request, now: datetime, lease: Lease) -> str:
 
 
 @task(name="process", cache_policy=NO_CACHE)
-def process(request: Request, plan_url: str, lease: Lease) -> Night:
+def process(prepared: Prepared, plan_url: str, lease: Lease) -> Night:
     """Stages, samples and mosaics every due job on Dask, in a version that nobody reads yet; returns what came of it.
 
     What killed runs left is removed.
     """
     quiet()
     logger = get_run_logger()
-    plan = read_plan(plan_url)
-    places = Places.of(plan_url, request.scratch_url, request.output)._replace(storage=request.storage_options)
-    store = mosaic_store(request.output, request.store)
+    request, store = prepared.request, prepared.store
+    plan, receipts = read_plan(plan_url), join(request.output, "receipts")
     if not store.holds():
-        remove(places.receipts)
-    _join(places.receipts, lease)
-    finish_publish(store, places.receipts)
+        remove(receipts)
+    _join(receipts, lease)
+    finish_publish(store, receipts)
     remove_partials(request.output)
-    due = due_jobs(plan, places.receipts)
+    due = due_jobs(plan, receipts)
     logger.info("process: %d of %d shards are due", len(due), len(plan.layout.mosaic_jobs))
     if not due:
         if not request.keep_scratch:
@@ -128,7 +124,15 @@ def process(request: Request, plan_url: str, lease: Lease) -> Night:
     with store.writing(version) as mosaic:
         create_mosaic(plan, mosaic)
     version = store.forked(version)
-    places = places._replace(mosaic=version.mosaic, fork=version.fork, lease=lease.url, holder=lease.holder)
+    places = Places.of(
+        plan_url,
+        request.scratch_url,
+        request.output,
+        version.mosaic,
+        version.fork,
+        lease,
+        request.storage_options,
+    )
     forget_arrays()
     make_scratch(plan, places, request.scratch_url, lease.check)
     front = Wavefront(plan, places, due, request.keep_scratch)
@@ -154,10 +158,10 @@ def process(request: Request, plan_url: str, lease: Lease) -> Night:
         if receipt.step != "mosaic":  # those are read again from where a later run will find them
             steps.add(receipt)
 
-    commits = Commits(store, version, places.receipts, request.commit_every_s, lease.check)
-    with open_cluster(request.compute) as client, commits.running():
+    commits = Commits(store, version, receipts, request.commit_every_s, lease.check)
+    with open_cluster(request.compute, prepared.cluster) as client, commits.running():
         asked = request.compute
-        needs = load_cluster(asked.cluster)[0].needs
+        needs = prepared.cluster[0].needs
         try_batch_on(client, places, asked.worker_wait_s, needs)
         many, wait_s, late_s = asked.futures_per_worker, asked.worker_wait_s, asked.straggler_s
         run_wavefront(
@@ -173,8 +177,8 @@ def process(request: Request, plan_url: str, lease: Lease) -> Night:
             straggler_s=late_s,
             needs=needs,
         )
-    _join(places.receipts, lease)
-    report = finish_report(steps, places.receipts)
+    _join(receipts, lease)
+    report = finish_report(steps, receipts)
     write_json(join(request.output, "report.json"), report_record(report))
     if not request.keep_scratch:
         drop_scratch(request.scratch_url, lease.check)
@@ -189,13 +193,13 @@ def _join(receipts: str, lease: Lease) -> None:
 
 
 @task(name="publish", cache_policy=NO_CACHE)
-def publish_region(request: Request, plan_url: str, lease: Lease, night: Night) -> dict[str, str]:
+def publish_region(prepared: Prepared, plan_url: str, lease: Lease, night: Night) -> dict[str, str]:
     """Checks the receipts against the plan, makes all that readers see and swaps it in; returns locations.
 
     Where no version waits to be published, or nothing was written in the one that does, nothing is published.
     """
+    request, store = prepared.request, prepared.store
     plan, receipts = read_plan(plan_url), join(request.output, "receipts")
-    store = mosaic_store(request.output, request.store)
     version = store.unpublished()
     report = report_of(plan, request.output, receipts, night, version is not None)
     if not store.versions() and not sum(report.jobs.get(state, 0) for state in ("done", "degraded", STALE)):
@@ -205,7 +209,7 @@ def publish_region(request: Request, plan_url: str, lease: Lease, night: Night) 
     if version is not None and any(written(receipt) for receipt in new_receipts(receipts, "mosaic")):
         now = utc_now()
         put_back_failed(plan, store, version, receipts)
-        publish_night(request, plan_url, store, version, report, now, lease, get_run_logger().info)
+        publish_night(request, plan_url, store, version, report, now, lease, get_run_logger().info, prepared.cluster)
         lease.check()
         before = sum(spent for step, spent in report.seconds.items() if step != "mosaic")
         write_history(request.output, now, version.name, plan, new_receipts(receipts, "mosaic"), before)

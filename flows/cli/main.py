@@ -1,27 +1,23 @@
-"""The command `dsdit`. An error that is meant for the user is printed as its sentence, with exit code 2."""
+"""The command `dsdit`. An error meant for the user is printed as its sentence, with exit code 2.
+
+Each command imports what it needs as it runs: help is shown without loading any of it.
+"""
 
 from __future__ import annotations
 
-import json
-import logging
-import os
-import signal
-import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-import yaml
-from rich.console import Console
-from rich.logging import RichHandler
-from rich.markup import escape
-from rich.table import Table
 
-from dsdit.errors import FailedJobsError, RequestError
 from flows.cli import sources, weights
 from flows.logs import command_errors
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+if TYPE_CHECKING:
+    from flows.plan.prepared import Prepared
+    from flows.request.request import Request
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 app.add_typer(weights.app, name="weights")
 app.add_typer(sources.app, name="sources")
 RegionArgument = Annotated[str, typer.Argument(help="Name of a request that ships (sample), or its YAML file.")]
@@ -30,115 +26,96 @@ SetOption = Annotated[
 ]
 
 
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"dsdit {version('dsdit')}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Shows the version.")
+    ] = False,
+) -> None:
+    """Super-resolves regions of satellite catalogs with references.
+
+    Exit codes: 2 for an error that its message explains, 3 for a run that failed in some shards and published the
+    others.
+    """
+
+
 def _overrides(pairs: list[str] | None) -> dict[str, Any]:
+    """Nested keys and values of `--set a.b=value`, whose values are YAML. Raises RequestError."""
+    import yaml
+
+    from dsdit.errors import RequestError
+
     record: dict[str, Any] = {}
     for pair in pairs or []:
         key, equals, value = pair.partition("=")
         if not equals:
             raise RequestError(f"--set {pair!r} is not key=value")
         *path, last = key.split(".")
-        place = record
+        part = record
         for name in path:
-            place = place.setdefault(name, {})
-        place[last] = yaml.safe_load(value)
+            part = part.setdefault(name, {})
+        part[last] = yaml.safe_load(value)
     return record
-
-
-def _environment() -> None:
-    """Settings that must stand before Prefect is imported."""
-    os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
-    os.environ.setdefault("DO_NOT_TRACK", "1")
-    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "INFO")
-    os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")
-    os.environ.setdefault("PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW", "ignore")
 
 
 @app.command()
 def run(region: RegionArgument, set_: SetOption = None) -> None:
-    """Runs the flow sr-region in this process; prints the report, the picture and, last, the mosaic."""
-    _environment()
-    # Alarms are for the server that stays. Prefect's temporary one shares its database, and would wait for its locks.
-    os.environ.setdefault("PREFECT_SERVER_SERVICES_TRIGGERS_ENABLED", "false")
+    """Super-resolves a region.
+
+    Runs the flow sr-region in this process; prints the report, the picture and, last, the mosaic.
+    """
     with command_errors():
         from flows.request.request import load_request
 
         overrides = _overrides(set_)
         request = load_request(region, overrides)
-        if request.sample_region is None:
-            from flows.plan.make_plan import check_request
+        opened: Request | Prepared = request
+        if request.sample_region is None:  # refused before Prefect starts
+            from flows.plan.prepared import prepare
 
-            check_request(request)
-        from flows.logs import plain_errors
-        from flows.report import print_report, read_report
-        from flows.sr_region import sr_region
+            opened = prepare(request, to_run=True)
+        from flows.cli.run import run_and_report
 
-        plain_errors(silent=True)
-        # An exit in good order, so that workers and Prefect's temporary server end too.
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-        failed = None
-        try:
-            places = sr_region(region, overrides)
-        except FailedJobsError as error:  # the report comes first, so that the sentence is read last
-            failed = error
-        report = read_report(request.output)
-        console = Console()
-        if report is not None:
-            print_report(report, console)
-        logging.getLogger("prefect").setLevel(logging.WARNING)
-        if failed is not None:
-            raise failed
-        sys.stdout.write(f"picture: {places['picture']}\n{places['mosaic']}\n")
+        run_and_report(opened, region, overrides)
 
 
 @app.command()
 def plan(region: RegionArgument, set_: SetOption = None) -> None:
-    """Says what a run would do and cost. Reads catalogs and overviews; samples and writes no pixel."""
+    """Shows what a run would do and cost.
+
+    Reads catalogs and overviews; samples and writes no pixel.
+    """
     with command_errors():
-        from dsdit.steps.publish.report import due_jobs
-        from dsdit.store.objects import check_writable, join, write_bytes
-        from flows.plan.cost import last_speed, picture_of_plan, price
-        from flows.plan.make_plan import describe_settings, keep_plan, make_plan, utc_now
+        from flows.plan.prepared import prepare
         from flows.request.request import load_request
 
-        request = load_request(region, _overrides(set_))
-        check_writable(request.output)
-        if request.sample_region is not None:
-            from catalogs.sample_region import make_sample_region
+        prepared = prepare(load_request(region, _overrides(set_)))
+        from flows.cli.plan import show_plan
 
-            folder = Path(request.sample_region.folder)
-            if not (folder / "items.json").exists():
-                make_sample_region(folder, seed=request.sample_region.seed, size_m=request.sample_region.size_m)
-        made = make_plan(request, utc_now(), lambda text: typer.echo(text, err=True))
-        keep_plan(made, request.output, latest=False)
-        due = due_jobs(made, join(request.output, "receipts"))
-        table = Table(title=f"plan of {request.name}", show_header=False, title_justify="left")
-        settings = {"settings": describe_settings(request)}
-        costs = price(made, due, request.cost, last_speed(made, request.output))
-        for key, value in {**costs, **settings}.items():
-            shown = "\n".join(map(str, value)) if isinstance(value, list) else _number(value)
-            table.add_row(key.replace("_", " "), escape(shown))
-        Console().print(table)
-        if not due:
-            typer.echo("nothing is due: the mosaic is what this plan would make")
-        picture = join(request.output, "plan.png")
-        write_bytes(picture, picture_of_plan(made, due))
-        typer.echo(f"picture: {picture}")
-
-
-def _number(value: Any) -> str:
-    if isinstance(value, str):
-        return value
-    return f"{value:,.3f}" if isinstance(value, float) else f"{value:,}"
+        show_plan(prepared)
 
 
 @app.command()
 def status(
     output: Annotated[str, typer.Argument(help="Output location of a run.")],
-    scratch: Annotated[str | None, typer.Option(help="The run's `scratch`, where it names one.")] = None,
+    scratch: Annotated[str | None, typer.Option(help="The request's `scratch`, where it has one.")] = None,
     picture: Annotated[Path | None, typer.Option(help="Where to write the map as PNG.")] = None,
 ) -> None:
-    """Says how far a run is or was, from its receipts alone: a table, a map of the shards, and the versions before."""
+    """Shows how far a run is or was.
+
+    From its receipts: a table, a map of the shards, and earlier versions.
+    """
     with command_errors():
+        from rich.console import Console
+
         from flows.cli.status import show_status
         from flows.request.request import scratch_of
 
@@ -154,7 +131,10 @@ def export(
         typer.Option(help="X0 Y0 X1 Y1 in the units of the mosaic's CRS; by default the whole region."),
     ] = None,
 ) -> None:
-    """Writes the mosaic's full resolution, or a window of it, as one COG, for GIS."""
+    """Writes the mosaic or a window as one COG.
+
+    In full resolution, for GIS.
+    """
     with command_errors():
         from dsdit.mosaic.versions import mosaic_store
         from dsdit.steps.publish.cog import cog_window, write_cog
@@ -174,7 +154,10 @@ def sample_region(
     height_m: float = 2000.0,
     width_m: float = 2000.0,
 ) -> None:
-    """Makes the sample region: truth, scenes, references and their catalog."""
+    """Makes the synthetic sample region.
+
+    Truth, scenes, references and their catalog.
+    """
     with command_errors():
         from catalogs.sample_region import make_sample_region
 
@@ -186,14 +169,19 @@ def train(
     config: Annotated[Path, typer.Argument(help="Training configuration (YAML).")],
     data: Annotated[Path, typer.Option(help="Folder with pairs/, and single/ where the configuration names it.")],
     out: Annotated[Path, typer.Option(help="Folder for checkpoint, weights/ (the last) and best/.")],
-    resume: Annotated[bool, typer.Option(help="Goes on from the checkpoint in --out, if there is one.")] = False,
+    resume: Annotated[bool, typer.Option(help="Continues from the checkpoint in --out, if there is one.")] = False,
     minutes: Annotated[float | None, typer.Option(help="Length of the run, instead of the file's.")] = None,
 ) -> None:
-    """Trains a model and prints the folder of its weights.
+    """Trains a model.
 
-    An interrupted run goes on where it was with --resume; without it an --out that holds a run is refused.
+    Prints the folder of its weights. With --resume an interrupted run continues; without it an --out that holds a run
+    is refused.
     """
     with command_errors():
+        import logging
+
+        from rich.logging import RichHandler
+
         from dsdit.training import read_training_config
         from dsdit.training import train as run_training
         from flows.report import step_progress
@@ -223,8 +211,15 @@ def evaluate(
     workers: Annotated[int, typer.Option(min=1, help="Processes that measure pairs at the same time.")] = 1,
     device: Annotated[str, typer.Option(help="Where the network runs: cpu or cuda.")] = "cpu",
 ) -> None:
-    """Measures a model and its baselines on pairs of dates."""
+    """Measures a model on pairs of dates.
+
+    Its baselines are measured beside it.
+    """
     with command_errors():
+        import json
+
+        from rich.console import Console
+
         from dsdit.evaluation.run import evaluate as run_evaluation
         from flows.report import EVALUATION_COLUMNS, pair_progress, print_evaluation
 
@@ -255,10 +250,14 @@ def evaluate(
 def serve(
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the server, on 127.0.0.1.")] = 4200,
 ) -> None:
-    """Prefect server, work pool, worker and both deployments, until Ctrl-C."""
-    _environment()
+    """Runs a small Prefect installation.
+
+    Server, work pool, worker and both deployments, until Ctrl-C.
+    """
+    from flows.cli.run import set_environment
     from flows.serve import serve as run_server
 
+    set_environment()
     with command_errors():
         run_server(port)
 

@@ -1,20 +1,18 @@
-"""`dsdit sources`: which catalogs are known, whether their records are sound, and whether one of them answers."""
+"""`dsdit sources`: lists known catalogs, checks their records, and queries one of them."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from dsdit.errors import DsditError
+from flows.logs import REFUSED, command_errors, print_error
 
 if TYPE_CHECKING:
     from catalogs.source import Source
 
-app = typer.Typer(help="Without a command: lists the sources that ship, and your own, and checks their records.")
+app = typer.Typer(help="Lists and checks sources.")
 
 
 @app.callback(invoke_without_command=True)
@@ -25,6 +23,10 @@ def sources(
     """Lists the sources that ship, and those of --file, and checks that each record is sound."""
     if context.invoked_subcommand is not None:
         return
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
     from catalogs.source import known_sources, load_source
 
     console, failed = Console(), []
@@ -38,9 +40,9 @@ def sources(
             failed.append(str(error))
     console.print(table)
     for text in failed:
-        _error(text)
+        print_error(text)
     if failed:
-        raise typer.Exit(2)
+        raise typer.Exit(REFUSED)
 
 
 @app.command()
@@ -48,16 +50,17 @@ def check(
     name: Annotated[str, typer.Argument(help="Name of a source, or the path of its YAML file.")],
     endpoint: Annotated[str | None, typer.Option(help="Replaces the source's endpoint.")] = None,
 ) -> None:
-    """Asks the endpoint for one item and reads one small window of its pixels."""
+    """Queries the endpoint for one item and reads one small window of its pixels."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
     from catalogs.check_source import check_source
     from catalogs.source import load_source
 
-    try:
+    with command_errors():
         source = load_source(name)
         found = check_source(source if endpoint is None else source.at(endpoint))
-    except DsditError as error:
-        _error(str(error))
-        raise typer.Exit(2) from error
     table = Table(title=f"source {source.name}", show_header=False, title_justify="left")
     table.add_column(style="bold")
     table.add_column(overflow="fold")
@@ -93,7 +96,3 @@ def _row(source: Source) -> tuple[str, str]:
             f"{source.licence}; derivatives: {source.derivatives}; {source.attribution}",
         )
     )
-
-
-def _error(text: str) -> None:
-    Console(stderr=True, soft_wrap=True).print(f"[bold red]dsdit:[/] {escape(text)}")

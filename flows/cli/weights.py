@@ -1,4 +1,4 @@
-"""`dsdit weights`: shows weights folders, and makes them out of files of others or out of several of one's own."""
+"""`dsdit weights`: shows weights folders, imports published files, and averages several of your own."""
 
 from __future__ import annotations
 
@@ -7,16 +7,17 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from flows.logs import command_errors
 
-app = typer.Typer(no_args_is_help=True, help="Shows weights, imports published ones, and averages one's own.")
+app = typer.Typer(no_args_is_help=True, help="Shows, imports and averages weights.")
 
 
 def _print(title: str, rows: dict[str, object]) -> None:
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
     table = Table(title=escape(title), show_header=False, title_justify="left")
     for key, value in rows.items():
         table.add_row(key, escape(str(value)))
@@ -45,7 +46,7 @@ def import_(
         Path | None, typer.Option(help="SD3 autoencoder for sampling: a diffusers folder or an SD3 file.")
     ] = None,
 ) -> None:
-    """Makes a weights folder out of one file; runs nothing that the file brings along."""
+    """Makes a weights folder from one file, without running any code in it."""
     with command_errors():
         from dsdit.model.importing import import_weights
 
@@ -72,7 +73,7 @@ def mean(
     out: Annotated[Path, typer.Option(help="Weights folder to write.")],
     name: Annotated[str | None, typer.Option(help="Name of the weights; the first one's by default.")] = None,
 ) -> None:
-    """Averages weights, number by number, such as those of runs that began from one another's."""
+    """Averages weights number by number, such as those of runs that continued each other."""
     with command_errors():
         from dsdit.training.averaging import mean_weights
 

@@ -1,6 +1,6 @@
-"""What the catalogs know of a request's place: their answers, and of each item how it covers each cell.
+"""Search results for a request, and how each item covers each cell.
 
-Answers and measures are kept below the output.
+Answers of the catalogs and measures are stored below the output.
 """
 
 from __future__ import annotations
@@ -19,86 +19,80 @@ from catalogs.measure.cache import Spread
 from catalogs.measure.cover_and_fit import Cover, item_window, kept_covers, rows_of
 from catalogs.search.replay import keep_answer, replay_answer
 from catalogs.search.usable_scenes import SearchResult, search
-from catalogs.source import Source, load_source
-from dsdit.errors import CatalogError, RequestError
-from dsdit.lattice.layout import Layout
+from catalogs.source import Source
+from dsdit.errors import CatalogError
 from dsdit.lonlat import within_180
 from dsdit.plan.plan import cell_window
 from dsdit.store.objects import join
-from dsdit.window import Index, Window
+from dsdit.window import Index
 from flows.plan.carried_over import carried_scenes
-from flows.request.request import Request
-from flows.request.settings import References, Scenes
+from flows.plan.prepared import Prepared
 
-Say = Callable[[str], None]
+Log = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class Searched:
-    """What the catalogs gave for a request."""
+    """Items that the catalogs returned for a request."""
 
-    lr_source: Source
-    ref_source: Source | None
     lr: tuple[SceneItem, ...]
     ref: tuple[SceneItem, ...]
     carried: tuple[SceneItem, ...] = ()
-    """Those of `lr` that are of before the period; see flows/plan/carried_over.py."""
+    """Those of `lr` that were taken before the period; see flows/plan/carried_over.py."""
 
 
-def open_source(choice: Scenes | References) -> Source:
-    """The source of a request, with its endpoint replaced where the request says so."""
-    source = load_source(choice.source)
-    if source.derivatives == "no":
-        raise RequestError(f"source {source.name} allows no derivatives ({source.licence}): take another one")
-    return source if choice.endpoint is None else source.at(choice.endpoint)
+def search_catalogs(prepared: Prepared, now: datetime, log: Log) -> Searched:
+    """Queries each catalog once for all cells that the run reaches, and stores the answer. Raises CatalogError.
 
-
-def search_catalogs(request: Request, layout: Layout, now: datetime, say: Say) -> Searched:
-    """Asks each catalog once for all cells that the run reaches, and keeps the answer. Raises CatalogError.
-
-    References may be older or younger than the scenes, those that a rolling period has left behind among them, by
-    `ref.max_age_days`. A period without any scene is an error only where there are none of these either.
+    References may be older or younger than the scenes by `ref.max_age_days`, the carried scenes of a rolling period
+    among them. A period without any scene is an error only where there are no carried ones either.
     """
+    request, lr_source, ref_source = prepared.request, prepared.lr_source, prepared.ref_source
     start, end = request.period.resolve(now)
-    place = layout.lattice
-    cells = wanted_cells(request, layout)
-    first = cell_window(place, Index(cells.row0, cells.col0))
-    last = cell_window(place, Index(cells.row1 - 1, cells.col1 - 1))
-    footprint = within_180(shapely.geometry.shape(layout.region.lonlat(first.union(last))))
-    lr_source = open_source(request.lr)
-    ref_source = None if request.ref is None else open_source(request.ref)
-    found = {"lr": _found(request, "lr", lr_source, footprint, start, end, end)}
+    footprint = _searched_area(prepared)
+    found = {"lr": _found(prepared, "lr", lr_source, footprint, start, end, end)}
     carried: list[SceneItem] = []
     if request.period.rolls:
         carried = carried_scenes(request.output, lr_source, start, found["lr"].items)
-    asked = f"{lr_source.collection} at {lr_source.endpoint} from {start.date()} to {end.date()}"
     if request.ref is not None and ref_source is not None:
         reach = timedelta(days=request.ref.max_age_days)
         until = max(end, min(end + reach, now))
         oldest = min([start, *(scene.when for scene in carried)])
-        found["ref"] = _found(request, "ref", ref_source, footprint, oldest - reach, end + reach, until)
+        found["ref"] = _found(prepared, "ref", ref_source, footprint, oldest - reach, end + reach, until)
     for kind, result in found.items():
-        say(f"search: {len(result.items)} {kind} items, {len(result.dropped)} left out")
-        for note in result.notes:
-            say(f"search: {note}")
-        for item_id, reason in result.dropped:
-            say(f"search: {kind} item {item_id} left out: {reason}")
+        _log_result(kind, result, log)
     lr = (*found["lr"].items, *carried)
+    query = f"{lr_source.collection} at {lr_source.endpoint} from {start.date()} to {end.date()}"
     if not lr:
-        x0, y0, x1, y1 = layout.region.footprint.bounds
+        x0, y0, x1, y1 = prepared.region.footprint.bounds
         raise CatalogError(
-            f"nothing to do: no scene in {asked} over region {request.name!r} "
-            f"({x0:.0f}, {y0:.0f}, {x1:.0f}, {y1:.0f} in {request.crs}): widen the period, or look at the source "
-            "and at the place (bbox is west, south, east, north in degrees)"
+            f"nothing to do: no scene in {query} over region {request.name!r} "
+            f"({x0:.0f}, {y0:.0f}, {x1:.0f}, {y1:.0f} in {request.crs}): widen the period, or check the source "
+            "and the place (bbox is west, south, east, north in degrees)"
         )
     if not found["lr"].items:
-        say(f"search: no scene in {asked}: those of before, {len(carried)}, stay")
-    ref = tuple(found["ref"].items) if "ref" in found else ()
-    return Searched(lr_source, ref_source, lr, ref, tuple(carried))
+        log(f"search: no scene in {query}: {len(carried)} earlier ones stay in use")
+    return Searched(lr, tuple(found["ref"].items) if "ref" in found else (), tuple(carried))
+
+
+def _searched_area(prepared: Prepared) -> shapely.Geometry:
+    """Footprint in degrees of all cells that the run reaches."""
+    lattice, cells = prepared.lattice, prepared.cells
+    first = cell_window(lattice, Index(cells.row0, cells.col0))
+    last = cell_window(lattice, Index(cells.row1 - 1, cells.col1 - 1))
+    return within_180(shapely.geometry.shape(prepared.region.lonlat(first.union(last))))
+
+
+def _log_result(kind: str, result: SearchResult, log: Log) -> None:
+    log(f"search: {len(result.items)} {kind} items, {len(result.dropped)} left out")
+    for note in result.notes:
+        log(f"search: {note}")
+    for item_id, reason in result.dropped:
+        log(f"search: {kind} item {item_id} left out: {reason}")
 
 
 def _found(
-    request: Request,
+    prepared: Prepared,
     kind: str,
     source: Source,
     footprint: shapely.Geometry,
@@ -106,10 +100,11 @@ def _found(
     end: datetime,
     until: datetime,
 ) -> SearchResult:
-    """What there is between `start` and `end`; a catalog is asked up to `until`, after which there is nothing yet.
+    """Items between `start` and `end`; the catalog is queried up to `until`, after which it has nothing yet.
 
-    The question is kept with its `end`, which is the same on the day when the answer is replayed.
+    The stored query has `end`, which does not change during the day: a replay on that day finds it.
     """
+    request = prepared.request
     folder = join(request.output, "search")
     if request.search == "replay":
         return replay_answer(folder, kind, source, footprint, None if request.period.moves else (start, end))
@@ -119,30 +114,28 @@ def _found(
 
 
 def measure_items(
-    request: Request, layout: Layout, searched: Searched, say: Say, spread: Spread | None = None
+    prepared: Prepared, searched: Searched, log: Log, spread: Spread | None = None
 ) -> tuple[list[SceneItem], range, dict[int, NDArray[np.void]]]:
-    """The table of items, which of them are scenes, and of each item a table of what it covers, a cell a row.
+    """The table of items, the range of it that is scenes, and for each item the rows of what it covers, one a cell.
 
-    An item that cannot be read is offered to all cells it touches, so that staging tries it, fails and says so: it is
-    not taken for absent.
+    An item that cannot be read is taken to cover half of every cell that it touches: staging then tries it and reports
+    the failure, where dropping it here would hide the file.
     """
     items, lr, _ = sort_items(searched.lr, searched.ref)
-    folder, wanted, grid = join(request.output, "measures"), wanted_cells(request, layout), layout.region.grid
-    asked: list[tuple[SceneItem, Source]] = []
+    folder = join(prepared.request.output, "measures")
+    queries: list[tuple[SceneItem, Source]] = []
     for number, item in enumerate(items):
-        source = searched.lr_source if number in lr else searched.ref_source
+        source = prepared.lr_source if number in lr else prepared.ref_source
         assert source is not None
-        asked.append((item, source))
-    covers = kept_covers(asked, grid, wanted, folder, lambda error: say(f"measure: {error}"), spread)
-    return items, lr, {n: _assumed(items[n], layout, wanted) if c is None else c for n, c in covers.items()}
+        queries.append((item, source))
+    grid, cells = prepared.region.grid, prepared.cells
+    covers = kept_covers(queries, grid, cells, folder, lambda error: log(f"measure: {error}"), spread)
+    return items, lr, {n: _assumed(items[n], prepared) if rows is None else rows for n, rows in covers.items()}
 
 
-def wanted_cells(request: Request, layout: Layout) -> Window:
-    """Cells whose choices the run needs: with balancing, the neighbours of those that it stages too."""
-    return layout.cells.expand(1) if request.lr.balance else layout.cells
-
-
-def _assumed(item: SceneItem, layout: Layout, wanted: Window) -> NDArray[np.void]:
-    touched = item_window(item, layout.region.grid).refine(layout.lattice.scale)
-    cells = layout.lattice.cells_touching(touched).intersect(wanted)
+def _assumed(item: SceneItem, prepared: Prepared) -> NDArray[np.void]:
+    """Rows of an item that could not be measured."""
+    lattice = prepared.lattice
+    touched = item_window(item, prepared.region.grid).refine(lattice.scale)
+    cells = lattice.cells_touching(touched).intersect(prepared.cells)
     return rows_of({cell: Cover(0.5, 0.5) for cell in cells.indices()})

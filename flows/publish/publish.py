@@ -27,6 +27,7 @@ from dsdit.steps.publish.report import Report
 from dsdit.store.arrays import arrays_of
 from dsdit.store.objects import join, read_json
 from dsdit.store.options import use_storage
+from flows.request.cluster_file import LoadedCluster
 from flows.request.request import Request
 from flows.request.settings import Compute
 from flows.run.cluster import open_cluster
@@ -48,6 +49,7 @@ def publish_night(
     now: datetime,
     lease: Lease,
     say: Say,
+    cluster: LoadedCluster | None = None,
 ) -> None:
     """Makes all that readers see of the version, which nobody reads yet; what changed decides how much that is."""
     plan, receipts = read_plan(plan_url), join(request.output, "receipts")
@@ -56,10 +58,15 @@ def publish_night(
     count = sum(stage.size for stage in due_stages(plan, changed))
     say(f"publish: {len(changed)} shards were written, {count} parts of levels and overview are due")
     if count > FEW_PARTS:
-        places = Places.of(plan_url, request.scratch_url, request.output)
-        told = request.storage_options
-        places = places._replace(mosaic=version.mosaic, lease=lease.url, holder=lease.holder, storage=told)
-        with open_cluster(request.compute) as client:
+        places = Places.of(
+            plan_url,
+            request.scratch_url,
+            request.output,
+            version.mosaic,
+            lease=lease,
+            storage=request.storage_options,
+        )
+        with open_cluster(request.compute, cluster) as client:
             build_on(client, plan, places, store, version, changed, request.compute, lease.check)
         due = Jobs.of([])
     lease.check()

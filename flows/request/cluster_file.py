@@ -31,12 +31,16 @@ class ClusterFile(Frozen):
     """Of kind kubernetes: path of a DaskCluster manifest, relative to this file."""
 
 
+LoadedCluster = tuple[ClusterFile, dict[str, Any] | None]
+"""A cluster and its manifest, of those that have one."""
+
+
 def cluster_names() -> list[str]:
     """Clusters that ship."""
     return sorted(e.name.removesuffix(".yaml") for e in _shipped().iterdir() if e.name.endswith(".yaml"))
 
 
-def load_cluster(name: str) -> tuple[ClusterFile, dict[str, Any] | None]:
+def load_cluster(name: str) -> LoadedCluster:
     """A cluster by shipped name or path, and its manifest where it has one. Raises RequestError."""
     place: Traversable = _shipped() / f"{name}.yaml" if name in cluster_names() else Path(name)
     record = _read(place, name)

@@ -1,25 +1,18 @@
-"""The request: what a person writes. Validated once at the door, frozen, unknown keys refused.
+"""The request: one YAML file, checked once as it is loaded, then frozen. Unknown keys are refused.
 
-A request is a YAML file, or the name of one that ships (`sample`). Relative paths in it are relative to the folder in
-which the command runs.
+A request is a file, or the name of one that ships (`sample`). Relative paths in a file are relative to the folder of
+that file; those of a request that ships, and those of overrides, are relative to the working folder.
 """
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import (
-    Field,
-    StrictInt,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, StrictInt, ValidationError, field_validator, model_validator
 
 from dsdit.errors import RequestError
 from dsdit.grid import Grid
@@ -27,6 +20,8 @@ from dsdit.imaging.shift import SEARCH_LR
 from dsdit.lonlat import check_bbox
 from dsdit.region import Region
 from dsdit.store.options import check_storage, use_storage
+from flows.request.messages import hint, sentence
+from flows.request.paths import resolve_paths
 from flows.request.settings import (
     Compute,
     Cost,
@@ -42,53 +37,71 @@ from flows.request.settings import (
 
 
 class Request(Frozen):
-    """One region, its catalogs, its settings, its places."""
+    """One region: its footprint, its catalogs, its settings, and where results are written."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
+    """Name of the region: letters, digits, dash and underscore, at most 64. Example: `alps`."""
     bbox: tuple[float, float, float, float] | None = None
-    """west, south, east, north in degrees; west over east crosses the antimeridian."""
+    """Footprint as [west, south, east, north] in degrees; west greater than east crosses the antimeridian. Give one of
+    `bbox`, `bounds` and `geojson`. Example: `[11.5, 47.9, 11.7, 48.1]`."""
     bounds: tuple[float, float, float, float] | None = None
-    """x0, y0, x1, y1 in the units of `crs`."""
+    """Footprint as [x0, y0, x1, y1] in the units of `crs`. Example: `[690000, 5310000, 700000, 5320000]`."""
     geojson: str | None = None
-    """Path of a file with one polygon, multipolygon, feature or collection, in degrees."""
+    """Footprint as the path of a GeoJSON file in degrees, with one polygon, multipolygon, feature, or collection of one
+    feature."""
     land: str | None = None
-    """Path of a GeoJSON file with polygons, in degrees: shards that touch none of them are left out."""
+    """Path of a GeoJSON file with any number of polygons, in degrees. Shards that touch none of them are left out."""
     crs: str
+    """CRS of the target grid: projected, in metres. Example: `EPSG:32632`."""
     gsd_m: Annotated[float, Field(gt=0)]
-    """Target GSD."""
+    """Pixel size of the target grid, in metres. Example: `1.25`."""
     scale: StrictInt
+    """HR pixels per LR pixel along a side, 4 to 16. `gsd_m` times `scale` should be the pixel size of the LR source."""
     period: Period
+    """Time span from which scenes are taken."""
     lr: Scenes
+    """Where low-resolution scenes come from."""
     ref: References | None = None
-    """None runs without references."""
+    """Where high-resolution references come from; without this key the run has no references."""
     search: Literal["keep", "replay"] = "keep"
-    """keep asks the catalogs and keeps their answers in `output`; replay takes the kept ones and asks nobody."""
+    """`keep` queries the catalogs and stores their answers in `output`; `replay` uses the stored answers and sends no
+    query."""
     output: str
+    """Folder or `s3://` URL for the mosaic and everything beside it."""
     scratch: str | None = None
-    """A folder that may be shared: each output has one of its own in it. By default a folder in `output`."""
+    """Folder or `s3://` URL for intermediate arrays, by default a folder in `output`. It may be shared: each output has
+    its own folder in it."""
     keep_scratch: bool = False
+    """Keeps intermediate arrays after the run, for debugging."""
     keep_reference: bool = False
-    """Keeps the harmonised reference beside the mosaic, for pictures and notebooks."""
+    """Writes the harmonised reference as a layer of the mosaic, for pictures and notebooks."""
     store: Literal["zarr", "icechunk"] = "zarr"
-    """Where the versions of the mosaic lie: in folders of plain Zarr, or in an Icechunk repository."""
+    """How versions of the mosaic are stored: `zarr` in folders of plain Zarr, `icechunk` in an Icechunk repository."""
     storage_options: dict[str, Any] = Field(default_factory=dict)
-    """What s3fs tells the object store of output and scratch with each request, such as encryption; no login."""
+    """Options of s3fs for the object store of output and scratch, such as encryption. Credentials are refused here:
+    they come from the environment. Example: `{requester_pays: true}`."""
     commit_every_s: Annotated[float, Field(ge=0.1, le=60)] = 20.0
-    """How long what a run wrote may wait for its commit, with store: icechunk."""
+    """With `store: icechunk`: longest time in seconds between two commits of a run."""
     cog: Literal["auto", "always", "never"] = "auto"
-    """Whether sr.tif is written beside the mosaic: auto does for a region of up to 2**31 px."""
+    """Whether the mosaic is also written as a COG, `sr.tif`; `auto` does so for regions of up to 2**31 pixels."""
     keep_versions: Annotated[int, Field(ge=2)] = 2
-    """Published versions of a mosaic that are kept: a reader of the one before is not cut off."""
+    """Number of published versions that stay readable, the newest included."""
     on_conflict: Literal["refuse", "wait"] = "refuse"
-    """What a run does while another one writes to the output."""
+    """What a run does while another run writes to the same output."""
     lease_expire_s: Annotated[float, Field(ge=1, le=60)] = 45.0
-    """How long a run must give no sign of life before another one takes its place."""
+    """Time in seconds without a sign of life after which a run counts as dead and another one may take over."""
     model: ModelSettings = ModelSettings()
+    """Weights and device."""
     sampling: Sampling = Sampling()
+    """How the network is sampled."""
     tiling: Tiling = Tiling()
+    """Sizes of tiles, chunks and shards."""
     compute: Compute = Compute()
+    """The Dask cluster."""
     cost: Cost = Cost()
+    """Prices and speed for `dsdit plan`."""
     sample_region: SampleRegion | None = None
+    """Makes the synthetic sample region first where it does not exist yet; for the request `sample` and for tests."""
 
     @field_validator("bbox")
     @classmethod
@@ -117,10 +130,10 @@ class Request(Frozen):
     @model_validator(mode="after")
     def _storage(self) -> Request:
         check_storage(self.storage_options)
-        unheard = sorted(self.storage_options.keys() - {"requester_pays"})
-        if self.store == "icechunk" and unheard:
+        unsupported = sorted(self.storage_options.keys() - {"requester_pays"})
+        if self.store == "icechunk" and unsupported:
             raise ValueError(
-                f"storage_options: a repository's own client sends no {', '.join(unheard)}: "
+                f"storage_options: a repository's own client sends no {', '.join(unsupported)}: "
                 "set it as the bucket's default, or take store: zarr"
             )
         return self
@@ -154,71 +167,56 @@ def region_names() -> list[str]:
 def load_request(region: str, overrides: dict[str, Any] | None = None) -> Request:
     """A request by shipped name or YAML path; `overrides` replace top-level keys, or keys within them.
 
-    Its `storage_options` are those of this process from then on.
-    Raises RequestError with one sentence for each thing that is wrong.
+    Its `storage_options` become those of this process. Raises RequestError with a sentence for each wrong key.
     """
-    if region in region_names():
-        text = (resources.files("infra") / "regions" / f"{region}.yaml").read_text()
-    else:
-        try:
-            text = Path(region).read_text()
-        except (OSError, UnicodeDecodeError) as error:
-            raise RequestError(
-                f"region {region!r} is neither a name that ships ({_hint(region, region_names())}) "
-                f"nor a file that can be read: {getattr(error, 'strerror', None) or error}"
-            ) from error
-    try:
-        record = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise RequestError(f"{region} is not YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(record, dict):
-        raise RequestError(f"{region} does not hold a mapping of settings")
+    shipped = region in region_names()
+    record = _parse(_read_text(region, shipped), region)
+    if not shipped:
+        record = resolve_paths(record, Path(region).parent)
     request = make_request(_merged(record, overrides or {}), region)
     use_storage(request.storage_options)
     return request
 
 
 def make_request(record: dict[str, Any], where: str = "request") -> Request:
-    """Validates a record. Raises RequestError."""
+    """Validates a record, whose paths are taken as they are. Raises RequestError."""
     try:
         request = Request.model_validate(record)
     except ValidationError as error:
-        raise RequestError(f"{where}: " + "; ".join(map(_sentence, error.errors()))) from error
+        raise RequestError(f"{where}: " + "; ".join(sentence(e, Request) for e in error.errors())) from error
     request.grid()
     return request
 
 
-def _sentence(error: Any) -> str:
-    """What is wrong with which key; the value only where the words do not show it already."""
-    place = ".".join(map(str, error["loc"])) or "request"
-    if error["type"] == "extra_forbidden":
-        return f"{place}: this key is not known{_meant(error['loc'])}"
-    message, shown = error["msg"].removeprefix("Value error, "), error.get("input")
-    if message.startswith(f"{place} "):
-        return str(message)
-    return f"{place}: {message}" if isinstance(shown, dict) else f"{place}: {message} (given {shown!r})"
+def replace_keys(request: Request, overrides: dict[str, Any]) -> Request:
+    """A request with keys replaced, or keys within them. Raises RequestError."""
+    return make_request(_merged(request.model_dump(exclude_unset=True), overrides)) if overrides else request
 
 
-def _meant(place: tuple[Any, ...]) -> str:
-    """What may have been meant by a wrong key, as the rest of a sentence."""
-    model: Any = Request
-    for part in place[:-1]:
-        field = model.model_fields.get(part) if hasattr(model, "model_fields") else None
-        if field is None:
-            return ""
-        kinds = [field.annotation, *getattr(field.annotation, "__args__", ())]
-        model = next((kind for kind in kinds if hasattr(kind, "model_fields")), None)
-    known = list(getattr(model, "model_fields", ()))
-    return f": {_hint(str(place[-1]), known)}" if known else ""
+def _read_text(region: str, shipped: bool) -> str:
+    if shipped:
+        return (resources.files("infra") / "regions" / f"{region}.yaml").read_text()
+    try:
+        return Path(region).read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise RequestError(
+            f"region {region!r} is neither a name that ships ({hint(region, region_names())}) "
+            f"nor a file that can be read: {getattr(error, 'strerror', None) or error}"
+        ) from error
 
 
-def _hint(word: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(word, known, 1)
-    return f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}"
+def _parse(text: str, region: str) -> dict[str, Any]:
+    try:
+        record = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise RequestError(f"{region} is not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(record, dict):
+        raise RequestError(f"{region} does not hold a mapping of settings")
+    return record
 
 
 def scratch_of(output: str, scratch: str | None) -> str:
-    """Where staged pixels and tiles lie while a run needs them.
+    """Location of the intermediate arrays of an output.
 
     It is removed after the run, hence a folder of this output's own within `scratch`.
     """

@@ -1,4 +1,4 @@
-"""The parts of a request, each frozen, with unknown keys refused."""
+"""The parts of a request, each frozen, with unknown keys refused. The docstring of a key is its manual."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ Positive = Annotated[int, Field(ge=1)]
 
 
 class Frozen(BaseModel):
+    """Settings that cannot be changed after they were checked."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
@@ -18,8 +20,11 @@ class Period(Frozen):
     """Fixed (`start`, `end`) or rolling (`latest_days` up to `end`, which is now by default)."""
 
     start: datetime | None = None
+    """First moment; without a zone it is in UTC. Example: `2024-06-15`."""
     end: datetime | None = None
+    """Last moment, by default the time when the run begins. Example: `2024-07-15`."""
     latest_days: Annotated[float, Field(gt=0)] | None = None
+    """Length in days of a period that ends at `end`, instead of `start`. Example: `30`."""
 
     @model_validator(mode="after")
     def _either(self) -> Period:
@@ -47,22 +52,25 @@ class Period(Frozen):
 
 
 class SourceChoice(Frozen):
-    """A source by name, or by the path of a YAML file of one's own."""
+    """A source by name, or by the path of a YAML file of your own."""
 
     source: str
+    """Name of a source that ships (`dsdit sources` lists them), or path of a source's YAML file."""
     endpoint: str | None = None
-    """Replaces the source's endpoint: another API, or a local catalog."""
+    """Replaces the source's endpoint: URL of another STAC API, or path of a local catalog (`items.json`,
+    `items.parquet`, `catalog.json` or a folder)."""
 
 
 class References(SourceChoice):
-    """Where references come from and how far from the scenes they may be in time."""
+    """Where references come from and how far in time from the scenes they may be."""
 
     max_age_days: Annotated[float, Field(gt=0, le=36_525)] = 3650.0
-    """Most days between a reference and a scene, whichever is the older."""
+    """Largest time in days between a reference and a scene, whichever of them is older."""
     registration: Literal["apply", "measure", "off"] = "apply"
-    """What is done about the shift between a reference and a scene: taken out, only told, or not looked for."""
+    """Shift between a reference and a scene: `apply` measures and corrects it, `measure` only reports it, `off` does
+    neither."""
     max_shift_px: Annotated[float, Field(gt=0)] | None = None
-    """HR pixels above which a shift is flagged and not taken out; by default one LR pixel."""
+    """Largest shift in HR pixels that is corrected; larger ones are flagged. By default one LR pixel."""
 
     @field_validator("registration", mode="before")
     @classmethod
@@ -72,41 +80,52 @@ class References(SourceChoice):
 
 
 class Scenes(SourceChoice):
-    """Where LR scenes come from and which one a cell takes."""
+    """Where LR scenes come from and which of them a cell uses."""
 
     rule: Literal["latest_clear", "least_cloudy", "median_clear"] = "latest_clear"
+    """Which scene a cell uses: the newest clear one, the one with the least cloud in the cell, or the median of the
+    clear ones."""
     balance: bool = False
-    """Takes the step between scenes out at seams, by gains and offsets of pairs of scenes; see dsdit/plan/seams.py."""
+    """Corrects brightness steps between scenes at seams, by gains and offsets of pairs of scenes."""
 
 
 class ModelSettings(Frozen):
     """Which network runs where."""
 
     weights: str = "dsdit-tiny"
+    """Name of weights that ship, or path of a weights folder."""
     device: Annotated[str, Field(pattern=r"^(cpu|cuda)$")] = "cpu"
+    """Where the network runs: `cpu` or `cuda`."""
     dtype: Literal["float32", "bfloat16"] = "float32"
+    """Number format of the network: `bfloat16` is faster on GPUs that have it."""
 
 
 class Sampling(Frozen):
-    """How it is run. What is left out follows from the weights' own setting of the name."""
+    """How the network is sampled. A key that is left out has the value of the chosen `setting` of the weights."""
 
     setting: Literal["default", "faithful"] = "default"
-    """default has the reference's detail; faithful aims at the smallest expected error, and is softer."""
+    """Which of the two settings of the weights: `default` has the detail of the reference, `faithful` has the smallest
+    expected error and is softer."""
     steps: Annotated[int, Field(ge=1, le=1000)] | None = None
+    """Steps of the solver from noise to image."""
     solver: Literal["euler", "heun", "dpmpp_2m", "published_dpmpp_2m"] | None = None
+    """Solver of the sampling ODE."""
     schedule: Literal["spaced", "published"] | None = None
-    """Noise levels of the steps: even in time, or those of the paper's release."""
+    """Noise levels of the steps: `spaced` evenly in time, or `published`, those of the paper's release."""
     guidance_scale: Annotated[float, Field(ge=0, le=10)] | None = None
+    """Weight of autoguidance; 1 switches it off and halves the network calls."""
     guidance_from: Literal["ref_scale", "no_reference"] | None = None
-    """What guidance leads away from: the pass with ref_scale 0, or the tile as if it had no reference."""
+    """Pass that guidance leads away from: the one with ref_scale 0, or the tile without its reference."""
     guidance_interval: tuple[Annotated[float, Field(ge=0, le=1)], Annotated[float, Field(ge=0, le=1)]] | None = None
-    """Noise levels (low, high) at which guidance acts."""
+    """Noise levels [low, high] between which guidance acts; 1 is pure noise. Example: `[0.2, 0.8]`."""
     start_sigma: Annotated[float, Field(gt=0, le=1)] | None = None
-    """Noise level at which sampling starts: below 1 it starts from the LR picture under noise."""
+    """Noise level at which sampling starts; below 1 it starts from the LR image with noise added."""
     ensemble: Literal[1, 2, 4, 8] | None = None
-    """Mirrored and turned forms of a tile that are averaged: a smaller error, at as many times the cost."""
+    """Number of mirrored and rotated forms of a tile that are averaged: a smaller error, at as many times the cost."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    """Seed of the noise. One seed gives the same pixels, however the region is split."""
     batch: Annotated[int, Field(ge=1, le=1024)] = 8
+    """Tiles in one network call. More use a GPU better and need more of its memory."""
 
     @field_validator("guidance_interval")
     @classmethod
@@ -117,40 +136,50 @@ class Sampling(Frozen):
 
 
 class Tiling(Frozen):
-    """Sizes in HR pixels; what is left out follows from scale, network and region."""
+    """Sizes of tiles, chunks and shards. A key that is left out follows from scale, network and region."""
 
     tile_px: Positive | None = None
+    """Side of a tile, the input of the network, in HR pixels."""
     overlap_px: Positive | None = None
+    """Overlap of neighbouring tiles, in HR pixels."""
     chunk_strides: Positive | None = None
+    """Side of a chunk of the mosaic, in tile strides (`tile_px` less `overlap_px`)."""
     shard_chunks: Positive | None = None
+    """Side of a shard, which is one job and one object of the mosaic, in chunks."""
 
 
 class Tls(Frozen):
-    """Files (PEM) by which client, scheduler and workers trust each other."""
+    """Files by which client, scheduler and workers trust each other."""
 
     ca: str
+    """Path of the certificate authority's certificate (PEM)."""
     cert: str
+    """Path of the certificate (PEM)."""
     key: str
+    """Path of the certificate's private key (PEM)."""
 
 
 class Compute(Frozen):
     """The Dask cluster."""
 
     cluster: str = "local"
-    """A name out of infra/clusters, or the path of a YAML file of one's own."""
+    """Name of a cluster that ships (see infra/clusters), or path of a cluster's YAML file."""
     workers: Positive = 2
-    """Of a cluster that this run starts; with `cuda` there is one a GPU."""
+    """Number of workers of a cluster that the run starts itself; `cuda` has one for each GPU instead."""
     address: str | None = None
-    """Of a running scheduler, for cluster: address."""
+    """Address of a running scheduler, for `cluster: address`. Example: `tls://scheduler:8786`."""
     tls: Tls | None = None
-    """For address and slurm; where it is left out, Dask's own configuration says."""
+    """Certificates, for `address` and `slurm`; without them Dask's own configuration applies."""
     memory_limit_bytes: Annotated[int, Field(ge=500_000_000)] | None = None
-    """A local worker is restarted above it."""
+    """Memory in bytes above which a local worker is restarted; by default its share of the machine's."""
     futures_per_worker: Annotated[int, Field(ge=1, le=4)] = 4
+    """Steps that are given to a worker at a time: more keep it busy, fewer need less memory."""
     worker_wait_s: Annotated[float, Field(ge=1)] = 1800.0
-    """How long a run does without any worker before it ends; longer than the queue of a shared cluster."""
+    """Time in seconds that a run waits without any worker before it fails. Take more than the queue of a shared
+    cluster needs."""
     straggler_s: Annotated[float, Field(ge=1)] = 600.0
-    """A step that takes longer, and four times as long as others, is given to a second worker."""
+    """Time in seconds after which a step that also takes four times as long as others is started a second time, on
+    another worker."""
 
     @model_validator(mode="after")
     def _address(self) -> Compute:
@@ -170,22 +199,27 @@ class Cost(Frozen):
     """Prices in any one currency, and the speed of a device, for `dsdit plan`; no run depends on them."""
 
     device_hour: Price | None = None
+    """Price of one hour of the device that runs the network."""
     thousand_requests: Price | None = None
-    """Of an object store."""
+    """Price of a thousand requests to the object store."""
     gb_month: Price | None = None
-    """Of keeping 10^9 bytes of the mosaic for a month."""
+    """Price of storing 10^9 bytes of the mosaic for a month."""
     seconds_per_tile: Annotated[float, Field(gt=0)] | None = None
-    """Of one device, with all passes of the network; by default what the last run measured."""
+    """Time in seconds that one device takes for a tile with all its network passes; by default as the last run
+    measured it."""
 
 
 class SampleRegion(Frozen):
-    """The region that the project makes by itself; made if it is not there."""
+    """The synthetic region that the project makes by itself."""
 
     folder: str = "output/sample-region"
+    """Folder of the region's catalog; made where it does not exist."""
     seed: Annotated[int, Field(ge=0)] = 7
+    """Seed of the synthetic landscape."""
     size_m: tuple[Annotated[float, Field(ge=320)], Annotated[float, Field(ge=320)]] = (2000.0, 2000.0)
-    """(y, x)."""
+    """Extent [y, x] in metres, multiples of 10."""
 
 
 def utc(when: datetime) -> datetime:
+    """An aware time in UTC; one without a zone is taken as UTC."""
     return when.replace(tzinfo=UTC) if when.tzinfo is None else when.astimezone(UTC)

@@ -20,7 +20,7 @@ from distributed.security import Security
 from distributed.utils import get_mp_context
 
 from dsdit.errors import RequestError
-from flows.request.cluster_file import ClusterFile, load_cluster
+from flows.request.cluster_file import ClusterFile, LoadedCluster, load_cluster
 from flows.request.settings import Compute, Tls
 
 _ENVIRONMENT = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
@@ -34,13 +34,15 @@ CONNECT_S = 20.0
 
 
 @contextmanager
-def open_cluster(compute: Compute) -> Iterator[Client]:
-    """A client of the cluster that `compute` asks for; one that was started here is closed with it.
+def open_cluster(compute: Compute, loaded: LoadedCluster | None = None) -> Iterator[Client]:
+    """A client of the cluster that `compute` names; one that was started here is closed with it.
+
+    `loaded` is its file, where it has been read already.
 
     Raises RequestError where the cluster cannot be had.
     """
     quiet()
-    file, manifest = load_cluster(compute.cluster)
+    file, manifest = loaded or load_cluster(compute.cluster)
     if file.kind == "address":
         with _connect(compute, file) as client:
             yield client

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import dsdit.plan.files
 from catalogs.staging.stage import stage
 from dsdit.malloc import keep_freed_memory
-from dsdit.mosaic.lease import Check, check_holder, unchecked
+from dsdit.mosaic.lease import Check, Lease, check_holder, unchecked
 from dsdit.plan.plan import Plan
 from dsdit.receipts.receipts import Receipt, write_receipt
 from dsdit.status import JobState, TileState
@@ -47,14 +47,27 @@ class Places(NamedTuple):
     """What object stores are told with each request; see `dsdit.store.options`."""
 
     @classmethod
-    def of(cls, plan: str, scratch: str, output: str) -> Places:
-        """The places of a run."""
+    def of(
+        cls,
+        plan: str,
+        scratch: str,
+        output: str,
+        mosaic: str | None = None,
+        fork: bytes = b"",
+        lease: Lease | None = None,
+        storage: dict[str, Any] | None = None,
+    ) -> Places:
+        """The places of a run; by default the mosaic is a plain Zarr group in the output."""
         return cls(
             plan,
             join(scratch, "data.zarr"),
-            join(output, "mosaic.zarr"),
+            mosaic or join(output, "mosaic.zarr"),
             join(scratch, "receipts"),
             join(output, "receipts"),
+            fork,
+            lease.url if lease else "",
+            lease.holder if lease else "",
+            storage,
         )
 
 

@@ -81,7 +81,7 @@ def test_both_settings_are_told_and_the_chosen_one_first(tmp_path, chosen):
     record = sample_record(tmp_path, Path("dsdit-tiny"), tmp_path / "out", (0, 0, 640, 640))
     request = make_request({**record, "sampling": {"setting": chosen, "schedule": "published"}})
     config = load_weights("dsdit-tiny").config
-    told = describe_settings(request)
+    told = describe_settings(request, config)
     other = {"default": "faithful", "faithful": "default"}[chosen]
     assert [line.partition(":")[0] for line in told] == [chosen, other]
     for line in told:

@@ -11,6 +11,7 @@ import pytest
 
 from flows.plan.make_plan import make_plan
 from flows.plan.on_cluster import measuring_on_cluster
+from flows.plan.prepared import prepare
 from flows.request.request import make_request
 from tests.conftest import box
 from tests.support.displaced import displaced
@@ -28,11 +29,11 @@ def planned(sample: Path, weights: Path, output: Path, spread: bool) -> tuple[st
     """Digest of the plan, and what was said."""
     record = sample_record(sample, weights, output, WHOLE)
     record["lr"]["balance"] = True
-    request, said = make_request(record), list[str]()
+    prepared, said = prepare(make_request(record)), list[str]()
     if not spread:
-        return make_plan(request, NOW, said.append).digest, said
-    with measuring_on_cluster(request, said.append) as made:
-        return make_plan(request, NOW, said.append, made).digest, said
+        return make_plan(prepared, NOW, said.append).digest, said
+    with measuring_on_cluster(prepared, said.append) as made:
+        return make_plan(prepared, NOW, said.append, made).digest, said
 
 
 def test_measured_on_workers_is_measured_here(
@@ -43,7 +44,7 @@ def test_measured_on_workers_is_measured_here(
     monkeypatch.setattr("catalogs.measure.cache.SPREAD_FROM", 1)
     monkeypatch.setattr("catalogs.measure.cache._BLOCK", 2)
     there, said = planned(sample, weights, tmp_path / "there", spread=True)
-    assert said.count("measure: many are missing: they are made on the cluster") == 1
+    assert said.count("measure: many are missing: they are taken on the cluster") == 1
     assert there == here
     assert records_of(tmp_path / "there") == records_of(tmp_path / "here")
     again, said = planned(sample, weights, tmp_path / "there", spread=True)

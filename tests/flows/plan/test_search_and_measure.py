@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from dsdit.errors import CatalogError, RequestError
-from flows.plan.make_plan import keep_plan, make_layout, make_plan
+from flows.plan.make_plan import keep_plan, make_plan
+from flows.plan.prepared import prepare
 from flows.plan.search_and_measure import Searched, search_catalogs
 from flows.request.request import Request, make_request
 from tests.conftest import box
@@ -42,7 +43,7 @@ def request(catalog: Path, weights: Path, folder: Path, items: Path, days: float
 
 
 def asked(question: Request, now: datetime) -> Searched:
-    return search_catalogs(question, make_layout(question)[0], now, lambda text: None)
+    return search_catalogs(prepare(question), now, lambda text: None)
 
 
 def test_a_flight_after_the_scenes_is_a_reference_and_a_replay_gives_it_again(
