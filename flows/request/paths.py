@@ -7,8 +7,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from catalogs.source import known_sources
 from dsdit.model.header import SHIPPED
+
+from catalogs.source import known_sources
 from flows.request.cluster_file import cluster_names
 
 _PATHS = (

@@ -8,7 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from dsdit.mosaic.mosaic_arrays import LR_ARRAYS
-from flows.plan.cost import SAMPLES_OPEN, STAGES_OPEN, WRITE_REQUESTS, requests_of_scratch
+from flows.plan.traffic import WRITE_REQUESTS, requests_of_scratch
+from flows.plan.work import SAMPLES_OPEN, STAGES_OPEN
 from tests.benchmarks.continent import LATTICE
 
 WORKERS = 1000

@@ -27,7 +27,8 @@ from dsdit.steps.publish.shard_map import COLOURS
 from dsdit.store.objects import write_json
 from dsdit.window import Index
 from flows.cli.main import app
-from flows.plan.cost import last_speed, picture_of_plan, price, with_scene
+from flows.plan.cost import last_speed, picture_of_plan, price
+from flows.plan.work import with_scene
 from flows.report import report_record
 from flows.request.land_mask import read_land
 from flows.request.settings import Cost
