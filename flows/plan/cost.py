@@ -22,7 +22,7 @@ from flows.report import read_report
 from flows.request.settings import Cost
 
 SECONDS_PER_TILE = 0.08
-"""Seconds of one network pass of `dsdit-tiny` on one CPU core, over a tile of 128 px: used where nothing was measured."""
+"""Seconds of one network pass of `dsdit-tiny` on a CPU core, over a tile of 128 px: used where nothing was measured."""
 Speed = tuple[float, str]
 """(seconds a network call, where the figure is from)."""
 

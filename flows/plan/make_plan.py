@@ -9,8 +9,6 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 
 import numpy as np
-from dsdit.model.weights_config import WeightsConfig
-from dsdit.sampling.passes import network_passes
 from numpy.typing import NDArray
 
 import dsdit.plan.files
@@ -21,10 +19,12 @@ from catalogs.item import SceneItem
 from catalogs.measure.cache import Spread
 from catalogs.measure.cover_and_fit import kept_fits
 from dsdit.errors import ReadError, RequestError
+from dsdit.model.weights_config import WeightsConfig
 from dsdit.mosaic.template import published_names
 from dsdit.plan.files import write_plan
 from dsdit.plan.plan import Fits, Items, ModelChoice, Plan, SamplerSettings
 from dsdit.plan.seams import seam_pairs
+from dsdit.sampling.passes import network_passes
 from dsdit.store.objects import join
 from flows.plan.pair_measures import measure_pairs
 from flows.plan.prepared import Prepared, prepare

@@ -10,13 +10,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from dsdit.model.header import WeightsHeader, read_header
-
 from catalogs.source import Source, load_source
 from dsdit.errors import RequestError
 from dsdit.imaging.sensor import reach_px
 from dsdit.lattice.layout import Layout
 from dsdit.lattice.tiling import Lattice, default_shard, default_tile
+from dsdit.model.header import WeightsHeader, read_header
 from dsdit.mosaic.versions import MosaicStore, mosaic_store
 from dsdit.region import Region
 from dsdit.store.objects import check_writable

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from dsdit.sampling.passes import network_passes
 from numpy.typing import NDArray
 
 from dsdit.lattice.job_mask import Jobs
 from dsdit.plan.plan import Plan
+from dsdit.sampling.passes import network_passes
 from dsdit.window import Window
 
 STAGES_OPEN, SAMPLES_OPEN = 3, 2

@@ -7,9 +7,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from dsdit.model.header import SHIPPED
-
 from catalogs.source import known_sources
+from dsdit.model.header import SHIPPED
 from flows.request.cluster_file import cluster_names
 
 _PATHS = (
