@@ -14,11 +14,13 @@ import json, sys
 from datetime import UTC, datetime
 from flows.plan.cost import price
 from flows.plan.make_plan import describe_settings, keep_plan, make_plan
+from flows.plan.prepared import prepare
 from flows.request.request import make_request
 request = make_request(json.loads(sys.argv[1]))
-plan = make_plan(request, datetime(2024, 7, 20, tzinfo=UTC), lambda _: None)
+prepared = prepare(request)
+plan = make_plan(prepared, datetime(2024, 7, 20, tzinfo=UTC), lambda _: None)
 keep_plan(plan, request.output)
-assert price(plan)["network_calls"] > 0 and describe_settings(request)
+assert price(plan)["network_calls"] > 0 and describe_settings(request, prepared.weights.config)
 assert "torch" not in sys.modules
 print(plan.model.digest)
 """
