@@ -1,1 +1,8 @@
-"""The mosaic on disk: its template, versions, lease and history."""
+"""The mosaic on disk: its arrays, template, versions, lease and history.
+
+This door is for users; it loads each name from its file when it is first used.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

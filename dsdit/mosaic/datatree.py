@@ -1,6 +1,6 @@
-"""Opening a published mosaic with xarray, whichever store it lies in, at any version that is kept.
+"""`open_mosaic`: a published mosaic as an xarray DataTree, from any kind of store, at any version that is kept.
 
-What is opened stays with its version: a later publish changes nothing in it.
+An open tree stays at its version: a later publish changes nothing in it.
 """
 
 from __future__ import annotations

@@ -1,15 +1,15 @@
-"""Versions of a mosaic, so that a reader sees a whole old or a whole new state.
+"""Versions of a mosaic as folders of plain Zarr, so that a reader sees a whole old or a whole new state.
 
-On a folder a version is `versions/<n>/` with the mosaic, its COG, picture and item. `current` is a symbolic link to the
+On a disk a version is `versions/<n>/` with the mosaic, its COG, picture and item. `current` is a symbolic link to the
 published one, and what readers open (`mosaic.zarr`, `sr.tif`...) are links through it: publishing is one rename. A new
-version begins as hard links of the shards of the published one. Nothing is written through a hard link: Zarr's local
-store, like ours, writes a new file and renames it. A run that was interrupted goes on in the version it began.
+version starts as hard links of the shards of the published one. Nothing is written through a hard link: Zarr's local
+store, like ours, writes a new file and renames it. An interrupted run is continued in the version that it began.
 
-Each object that a reader opens through the plain link is looked up anew, so that a mosaic read across a publish can mix
-two versions. `published_mosaic` names one version once and for all: a reader that opens what it returns sees a whole
-state, for as long as that version is kept.
+Each object that a reader opens through the plain link is resolved separately, so that a mosaic read during a publish
+can mix two versions. `published_mosaic` returns the location of one version: a reader that opens it sees a whole state
+for as long as that version is kept.
 
-An object store has no links: there the mosaic is written in place, and `unpublished.json` tells that this is so.
+An object store has no links: there the mosaic is written in place, and `unpublished.json` marks that it is incomplete.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from dsdit.store.objects import filesystem, is_remote, join, read_bytes, remove,
 FOLDER = "versions"
 POINTER = "current"
 MOSAIC = "mosaic.zarr"
-SEEN = (MOSAIC, "sr.tif", "picture.png", "item.json")
-"""What readers open, below the output."""
+READER_FILES = (MOSAIC, "sr.tif", "picture.png", "item.json")
+"""Names below the output of what readers open."""
 MARKER = "unpublished.json"
 PARTIAL = ".partial"
 
 
 def unpublished(output: str) -> str | None:
-    """The folder of a version that was begun and not published; None where there is none."""
+    """The folder of a version that was begun and is not published; None where there is none."""
     if is_remote(output):
         return output if read_bytes(join(output, MARKER)) is not None else None
     begun = max(_numbers(output), default=0)
@@ -54,7 +54,7 @@ def published_mosaic(output: str, version: int | None = None) -> str:
     """
     if is_remote(output):
         return join(output, MOSAIC)
-    number = _current(output) if version is None else version  # before the list, which may be a later publish's
+    number = _current(output) if version is None else version  # read before the list: a publish may come between
     kept = published_versions(output)
     if number not in kept:
         raise not_kept(output, number, kept)
@@ -62,19 +62,19 @@ def published_mosaic(output: str, version: int | None = None) -> str:
 
 
 def not_kept(output: str, version: int | None, kept: list[int]) -> StoreError:
-    """The sentence for a version that cannot be opened; `version` is None or 0 where none was named."""
+    """The error for a version that cannot be opened; `version` is None or 0 where none was named."""
     return StoreError(f"{output!r} has no published version {version or ''}".rstrip() + f": kept are {kept or 'none'}")
 
 
 def holds_mosaic(output: str) -> bool:
-    """Whether there is a mosaic, published or not, to which receipts can belong."""
+    """Whether a mosaic exists, published or not, to which receipts can belong."""
     if is_remote(output):
         return read_bytes(join(output, MOSAIC, "zarr.json")) is not None
     return bool(_numbers(output)) or (_folder(output) / MOSAIC).exists()
 
 
 def open_version(output: str) -> str:
-    """The folder to write in: the unpublished version, or a new one that begins as the published one."""
+    """The folder to write in: the unpublished version, or a new one that starts as a copy of the published one."""
     if is_remote(output):
         write_bytes(join(output, MARKER), b"{}")
         return output
@@ -95,13 +95,13 @@ def open_version(output: str) -> str:
 
 
 def publish_version(output: str, folder: str, keep: int = 2) -> None:
-    """Makes `folder` what readers see, by one rename; `keep` versions stay, this one included."""
+    """Makes `folder` the version that readers see, by one rename; `keep` versions are kept, this one included."""
     if is_remote(output):
         remove(join(output, MARKER))
         return
     place = _folder(output)
     number = int(Path(folder).name)
-    _show(place, number)  # what leads through the pointer comes first: with it readers find all
+    _show(place, number)  # links through the pointer come first: once it moves, readers find every file
     _point(place / POINTER, f"{FOLDER}/{number}")
     _hide(place, number)
     for old in sorted(n for n in _numbers(output) if n <= number)[:-keep]:
@@ -111,9 +111,9 @@ def publish_version(output: str, folder: str, keep: int = 2) -> None:
 
 
 def carry_over(output: str, folder: str, name: str) -> bool:
-    """Puts the published version's file `name` into the version at `folder` too; False where there is none.
+    """Links the published version's file `name` into the version at `folder`; False where there is none.
 
-    On a disk by a hard link, on an object store by a copy there.
+    A hard link on a disk, a copy on an object store.
     """
     source, target = join(output, name), join(folder, name)
     if is_remote(output):
@@ -132,9 +132,9 @@ def carry_over(output: str, folder: str, name: str) -> bool:
 
 
 def put_back(output: str, folder: str, names: Iterable[str]) -> None:
-    """Makes objects of the mosaic in the version at `folder` what they are in the published one; there or not there.
+    """Restores objects of the mosaic at `folder` to their published state; those that were not published are removed.
 
-    On an object store the two are one place, and nothing is done.
+    On an object store the two are the same objects, and nothing is done.
     """
     if is_remote(output):
         return
@@ -149,23 +149,23 @@ def put_back(output: str, folder: str, names: Iterable[str]) -> None:
 
 
 def mend_links(output: str) -> None:
-    """Makes what readers open lead to the published version again, where a link is missing."""
+    """Restores links to the published version that are missing."""
     if not is_remote(output) and (number := _current(output)):
         _show(_folder(output), number)
         _hide(_folder(output), number)
 
 
 def _show(place: Path, number: int) -> None:
-    """Links through the pointer to all that version `number` has for readers."""
-    for name in SEEN:
+    """Creates links through the pointer to the files of version `number` that readers open."""
+    for name in READER_FILES:
         target = f"{POINTER}/{name}"
         if (place / FOLDER / str(number) / name).exists() and not _leads(place / name, target):
             _point(place / name, target)
 
 
 def _hide(place: Path, number: int) -> None:
-    """Takes away the links to what version `number`, the published one, has not."""
-    for name in SEEN:
+    """Removes links to files that version `number`, the published one, does not have."""
+    for name in READER_FILES:
         if not (place / FOLDER / str(number) / name).exists() and _leads(place / name, f"{POINTER}/{name}"):
             (place / name).unlink()
 
@@ -173,8 +173,8 @@ def _hide(place: Path, number: int) -> None:
 def link_tree(source: Path, target: Path) -> int:
     """Hard links of all objects below `source`, and copies of its metadata; returns their number.
 
-    Leftovers of writers that were killed stay behind. Where the disk has no hard links, objects are copied, and a
-    warning says so.
+    Partial files of killed writers are left out. Where the disk has no hard links, objects are copied and a warning is
+    logged.
     """
     count, root = 0, source.resolve()
     refused: OSError | None = None
@@ -191,7 +191,7 @@ def link_tree(source: Path, target: Path) -> int:
             count += 1
     if refused is not None:
         logging.getLogger(__name__).warning(
-            "objects of %s were copied into the new version, not linked (%s): each version takes the whole room",
+            "objects of %s were copied into the new version, not linked (%s): each version takes its full size on disk",
             root,
             refused,
         )
@@ -199,18 +199,18 @@ def link_tree(source: Path, target: Path) -> int:
 
 
 _NO_LINKS = (errno.EPERM, errno.EXDEV, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK)
-"""What a disk without hard links answers, and one on which a file cannot have another."""
+"""Errors of a disk without hard links, and of a file that cannot have another one."""
 
 
 def _replace_by_link(source: Path, target: Path) -> None:
-    """`target` becomes a link to `source`, by one rename."""
+    """Replaces `target` by a link to `source`, by one rename."""
     partial = target.with_name(f"{target.name}.{uuid.uuid4().hex}{PARTIAL}")
     _link(source, partial)
     partial.replace(target)
 
 
 def _link(source: Path, target: Path) -> OSError | None:
-    """None for a hard link; why there is a copy in its place."""
+    """Hard link, or a copy where the disk has none; returns None for a link, the error for a copy."""
     try:
         os.link(source, target)
     except OSError as error:
@@ -222,20 +222,20 @@ def _link(source: Path, target: Path) -> OSError | None:
 
 
 def _adopt(place: Path) -> None:
-    """A mosaic that was written in place becomes the first version."""
+    """Turns a mosaic that was written in place into the first version."""
     if not (place / MOSAIC).is_dir() or (place / MOSAIC).is_symlink():
         return
     number = max(_numbers(str(place)), default=0) + 1
     first = place / FOLDER / str(number)
     first.mkdir(parents=True)
-    for name in reversed(SEEN):
+    for name in reversed(READER_FILES):
         if (place / name).exists():
             (place / name).rename(first / name)
     publish_version(str(place), str(first), number)
 
 
 def _point(link: Path, target: str) -> None:
-    """Makes `link` lead to `target`, relative to its folder, whatever it led to before: by one rename."""
+    """Creates or replaces the symbolic link to `target`, relative to its folder, by one rename."""
     if link.is_dir() and not link.is_symlink():
         raise StoreError(f"{link} is a folder where a link to {target} belongs: move it away")
     fresh = link.with_name(f"{link.name}.{uuid.uuid4().hex}{PARTIAL}")

@@ -1,8 +1,8 @@
 """History: what was computed when, and from what. One entry a published version, which is never changed.
 
-What a publish that was cut off had written gives way to the entry of the one that was not. An entry is a summary in
-JSON and, beside it, a table of the shards that were written since the version before. Its name is the moment of the
-run that published, or just after the entry before it where the clock went back, so that entries sort by their order.
+An entry is a summary in JSON and a table of the shards that were written since the version before. Its name is the
+time of the run that published, or just after the previous entry where the clock went back, so that entries sort in
+their order. What an interrupted publish had written is replaced by the entry of the one that completes.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ _ROWS = 4096
 def write_history(
     output: str, when: datetime, version: str, plan: Plan, receipts: Iterable[Receipt], seconds: float = 0.0
 ) -> dict[str, Any]:
-    """Keeps the shards that `receipts` tell of as the entry of `version`; returns its summary. Table first.
+    """Writes the shards of `receipts` as the entry of `version`, table first; returns its summary.
 
-    The version is about to be published: what lies there of it is of a publish that was cut off, and goes. `seconds`
-    are those that workers spent on other steps than mosaic.
+    The version is about to be published: an entry that it has already is of an interrupted publish, and is removed.
+    `seconds` are those that workers spent on other steps than mosaic.
     """
     _remove_begun(output, version)
     url = join(output, FOLDER, _name(when, _names(output)))
@@ -77,7 +77,7 @@ _MOMENT = "%Y%m%dT%H%M%S%fZ"
 
 
 def _names(output: str, suffix: str = ".json") -> list[str]:
-    """Names of the entries, oldest first; by their tables those too that have no summary."""
+    """Names of the entries, oldest first; with the tables' suffix also those that have no summary."""
     return [name.removesuffix(suffix) for name in list_names(join(output, FOLDER)) if name.endswith(suffix)]
 
 
@@ -89,7 +89,10 @@ def _name(when: datetime, names: list[str]) -> str:
 
 
 def _remove_begun(output: str, version: str) -> None:
-    """Entries of a numbered version; one that is written in place has the same name for ever. Tables without entry."""
+    """Removes entries of a numbered version, and tables without a summary.
+
+    A version that is written in place always has the same name: its entries are kept.
+    """
     folder, names = join(output, FOLDER), _names(output)
     gone = set(_names(output, ".parquet")) - set(names)
     if version.isdigit():

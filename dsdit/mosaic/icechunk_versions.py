@@ -1,17 +1,17 @@
 """Versions of a mosaic in an Icechunk repository, on a local disk or S3. The owner of icechunk.
 
-`main` is what readers see. A night writes to a branch of its own that begins at main, so that shards it does not write
-are shared. Publishing holds the night's snapshot by a branch `version-<n>`, tags it with the version's number, moves
-main there in one step and drops the night's branch. Both branches beside each other tell of a publish that was cut
-off: whoever comes next finishes it. A reader stays on the snapshot that it opened, while its version is kept.
+Readers see branch `main`. A run writes to its own branch `night-<n>`, which starts at main, so that shards it does not
+write are shared. Publishing creates a branch `version-<n>` at the run's snapshot, tags it with the version's number,
+moves main there in one step and deletes the run's branch. Where both branches exist, a publish was interrupted, and the
+next run finishes it. A reader stays on the snapshot that it opened while its version is kept.
 
-The branch holds what the tag names since icechunk (1.1) leaves a tag whose file it could not read out of its list, and
-takes such a list for whole where it collects garbage; branches it lists from their names alone.
+The branch is needed beside the tag: icechunk (1.1) leaves a tag whose file it could not read out of its list, and its
+garbage collection takes that list for complete; branches are listed from their names alone.
 
-Workers get forks of one session, pickled; what they changed comes back and is merged and committed. Every commit names
-the snapshot that this run left, so that a run that was taken for dead cannot write beside its successor.
+Workers get pickled forks of one session; their changes are returned, merged and committed. Every commit checks the
+snapshot that this run left, so that a run that was presumed dead cannot write beside its successor.
 
-The files beside the mosaic lie in `versions/<n>/`. On a disk readers find them by links through `current`, on S3 as
+The files beside the mosaic are in `versions/<n>/`. On a disk readers find them by links through `current`, on S3 as
 copies.
 """
 
@@ -32,20 +32,21 @@ import icechunk
 from icechunk.session import ForkSession
 
 from dsdit.errors import StoreError
-from dsdit.mosaic.folder_versions import FOLDER, SEEN, not_kept, publish_version
+from dsdit.mosaic.folder_versions import FOLDER, READER_FILES, not_kept, publish_version
 from dsdit.mosaic.version import REPOSITORY, Version
 from dsdit.store.mounts import mounted
 from dsdit.store.objects import filesystem, is_remote, join, list_names, remove, remove_object
 from dsdit.store.options import storage_settings
 
-NIGHT, KEPT = "night-", "version-"
+UNPUBLISHED, PUBLISHED = "night-", "version-"
+"""Prefixes of the branches of versions; a number follows."""
 T = TypeVar("T")
 _BROKEN, _TRIES = ("error streaming bytes", "error reading a body"), 4
-"""What icechunk says of an answer that broke off, which it does not ask for again, and how often this module asks."""
+"""Icechunk's messages for an interrupted response, which it does not retry; how often this module tries."""
 _SPLIT = 64
 """Shards a side that share one list of chunks: a commit writes the lists that it touches."""
 
-icechunk.set_logs_filter("error")  # it warns that files have no safe commit: the lease of the output sees to that
+icechunk.set_logs_filter("error")  # it warns that commits to files are unsafe: the lease of the output makes them safe
 
 
 class IcechunkStore:
@@ -60,21 +61,21 @@ class IcechunkStore:
 
     @cached_property
     def _repository(self) -> icechunk.Repository:
-        return self._ask(lambda: icechunk.Repository.open(_storage(self.mosaic)))
+        return self._retry(lambda: icechunk.Repository.open(_storage(self.mosaic)))
 
     def holds(self) -> bool:
         if not list_names(self.mosaic):
             return False
-        return self._ask(lambda: icechunk.Repository.exists(_storage(self.mosaic)))
+        return self._retry(lambda: icechunk.Repository.exists(_storage(self.mosaic)))
 
     def versions(self) -> list[int]:
-        return self._numbers(KEPT) if self.holds() else []
+        return self._numbers(PUBLISHED) if self.holds() else []
 
     def unpublished(self) -> Version | None:
         if not self.holds():
             return None
-        number = max(self._numbers(NIGHT), default=0)
-        if number in self._numbers(KEPT):
+        number = max(self._numbers(UNPUBLISHED), default=0)
+        if number in self._numbers(PUBLISHED):
             self._finish(number)
             return None
         return self._version(number) if number else None
@@ -84,11 +85,11 @@ class IcechunkStore:
         if begun is not None:
             return begun
         if not self.holds():
-            if not list_names(join(self.mosaic, "refs")):  # left by a run that was killed while it made one
+            if not list_names(join(self.mosaic, "refs")):  # left by a run that was killed while it created one
                 remove(self.mosaic)
             self._do(lambda: icechunk.Repository.create(_storage(self.mosaic), _config()), self.holds)
-        number = max(self._numbers(KEPT), default=0) + 1
-        self._begin_branch(f"{NIGHT}{number}", self._branch("main"))
+        number = max(self._numbers(PUBLISHED), default=0) + 1
+        self._begin_branch(f"{UNPUBLISHED}{number}", self._branch("main"))
         return self._version(number)
 
     @contextmanager
@@ -103,15 +104,15 @@ class IcechunkStore:
 
     def commit(self, version: Version, changes: Sequence[bytes]) -> None:
         session = self._session(version)
-        with told(self.mosaic):
+        with store_errors(self.mosaic):
             session.merge(*(_load(part) for part in changes))
         self._commit(version, session, f"{len(changes)} shards")
 
     def put_back(self, version: Version, names: Iterable[str]) -> None:
-        """Nothing of a failed job is there: its fork was never committed."""
+        """Nothing to restore: the fork of a failed job was never committed."""
 
     def publish(self, version: Version, keep: int) -> None:
-        self._begin_branch(f"{KEPT}{version.name}", self._session(version).snapshot_id)
+        self._begin_branch(f"{PUBLISHED}{version.name}", self._session(version).snapshot_id)
         self._finish(int(version.name))
         self._forget(keep)
 
@@ -124,26 +125,29 @@ class IcechunkStore:
         kept = self.versions()
         if not kept or version not in (None, *kept):
             raise not_kept(self.output, version, kept)
-        branch = "main" if version is None else f"{KEPT}{version}"
-        session = self._ask(lambda: self._repository.readonly_session(branch))
+        branch = "main" if version is None else f"{PUBLISHED}{version}"
+        session = self._retry(lambda: self._repository.readonly_session(branch))
         return session.store
 
     def _version(self, number: int) -> Version:
         return Version(str(number), join(self.output, FOLDER, str(number)), self.mosaic)
 
-    def _ask(self, ask: Callable[[], T]) -> T:
-        """What the repository answers, asked again where its answer broke off. Raises StoreError."""
-        with told(self.mosaic):
+    def _retry(self, call: Callable[[], T]) -> T:
+        """What `call` returns, retried where the response was interrupted. Raises StoreError."""
+        with store_errors(self.mosaic):
             for _ in range(_TRIES - 1):
                 try:
-                    return ask()
+                    return call()
                 except icechunk.IcechunkError as error:
-                    if not any(words in str(error) for words in _BROKEN):
+                    if not any(message in str(error) for message in _BROKEN):
                         raise
-            return ask()
+            return call()
 
     def _do(self, act: Callable[[], object], done: Callable[[], bool]) -> None:
-        """Does what goes once only; `done` tells whether it went, though its answer was lost. Raises StoreError."""
+        """Calls `act`, which succeeds only once; `done` is whether it has, though its response was lost.
+
+        Raises StoreError.
+        """
 
         def once() -> object:
             try:
@@ -153,17 +157,17 @@ class IcechunkStore:
                     return None
                 raise
 
-        self._ask(once)
+        self._retry(once)
 
     def _numbers(self, kind: str) -> list[int]:
         """Numbers of the versions that have a branch of this kind."""
-        branches = self._ask(self._repository.list_branches)
+        branches = self._retry(self._repository.list_branches)
         return sorted(int(branch.removeprefix(kind)) for branch in branches if branch.startswith(kind))
 
     def _branch(self, name: str) -> str:
         """Snapshot at the tip of a branch; empty where there is no such branch."""
-        known = name in self._ask(self._repository.list_branches)
-        return self._ask(lambda: self._repository.lookup_branch(name)) if known else ""
+        known = name in self._retry(self._repository.list_branches)
+        return self._retry(lambda: self._repository.lookup_branch(name)) if known else ""
 
     def _begin_branch(self, name: str, snapshot: str) -> None:
         self._do(lambda: self._repository.create_branch(name, snapshot), lambda: self._branch(name) == snapshot)
@@ -173,7 +177,7 @@ class IcechunkStore:
 
     def _session(self, version: Version) -> icechunk.Session:
         """A session on the branch as this run left it. Raises StoreError where another run has written there."""
-        session = self._ask(lambda: self._repository.writable_session(f"{NIGHT}{version.name}"))
+        session = self._retry(lambda: self._repository.writable_session(f"{UNPUBLISHED}{version.name}"))
         if self._tip not in ("", session.snapshot_id):
             raise StoreError(_TAKEN.format(self.mosaic))
         self._tip = session.snapshot_id
@@ -185,43 +189,43 @@ class IcechunkStore:
         mark = {"commit": uuid.uuid4().hex}
 
         def done() -> bool:
-            tip = self._branch(f"{NIGHT}{version.name}")
-            return bool(tip) and self._ask(lambda: self._repository.lookup_snapshot(tip)).metadata == mark
+            tip = self._branch(f"{UNPUBLISHED}{version.name}")
+            return bool(tip) and self._retry(lambda: self._repository.lookup_snapshot(tip)).metadata == mark
 
         self._do(lambda: session.commit(message, mark), done)
-        self._tip = self._branch(f"{NIGHT}{version.name}")
+        self._tip = self._branch(f"{UNPUBLISHED}{version.name}")
 
     def _finish(self, number: int) -> None:
-        """What comes after the version's branch: tag, main, files beside it, end of the night. Can be repeated."""
+        """Publishes a version that has its branch: tag, main, files beside it, end of the run's branch. Repeatable."""
         repository, name, folder = self._repository, str(number), join(self.output, FOLDER, str(number))
-        main, tip = self._branch("main"), self._branch(f"{KEPT}{number}")
+        main, tip = self._branch("main"), self._branch(f"{PUBLISHED}{number}")
         self._do(lambda: repository.create_tag(name, tip), lambda: repository.lookup_tag(name) == tip)
         self._do(
             lambda: repository.reset_branch("main", tip, from_snapshot_id=main), lambda: self._branch("main") == tip
         )
         if is_remote(self.output):
             fs = filesystem(self.output)[0]
-            made = set(list_names(folder))
-            for name in set(SEEN) & made:
+            written = set(list_names(folder))
+            for name in set(READER_FILES) & written:
                 fs.copy(filesystem(join(folder, name))[1], filesystem(join(self.output, name))[1])
-            for name in set(SEEN) - made:
+            for name in set(READER_FILES) - written:
                 remove_object(join(self.output, name))
         else:
             Path(filesystem(folder)[1]).mkdir(parents=True, exist_ok=True)
             publish_version(self.output, folder, keep=number)
-        self._end_branch(f"{NIGHT}{number}")
+        self._end_branch(f"{UNPUBLISHED}{number}")
         self._tip = ""
 
     def _forget(self, keep: int) -> None:
-        """Drops all versions but the newest `keep`, and what no branch needs."""
+        """Deletes all versions but the newest `keep`, and what no branch needs."""
         now, repository = datetime.now(UTC), self._repository
-        for number in self._numbers(KEPT)[:-keep]:
+        for number in self._numbers(PUBLISHED)[:-keep]:
             tag = str(number)
             self._do(partial(repository.delete_tag, tag), lambda tag=tag: tag not in repository.list_tags())  # type: ignore[misc]
-            self._end_branch(f"{KEPT}{number}")
+            self._end_branch(f"{PUBLISHED}{number}")
             remove(join(self.output, FOLDER, tag))
-        self._ask(lambda: repository.expire_snapshots(now))
-        self._ask(lambda: repository.garbage_collect(now))
+        self._retry(lambda: repository.expire_snapshots(now))
+        self._retry(lambda: repository.garbage_collect(now))
 
 
 _TAKEN = "{} was written to by another run: this run stops; the same command goes on"
@@ -229,7 +233,7 @@ _TAKEN = "{} was written to by another run: this run stops; the same command goe
 
 @contextmanager
 def forked(url: str, fork: bytes) -> Iterator[tuple[str, Callable[[], bytes]]]:
-    """On a worker: (location to write to, what gives the changes), of a fork of the night's session."""
+    """On a worker: (location to write to, function that returns the changes), of a fork of the run's session."""
     session = _load(fork)
     with mounted(url, session.store) as place:
         yield place, lambda: pickle.dumps(session)
@@ -242,15 +246,15 @@ def _load(fork: bytes) -> ForkSession:
 
 
 @contextmanager
-def told(url: str) -> Iterator[None]:
-    """Icechunk's errors as StoreError, in one line."""
+def store_errors(url: str) -> Iterator[None]:
+    """Raises icechunk's errors as StoreError, in one line."""
     try:
         yield
     except icechunk.ConflictError as error:
         raise StoreError(_TAKEN.format(url)) from error
     except icechunk.IcechunkError as error:
-        words = str(error).strip().splitlines()[0].lstrip("x ")
-        raise StoreError(f"{url} cannot be used: {words}") from error
+        reason = str(error).strip().splitlines()[0].lstrip("x ")
+        raise StoreError(f"{url} cannot be used: {reason}") from error
 
 
 def _config() -> icechunk.RepositoryConfig:
@@ -267,7 +271,7 @@ def _storage(url: str) -> icechunk.Storage:
         return icechunk.local_filesystem_storage(filesystem(url)[1])
     parts = urlsplit(url)
     if parts.scheme != "s3":
-        raise StoreError(f"{url!r}: an Icechunk mosaic lies in a folder or on s3://: give one, or set store: zarr")
+        raise StoreError(f"{url!r}: an Icechunk mosaic is stored in a folder or on s3://: give one, or set store: zarr")
     endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
     return icechunk.s3_storage(
         bucket=parts.netloc,

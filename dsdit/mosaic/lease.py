@@ -1,8 +1,8 @@
-"""A lease on an output, so that two runs never write to one place: `lease.json`, taken and renewed by compare-and-swap.
+"""A lease on an output, so that two runs never write to it: `lease.json`, taken and renewed by compare-and-swap.
 
-On a folder the swap is a rewrite under the file's lock, on S3 a conditional put. The holder raises a counter again and
-again. Whoever finds the lease taken watches the counter by a clock of its own: one that stands still for `expire_s`
-belongs to a dead run, whatever the machines' dates say. A holder that could not renew in time takes its lease for lost.
+On a disk the swap is a rewrite under the file's lock, on S3 a conditional put. The holder keeps raising a counter. A
+run that finds the lease taken watches the counter by its own clock: if it does not change for `expire_s`, the holder
+is dead, whatever the machines' dates are. A holder that could not renew in time considers its lease lost.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ from dsdit.store.objects import filesystem, is_remote, join
 
 NAME = "lease.json"
 EXPIRE_S = 45.0
-"""How long a counter must stand still before its holder counts as dead."""
+"""Time without a change of the counter after which its holder is considered dead."""
 RENEWALS = 5
 """Renewals within that time."""
 LOST = 0.8
-"""Share of that time without a renewal after which a holder stops: before anybody else can have taken the lease."""
+"""Share of that time without a renewal after which a holder stops: before any other run can have taken the lease."""
 _LONGEST_S = 60.0
 _GONE_BY = ("PreconditionFailed", "ConditionalRequestConflict", "NoSuchKey", "404", "409", "412")
-"""S3's answers to a conditional put whose condition does not hold."""
+"""S3's error codes for a conditional put whose condition does not hold."""
 
-_LOST_WORDS = "the lease {} is lost ({}): this run stops; the same command goes on"
-Say = Callable[[str], None]
+_LOST_MESSAGE = "the lease {} is lost ({}): this run stops; the same command goes on"
+Notify = Callable[[str], None]
 Check = Callable[[], None]
 """Called before something is written: raises LeaseError where nothing may be."""
 
@@ -45,26 +45,26 @@ def unchecked() -> None:
 
 
 @dataclass(frozen=True)
-class Seen:
-    """What stands in the lease."""
+class LeaseRecord:
+    """Content of `lease.json`."""
 
     tag: str | None
-    """Of this very content, for the swap; None where there is nothing."""
+    """Tag of this content, for the swap; None where there is no content."""
     holder: str = ""
-    """Id of the run that holds it; empty where nobody does."""
-    words: str = ""
-    """Of the run, for people."""
+    """Id of the run that holds it; empty where no run does."""
+    description: str = ""
+    """Description of the run, for people."""
     renewed: int = 0
-    """Counter."""
+    """Counter of renewals."""
     expire_s: float = EXPIRE_S
 
 
 class Lease:
     """The lease of this run: taken by `take`, renewed by a thread of its own until `release`."""
 
-    def __init__(self, output: str, words: str, expire_s: float = EXPIRE_S) -> None:
+    def __init__(self, output: str, description: str, expire_s: float = EXPIRE_S) -> None:
         self.url = join(output, NAME)
-        self.words = words
+        self.description = description
         self.expire_s = expire_s
         self.holder = uuid.uuid4().hex
         self._count = 0
@@ -73,27 +73,29 @@ class Lease:
         self._end = threading.Event()
         self._thread: threading.Thread | None = None
 
-    def take(self, wait: bool = False, say: Say = lambda _: None) -> None:
+    def take(self, wait: bool = False, notify: Notify = lambda _: None) -> None:
         """Takes the lease. One that is held is waited for, or refused with a LeaseError that names its run."""
-        watched, since, told = Seen(None), time.monotonic(), ""
+        watched, since, notified = LeaseRecord(None), time.monotonic(), ""
         while True:
-            seen = read(self.url)
-            if seen.tag is None or not seen.holder:
-                if self._swap(seen.tag):
+            found = read(self.url)
+            if found.tag is None or not found.holder:
+                if self._swap(found.tag):
                     break
                 continue
-            if (seen.holder, seen.renewed) != (watched.holder, watched.renewed):
-                if not wait and seen.holder == watched.holder:
-                    raise LeaseError(f"{self.url} is held by {seen.words}: wait for its end, or set on_conflict: wait")
-                watched, since = seen, time.monotonic()
-                if told != seen.holder:
-                    say(f"lease: {seen.words} holds {self.url}; watching whether it lives")
-                    told = seen.holder
-            elif time.monotonic() - since >= seen.expire_s:
-                say(f"lease: {seen.words} is dead: its lease is taken over")
-                if self._swap(seen.tag):
+            if (found.holder, found.renewed) != (watched.holder, watched.renewed):
+                if not wait and found.holder == watched.holder:
+                    raise LeaseError(
+                        f"{self.url} is held by {found.description}: wait for its end, or set on_conflict: wait"
+                    )
+                watched, since = found, time.monotonic()
+                if notified != found.holder:
+                    notify(f"lease: {found.description} holds {self.url}; watching whether it is alive")
+                    notified = found.holder
+            elif time.monotonic() - since >= found.expire_s:
+                notify(f"lease: {found.description} is dead: its lease is taken over")
+                if self._swap(found.tag):
                     break
-            time.sleep(min(seen.expire_s / (2 * RENEWALS), 1.0))
+            time.sleep(min(found.expire_s / (2 * RENEWALS), 1.0))
         self._thread = threading.Thread(target=self._renew, name="lease", daemon=True)
         self._thread.start()
 
@@ -102,45 +104,45 @@ class Lease:
         if not self._lost and _awake() - self._renewed_at > LOST * self.expire_s:
             self._lost = f"it could not be renewed for {LOST * self.expire_s:.0f} s"
         if self._lost:
-            raise LeaseError(_LOST_WORDS.format(self.url, self._lost))
+            raise LeaseError(_LOST_MESSAGE.format(self.url, self._lost))
 
     def release(self) -> None:
         """Gives the lease back, if it is still ours."""
         self._end.set()
         if self._thread is not None:
             self._thread.join()
-        seen = read(self.url)
-        if seen.holder == self.holder:
-            _swap(self.url, seen.tag, _record("", "", self._count + 1, self.expire_s))
+        found = read(self.url)
+        if found.holder == self.holder:
+            _swap(self.url, found.tag, _record("", "", self._count + 1, self.expire_s))
 
     def _renew(self) -> None:
         while not self._end.wait(self.expire_s / RENEWALS) and not self._lost:
-            with suppress(Exception):  # a store that does not answer: tried again, until `check` calls the lease lost
-                seen = read(self.url)
-                if seen.holder != self.holder:
-                    self._lost = _taken(seen)
+            with suppress(Exception):  # a store that does not respond: retried until `check` finds the lease lost
+                found = read(self.url)
+                if found.holder != self.holder:
+                    self._lost = _taken(found)
                 else:
-                    self._swap(seen.tag)
+                    self._swap(found.tag)
 
     def _swap(self, tag: str | None) -> bool:
-        asked = _awake()
-        record = _record(self.holder, self.words, self._count + 1, self.expire_s)
+        started = _awake()
+        record = _record(self.holder, self.description, self._count + 1, self.expire_s)
         done = _swap(self.url, tag, record)
-        if not done:  # an answer that was lost on its way may have been a yes
-            seen = read(self.url)
-            done = (seen.holder, seen.renewed) == (self.holder, self._count + 1)
+        if not done:  # a swap whose response was lost may have succeeded
+            found = read(self.url)
+            done = (found.holder, found.renewed) == (self.holder, self._count + 1)
         if done:
-            self._count, self._renewed_at = self._count + 1, asked
+            self._count, self._renewed_at = self._count + 1, started
         return done
 
 
 @contextmanager
 def held(
-    output: str, words: str, expire_s: float = EXPIRE_S, wait: bool = False, say: Say = lambda _: None
+    output: str, description: str, expire_s: float = EXPIRE_S, wait: bool = False, notify: Notify = lambda _: None
 ) -> Iterator[Lease]:
     """The lease of `output` while the block runs; given back at its end, however it ends. Raises LeaseError."""
-    lease = Lease(output, words, expire_s)
-    lease.take(wait, say)
+    lease = Lease(output, description, expire_s)
+    lease.take(wait, notify)
     try:
         yield lease
     finally:
@@ -151,26 +153,26 @@ def held(
 def check_holder(url: str, holder: str) -> None:
     """Raises LeaseError unless `holder` holds the lease at `url`: a step that outlives its run must write nothing.
 
-    A worker asks just before it writes. What is left is the moment between the answer and the write, in which a run
-    that was dead for `expire_s` would have to have a successor.
+    A worker calls it just before it writes. A race remains between this check and the write: it takes a worker that
+    was stopped for `expire_s` at that very point.
     """
-    seen = read(url)
-    if seen.holder != holder:
-        raise LeaseError(_LOST_WORDS.format(url, _taken(seen)))
+    found = read(url)
+    if found.holder != holder:
+        raise LeaseError(_LOST_MESSAGE.format(url, _taken(found)))
 
 
-def _taken(seen: Seen) -> str:
-    return f"{seen.words} has taken it" if seen.holder else "it was taken away"
+def _taken(found: LeaseRecord) -> str:
+    return f"{found.description} has taken it" if found.holder else "it was taken away"
 
 
-def read(url: str) -> Seen:
-    """What stands in the lease at `url`. One that cannot be understood is held by nobody known, until it expires."""
+def read(url: str) -> LeaseRecord:
+    """The lease at `url`. One that cannot be parsed counts as held by an unknown run until it expires."""
     tag, content = _read_remote(url) if is_remote(url) else _read_file(url)
     if not content:
-        return Seen(tag)
+        return LeaseRecord(tag)
     try:
         record = json.loads(content)
-        return Seen(
+        return LeaseRecord(
             tag,
             str(record["holder"])[:64],
             " ".join(str(record["words"]).split())[:300],
@@ -178,7 +180,7 @@ def read(url: str) -> Seen:
             min(max(float(record["expire_s"]), 0.1), _LONGEST_S),
         )
     except (ValueError, TypeError, KeyError):
-        return Seen(tag, f"damaged {tag}", "a run whose lease cannot be read")
+        return LeaseRecord(tag, f"damaged {tag}", "a run whose lease cannot be read")
 
 
 def _awake() -> float:
@@ -186,13 +188,13 @@ def _awake() -> float:
     return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
-def _record(holder: str, words: str, renewed: int, expire_s: float) -> bytes:
-    record = {"holder": holder, "words": words, "renewed": renewed, "expire_s": expire_s}
+def _record(holder: str, description: str, renewed: int, expire_s: float) -> bytes:
+    record = {"holder": holder, "words": description, "renewed": renewed, "expire_s": expire_s}
     return json.dumps(record, sort_keys=True).encode()
 
 
 def _swap(url: str, tag: str | None, content: bytes) -> bool:
-    """Writes `content` if what stands there is still what `tag` is of; False where it is not. Raises StoreError."""
+    """Writes `content` if the current content still has this tag; False where it has not. Raises StoreError."""
     return _swap_remote(url, tag, content) if is_remote(url) else _swap_file(url, tag, content)
 
 
@@ -206,11 +208,11 @@ def _path(url: str) -> Path:
 
 @contextmanager
 def _locked(path: Path, how: int, flags: int) -> Iterator[int]:
-    """A descriptor of the file under its lock, which goes with its process. Raises StoreError."""
+    """A descriptor of the file under its lock, which ends with the process. Raises StoreError."""
     try:
         descriptor = os.open(path, flags | os.O_CLOEXEC, 0o666)
     except PermissionError as error:
-        raise StoreError(f"{path} cannot be opened ({error.strerror}): ask for the right to") from error
+        raise StoreError(f"{path} cannot be opened ({error.strerror}): this user needs the right to write") from error
     try:
         try:
             fcntl.flock(descriptor, how)
@@ -244,7 +246,7 @@ def _swap_file(url: str, tag: str | None, content: bytes) -> bool:
 
 
 def _read_remote(url: str) -> tuple[str | None, bytes]:
-    """The tag is read first: with a content that is newer than it a swap fails, and is tried again."""
+    """(tag, content). The tag is read first: where the content is newer, a swap fails and is retried."""
     fs, path = filesystem(url)
     try:
         tag = fs.info(path)["ETag"]

@@ -1,7 +1,7 @@
-"""The mosaic group: its empty template, its coordinates and the attributes that readers look for.
+"""The mosaic's empty template: groups, arrays, coordinates and the attributes that readers look for.
 
-Template first, shards next, visible metadata last. x and y are pixel centres; CF `grid_mapping` stands in
-`spatial_ref`, and each array names the GeoZarr conventions' `proj:code` and `spatial:transform`.
+Template first, shards next, visible metadata last. x and y are pixel centres; the CF grid mapping is `spatial_ref`,
+and each array has the GeoZarr conventions' `proj:code` and `spatial:transform`.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ def _write_bands(group: zarr.Group, bands: tuple[str, ...]) -> None:
 
 
 def published_names(output: str) -> tuple[str, ...]:
-    """Names of the items whose numbers a published mosaic's arrays hold; none where nothing is published."""
+    """Names of the items whose numbers are in a published mosaic's arrays; none where nothing is published."""
     try:
         with mosaic_store(output).reading() as mosaic:
             items: Any = open_group(mosaic, "r").attrs.get("items", [])

@@ -1,4 +1,4 @@
-"""One version of a mosaic that was begun and not published, and the kinds of store in which versions lie."""
+"""`Version`: a version of a mosaic that was begun and is not published; the kinds of store that hold versions."""
 
 from __future__ import annotations
 
@@ -17,4 +17,4 @@ class Version(NamedTuple):
     mosaic: str
     """Location of the mosaic."""
     fork: bytes = b""
-    """What a worker needs to write where nothing counts before a commit; empty where it writes in place."""
+    """What a worker needs to write to a repository, pickled; empty where it writes in place."""

@@ -1,8 +1,8 @@
-"""Where the versions of a mosaic lie, behind one interface: in folders of plain Zarr, or in an Icechunk repository.
+"""`MosaicStore`: the versions of a mosaic behind one interface, in folders of plain Zarr or an Icechunk repository.
 
-A version is begun, written by workers, finished and published, and readers open one that is published. Plain Zarr is
-written in place: a worker gets a location. In a repository a worker gets a fork of the night's session and gives back
-what it changed; nothing of it counts before the commit.
+A version is begun, written by workers, finished and published; readers open a published one. Plain Zarr is written in
+place: a worker gets a location. In a repository a worker gets a fork of the run's session and returns its changes,
+which readers see after the commit and the publish.
 """
 
 from __future__ import annotations
@@ -31,41 +31,41 @@ class MosaicStore(Protocol):
     """The versions of one output's mosaic."""
 
     name: str
-    """Of what readers open, below the output."""
+    """Name below the output of what readers open."""
     output: str
 
     def holds(self) -> bool:
-        """Whether there is a mosaic, published or not, to which receipts can belong."""
+        """Whether a mosaic exists, published or not, to which receipts can belong."""
 
     def versions(self) -> list[int]:
         """Numbers of the published versions that are kept, oldest first."""
 
     def unpublished(self) -> Version | None:
-        """The version that was begun and not published. A publish that was cut off is finished first."""
+        """The version that was begun and is not published. A publish that was interrupted is finished first."""
 
     def begin(self) -> Version:
-        """The unpublished version, or a new one that begins as the published one."""
+        """The unpublished version, or a new one that starts as a copy of the published one."""
 
     def writing(self, version: Version) -> AbstractContextManager[str]:
-        """Location at which this process writes to the mosaic; what it wrote counts at the end of the block."""
+        """Location at which this process writes to the mosaic; its changes are kept at the end of the block."""
 
     def forked(self, version: Version) -> Version:
         """The version with its fork, for workers."""
 
     def commit(self, version: Version, changes: Sequence[bytes]) -> None:
-        """Makes what workers changed in their forks count, all of it or nothing."""
+        """Commits what workers changed in their forks, all of it or nothing."""
 
     def put_back(self, version: Version, names: Iterable[str]) -> None:
-        """Makes objects of the mosaic what they were published as, where a worker in place left them half new."""
+        """Restores objects to their published state, where a worker that wrote in place left a shard incomplete."""
 
     def publish(self, version: Version, keep: int) -> None:
-        """Makes the version what readers see; `keep` versions stay, this one included."""
+        """Makes the version the one that readers see; `keep` versions are kept, this one included."""
 
     def reading(self, version: int | None = None) -> AbstractContextManager[str]:
-        """Location of a published version, the newest by default, for `dsdit.store.objects`. Raises StoreError."""
+        """Location of a published version, the newest by default, for `dsdit.store.arrays`. Raises StoreError."""
 
     def opened(self, version: int | None = None) -> Any:
-        """The same for Zarr itself: a location or a store. Raises StoreError."""
+        """A published version for Zarr itself: a location or a store. Raises StoreError."""
 
 
 class ZarrStore:
@@ -98,7 +98,7 @@ class ZarrStore:
         return version
 
     def commit(self, version: Version, changes: Sequence[bytes]) -> None:
-        """Nothing waits: a worker wrote in place."""
+        """Nothing to commit: a worker wrote in place."""
 
     def put_back(self, version: Version, names: Iterable[str]) -> None:
         put_back(self.output, version.folder, names)
@@ -121,13 +121,13 @@ def _in_folder(folder: str) -> Version:
 
 
 def mosaic_store(output: str, kind: Kind | None = None) -> MosaicStore:
-    """The store of an output: of `kind`, or of what lies there. Raises StoreError where that is of another kind."""
+    """The store of an output: of `kind`, or of the kind that exists. Raises StoreError where the two differ."""
     found: Kind | None = (
         "icechunk" if list_names(join(output, REPOSITORY)) else "zarr" if holds_mosaic(output) else None
     )
     if None not in (kind, found) and kind != found:
         raise StoreError(
-            f"output {output!r} holds a mosaic of store {found!r}, and store {kind!r} was asked for: "
+            f"output {output!r} holds a mosaic of store {found!r}, and store {kind!r} was requested: "
             f"set store: {found}, or choose another output"
         )
     if (kind or found) != "icechunk":

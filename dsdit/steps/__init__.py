@@ -1,1 +1,1 @@
-"""One step on one job: read, compute, write the whole shard, return the receipt that the caller keeps."""
+"""One step on one job: read, compute, write the whole shard, return the receipt, which the caller writes."""

@@ -1,7 +1,7 @@
-"""sample: runs the network on the tiles of one job, in batches of one constant size, and writes each tile once.
+"""The sample step: runs the network on the tiles of one job, in batches of constant size, and writes each tile once.
 
-What a tile sees is computed on the job's whole context and cut out, with margins beyond the reach of every operation:
-it does not depend on which job or batch the tile is computed in.
+The network's inputs are computed on the job's whole context and cut into tiles, with margins beyond the reach of every
+operation: they do not depend on the job or batch in which a tile is computed.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ Array = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Context:
-    """What the tiles of a job are cut from, in the model's range, on `window`."""
+    """The pixels on `window` from which the tiles of a job are cut, in the model's range."""
 
     window: Window
     restored: Array
@@ -43,7 +43,7 @@ class Context:
     """(band, y, x) reference; the restored LR where there is none."""
     ref_valid: NDArray[np.bool_]
     ref_high: Array
-    """(band, y, x) what of the reference the LR sensor cannot see."""
+    """(band, y, x) high band of the reference, which the LR sensor cannot see; 0 where there is no reference."""
     lr_state: NDArray[np.uint8]
     """(y / scale, x / scale) `LrState`."""
 
@@ -53,7 +53,7 @@ def sample(plan: Plan, job: Index, scratch: str, sampler: TileSampler, check: Ch
     started = time.monotonic()
     lattice, tiles = plan.lattice, plan.layout.sample_tiles(job)
     context = read_context(plan, job, scratch, sampler)
-    states = {tile: judge(plan, context, tile) for tile in tiles}
+    states = {tile: choose_state(plan, context, tile) for tile in tiles}
     first = lattice.tiles_of(job)
     bands = len(plan.bands)
     out, weighting = (
@@ -93,7 +93,7 @@ def sample(plan: Plan, job: Index, scratch: str, sampler: TileSampler, check: Ch
 
 
 def read_context(plan: Plan, job: Index, scratch: str, sampler: TileSampler) -> Context:
-    """Reads what the job's tiles need and brings it into the model's range."""
+    """Reads what the job's tiles need, and transforms it into the model's range."""
     window = plan.layout.sample_context(job)
     scale, mtf = plan.lattice.scale, plan.mtf_nyquist
     lr = sampler.curve.forward(read_staged(plan, scratch, "lr", window))
@@ -116,8 +116,8 @@ def _lr_state(plan: Plan, context: Context, tile: Index) -> NDArray[np.uint8]:
     return context.lr_state[place.within(context.window.coarsen(plan.lattice.scale))]
 
 
-def judge(plan: Plan, context: Context, tile: Index) -> TileState:
-    """What is to become of a tile, before it is sampled."""
+def choose_state(plan: Plan, context: Context, tile: Index) -> TileState:
+    """State of a tile before it is sampled: DONE and NO_REFERENCE are sampled, the others skipped."""
     state = _lr_state(plan, context, tile)
     if (state == LrState.UNREADABLE).any():
         return TileState.FAILED
@@ -131,7 +131,7 @@ def judge(plan: Plan, context: Context, tile: Index) -> TileState:
 def _batch(
     plan: Plan, context: Context, tiles: Sequence[Index], states: dict[Index, TileState], sampler: TileSampler
 ) -> TileBatch:
-    """Tiles as one batch of the constant size; the places that are left repeat the first tile."""
+    """Tiles as one batch of the constant size, padded with copies of the first tile."""
     padded = [*tiles, *[tiles[0]] * (plan.sampler.batch - len(tiles))]
     windows = [plan.lattice.tile_window(tile) for tile in padded]
     places = [window.within(context.window) for window in windows]

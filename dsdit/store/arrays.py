@@ -1,6 +1,6 @@
-"""Groups of sharded Zarr arrays. The owner of zarr.
+"""Groups of sharded Zarr arrays: created, written a shard at a time, read by windows. The owner of zarr.
 
-One task writes one whole shard of each array it owns, so that no two tasks ever touch the same object.
+One task writes one whole shard of each of its arrays, so that no two tasks ever write the same object.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def create_array(
     dims: tuple[str, ...],
     attributes: dict[str, Any] | None = None,
 ) -> zarr.Array[Any]:
-    """An array of the group; one that is already there is kept if it is alike, and refused otherwise."""
+    """An array of the group; an existing one is used if its shape and chunks agree, else StoreError is raised."""
     if name in group:
         array = group[name]
         if not isinstance(array, zarr.Array) or array.shape != shape or array.shards != shard or array.chunks != chunk:
@@ -93,7 +93,7 @@ _RUN: ContextVar[str] = ContextVar("run", default="")
 
 @contextmanager
 def arrays_of(run: str) -> Iterator[None]:
-    """Arrays that the block opens are kept open for `run` alone: a later run may find others at the same place."""
+    """Arrays that the block opens stay cached for `run` alone: a later run may have others at the same location."""
     token = _RUN.set(run)
     try:
         yield
@@ -113,15 +113,15 @@ def _opened(url: str, name: str, _: str) -> zarr.Array[Any]:
 
 
 def forget_arrays() -> None:
-    """Drops open arrays of this process, after a store has been made anew at the same place."""
+    """Drops the cached arrays of this process, after a store was created again at the same location."""
     _opened.cache_clear()
 
 
 def _check_shape(url: str, name: str, have: tuple[int, ...], needed: tuple[int, ...]) -> None:
     if have != needed:
         raise StoreError(
-            f"{url}/{name} has {have} where this run counts on {needed}: it was made anew or for another region; run "
-            "the command again, or choose another output"
+            f"{url}/{name} has {have} where this run expects {needed}: it was created again, or for another region; "
+            "run the command again, or choose another output"
         )
 
 
@@ -146,7 +146,7 @@ def write_shard(
     for axis, step in zip(job_axes, (job.row - origin.row, job.col - origin.col), strict=True):
         if not 0 <= step * shard[axis] < array.shape[axis]:
             raise StoreError(
-                f"{url}/{name} ends before job {tuple(job)} (it has {array.shape}): it was made for another region; "
+                f"{url}/{name} ends before job {tuple(job)} (it has {array.shape}): it was created for another region; "
                 "run the command again, or choose another output"
             )
         place[axis] = slice(step * shard[axis], (step + 1) * shard[axis])
@@ -172,5 +172,5 @@ def read_block(url: str, name: str, first: Window, window: Window) -> NDArray[An
     array = _array(url, name)
     _check_shape(url, name, array.shape[:2], first.shape)
     if window != window.intersect(first):
-        raise StoreError(f"{url}/{name}: {window} lies beyond {first}, on which it was made")
+        raise StoreError(f"{url}/{name}: {window} is beyond {first}, for which it was created")
     return np.asarray(array[window.within(first)])

@@ -1,7 +1,7 @@
-"""Many small objects at once: read side by side, and removed a thousand a request where the store can.
+"""Many small objects at once: read in parallel, and removed a thousand a request where the store can do that.
 
-An object store takes tens of milliseconds a request, whatever is in it: one after the other, a continent's receipts
-would take a night. Nothing is kept but one block.
+An object store takes tens of milliseconds a request, whatever the size of the object: one after the other, a
+continent's receipts would take hours. Memory holds one block of objects.
 """
 
 from __future__ import annotations
@@ -17,17 +17,20 @@ from dsdit.errors import StoreError
 from dsdit.store.objects import filesystem, is_remote
 
 BLOCK = 1000
-"""Objects that are read before the first is given; also what S3 removes in one request at most."""
+"""Objects that are read before the first is yielded; also the most that S3 removes in one request."""
 _REMOVALS = 4
-"""Requests that remove at once."""
+"""Removing requests in parallel."""
 _ATTEMPTS = 5
 _PAUSE_S = 0.2
 
 
 def read_objects(folder: str, names: Iterable[str]) -> Iterator[tuple[str, bytes | None]]:
-    """(name, content) of objects below `folder`, in order; None where one is not there. Raises what a read raises."""
+    """(name, content) of objects below `folder`, in order; None for one that does not exist.
+
+    Raises what a read raises.
+    """
     fs, root = filesystem(folder)
-    # Without it s3fs asks for the size of each object before it reads it.
+    # Without this s3fs requests the size of each object before it reads it.
     whole: dict[str, Any] = {"max_concurrency": 1} if is_remote(folder) else {}
     for block in _blocks(names):
         contents = fs.cat_ranges([f"{root}/{name}" for name in block], None, None, on_error="return", **whole)
@@ -38,7 +41,7 @@ def read_objects(folder: str, names: Iterable[str]) -> Iterator[tuple[str, bytes
 
 
 def remove_objects(folder: str, names: Iterable[str]) -> None:
-    """Removes objects below `folder`; silent where one is not there. Raises StoreError where one stays."""
+    """Removes objects below `folder`; silent for one that does not exist. Raises StoreError where one remains."""
     fs, root = filesystem(folder)
     blocks = [[f"{root}/{name}" for name in block] for block in _blocks(names)]
     if not is_remote(folder):
@@ -53,12 +56,12 @@ def remove_objects(folder: str, names: Iterable[str]) -> None:
 
 
 def _remove_block(fs: Any, paths: list[str]) -> None:
-    """One request, and another for what its answer says was not removed: s3fs's own bulk delete drops that answer."""
+    """Removes one block, and retries the objects that the response lists as errors: s3fs's own delete ignores those."""
     bucket = fs.split_path(paths[0])[0]
     keys = [fs.split_path(path)[1] for path in paths]
     for attempt in range(_ATTEMPTS):
-        asked = {"Objects": [{"Key": key} for key in keys], "Quiet": True}
-        refused = fs.call_s3("delete_objects", Bucket=bucket, Delete=asked).get("Errors", [])
+        request = {"Objects": [{"Key": key} for key in keys], "Quiet": True}
+        refused = fs.call_s3("delete_objects", Bucket=bucket, Delete=request).get("Errors", [])
         if not refused:
             return
         keys = [error["Key"] for error in refused]

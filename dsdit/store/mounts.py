@@ -1,7 +1,7 @@
-"""Locations for Zarr stores that have none: a session of a repository can be named like a folder while it is open.
+"""Locations for Zarr stores that have none: an open session of a repository gets a name like that of a folder.
 
-Steps know a mosaic by its location alone. What is mounted gets a location of its own, so that whoever opened it before
-or holds another one beside it never meets it; `dsdit.store.objects` opens it like any other.
+Steps are given the location of a mosaic, never a store. Each mount has a unique location, so that arrays cached for an
+earlier mount are never used for a later one; `dsdit.store.arrays` opens it like any other location.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _MOUNTS: dict[str, Any] = {}
 
 @contextmanager
 def mounted(url: str, store: Any) -> Iterator[str]:
-    """Location at which this process finds `store`, a Zarr store, while the block runs; it begins as `url`."""
+    """Location of `store`, a Zarr store, in this process while the block runs; it begins with `url`."""
     place = f"{url}{_MARK}{uuid.uuid4().hex}"
     _MOUNTS[place] = store
     try:
@@ -27,7 +27,7 @@ def mounted(url: str, store: Any) -> Iterator[str]:
 
 
 def find_mount(url: str) -> tuple[Any, str] | None:
-    """(store, path in it) of a location that is mounted or lies below one; None where there is none."""
+    """(store, path in it) of a location that is mounted or below a mounted one; None for any other."""
     head, mark, tail = url.rpartition(_MARK)
     name, _, path = tail.partition("/")
     store = _MOUNTS.get(f"{head}{mark}{name}")

@@ -1,4 +1,4 @@
-"""Objects: small files in a folder or an object store. The owner of fsspec.
+"""Objects: small files in a folder or an object store, read, written, listed, removed. The owner of fsspec.
 
 Locations are folders or s3:// URLs; credentials come from the environment alone.
 """
@@ -32,7 +32,7 @@ def is_remote(url: str) -> bool:
 def filesystem(url: str) -> tuple[fsspec.AbstractFileSystem, str]:
     """(filesystem, path) of a URL or folder. Raises StoreError for an unknown scheme, and for a URL with a login.
 
-    Listings of an object store are never kept: others write there too.
+    Listings of an object store are never cached: others write there too.
     """
     if is_remote(url) and ("?" in url or "@" in url.partition("://")[2].partition("/")[0]):
         raise StoreError(
@@ -51,8 +51,8 @@ def client_options(url: str) -> dict[str, Any]:
     if not is_remote(url):
         return {}
     settings = storage_settings()
-    told = fsspec.config.conf.get(url.partition("://")[0], {}).get("config_kwargs", {})
-    clients = {"max_pool_connections": 64, **told, **settings.get("config_kwargs", {})}
+    configured = fsspec.config.conf.get(url.partition("://")[0], {}).get("config_kwargs", {})
+    clients = {"max_pool_connections": 64, **configured, **settings.get("config_kwargs", {})}
     return {**settings, "use_listings_cache": False, "config_kwargs": clients}
 
 
@@ -60,20 +60,20 @@ def check_writable(url: str) -> None:
     """Raises StoreError where nothing can be written below `url`; leaves nothing behind, folders included."""
     probe = join(url, f".probe-{uuid.uuid4().hex}")
     fs, path = filesystem(probe)
-    made = [] if is_remote(url) else [folder for folder in Path(path).parents if not folder.exists()]
+    created = [] if is_remote(url) else [folder for folder in Path(path).parents if not folder.exists()]
     try:
         write_bytes(probe, b"")
         fs.rm_file(path)
     except Exception as error:  # OSError, and what clients of object stores raise of their own
         raise StoreError(f"nothing can be written to {url!r} ({error}): choose another output or scratch") from error
     finally:
-        for folder in made:
+        for folder in created:
             with suppress(OSError):
                 folder.rmdir()
 
 
 def write_bytes(url: str, content: bytes) -> None:
-    """Writes one whole object: it is there with all its content, or not at all."""
+    """Writes one object: readers see all its content or no object."""
     fs, path = filesystem(url)
     if is_remote(url):
         fs.pipe_file(path, content)
@@ -86,13 +86,13 @@ def write_bytes(url: str, content: bytes) -> None:
 
 
 def flush_to_disk(path: str) -> None:
-    """Has a file's content on the disk itself, so that nothing that is written later outlives it when power fails."""
+    """Flushes a file to the disk (fsync): after a power failure nothing written later exists without it."""
     with suppress(FileNotFoundError), Path(path).open("rb") as file:  # Zarr writes no object for a shard of fill alone
         os.fsync(file.fileno())
 
 
 def write_file(url: str, path: Path) -> None:
-    """Copies a file to `url`: it is there with all its content, or not at all."""
+    """Copies a file to `url`: readers see all its content or no object."""
     fs, place = filesystem(url)
     if is_remote(url):
         fs.put_file(str(path), place)
@@ -104,7 +104,7 @@ def write_file(url: str, path: Path) -> None:
 
 
 def read_bytes(url: str) -> bytes | None:
-    """Content of one object; None where it is not there."""
+    """Content of one object; None where it does not exist."""
     fs, path = filesystem(url)
     try:
         content: bytes = fs.cat_file(path)
@@ -114,7 +114,7 @@ def read_bytes(url: str) -> bytes | None:
 
 
 def list_names(url: str) -> list[str]:
-    """Sorted names directly below `url`; empty where it is not there."""
+    """Sorted names directly below `url`; empty where it does not exist."""
     fs, path = filesystem(url)
     with suppress(FileNotFoundError):
         return sorted(entry.rsplit("/", 1)[-1] for entry in fs.ls(path, detail=False))
@@ -130,14 +130,14 @@ def modified_at(url: str) -> datetime:
 
 
 def remove_object(url: str) -> None:
-    """Removes one object, without asking for it first; silent where it is not there."""
+    """Removes one object without looking for it first; silent where it does not exist."""
     fs, path = filesystem(url)
     with suppress(FileNotFoundError):
         fs.rm_file(path)
 
 
 def remove(url: str) -> None:
-    """Removes one object, or a folder with all that is in it; silent where it is not there."""
+    """Removes one object, or a folder with all its content; silent where it does not exist."""
     fs, path = filesystem(url)
     if fs.exists(path):
         fs.rm(path, recursive=True)
@@ -149,7 +149,7 @@ def write_json(url: str, record: Any) -> None:
 
 
 def read_json(url: str) -> Any:
-    """Record of a JSON object; None where it is not there. Raises StoreError where it is damaged."""
+    """Record of a JSON object; None where it does not exist. Raises StoreError where it is damaged."""
     content = read_bytes(url)
     if content is None:
         return None

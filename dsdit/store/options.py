@@ -1,6 +1,6 @@
-"""What object stores are told with each request beside the login: encryption, storage class, who pays.
+"""Settings for the clients of object stores beside the login: encryption, storage class, who pays.
 
-The settings are s3fs's own, one set a process. Logins never stand among them: they come from the environment alone.
+They are s3fs's own, one set a process. They never contain a login: credentials come from the environment alone.
 """
 
 from __future__ import annotations
@@ -16,21 +16,21 @@ _settings: dict[str, Any] = {}
 
 
 def check_storage(settings: Mapping[str, Any]) -> None:
-    """Raises ValueError where a login stands among the settings, at any depth."""
+    """Raises ValueError where the settings contain a login, at any depth."""
     found = sorted(SECRETS & {name.lower() for name in _names(settings)})
     if found:
         raise ValueError(f"{', '.join(found)} is a login: it comes from the environment alone, leave it out")
 
 
 def use_storage(settings: Mapping[str, Any]) -> None:
-    """Has this process give `settings` to the clients of object stores that it opens from now on."""
+    """Sets what this process gives to the clients of object stores that it opens from now on."""
     if _settings != dict(settings):
         _settings.clear()
         _settings.update(settings)
 
 
 def storage_settings() -> dict[str, Any]:
-    """Those in use."""
+    """The settings in use."""
     return dict(_settings)
 
 

@@ -1,4 +1,4 @@
-"""Tables as one Parquet object each: columns of numpy arrays, zstd, with a checksum a page. The owner of pyarrow.
+"""Tables as Parquet objects, one each: columns of numpy arrays, zstd, a checksum a page. The owner of pyarrow.
 
 A column is a numpy array of one dimension, one of two dimensions (rows of fixed width: bytes for uint8, lists for
 numbers), or a sequence of strings or of bytes. What is read back equals what was written, in type and order. A table
@@ -36,14 +36,14 @@ def write_table(url: str, columns: Mapping[str, Column]) -> int:
 
 
 class TableWriter:
-    """A table whose rows come in batches of the same columns: what is held is the compressed rows."""
+    """A table written in batches of rows of the same columns; memory holds the compressed rows."""
 
     def __init__(self) -> None:
         self._content = io.BytesIO()
         self._writer: Any = None
 
     def add(self, columns: Mapping[str, Column]) -> None:
-        """Takes rows; none are no batch."""
+        """Adds rows; nothing is written for none."""
         table = _table(columns)
         if not table.num_rows:
             return
@@ -74,8 +74,8 @@ def writing_table(url: str, empty: Mapping[str, Column] | None = None) -> Iterat
 def read_table(url: str, names: Sequence[str] | None = None) -> dict[str, Any] | None:
     """Columns by name, all or those of `names`; None where there is no object.
 
-    A column of strings or bytes comes as an arrow array, which gives one at a time. Raises StoreError where the object
-    is damaged.
+    A column of strings or bytes is an arrow array, whose items are converted one at a time. Raises StoreError where
+    the object is damaged.
     """
     content = read_bytes(url)
     if content is None:
@@ -90,9 +90,9 @@ def read_table(url: str, names: Sequence[str] | None = None) -> dict[str, Any] |
 
 
 def read_batches(url: str, names: Sequence[str] | None = None) -> Iterator[dict[str, Any]]:
-    """Rows of a table in batches of columns, all or those of `names` that it has; nothing where there is no object.
+    """Rows of a table in batches of columns, all or those of `names` that it has; none where there is no object.
 
-    Raises StoreError where the object is damaged, once it comes to the damage.
+    Raises StoreError where the object is damaged, when the damaged batch is reached.
     """
     content = read_bytes(url)
     if content is None:

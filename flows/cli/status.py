@@ -41,7 +41,8 @@ def show_status(output: str, scratch: str, console: Console, picture: Path | Non
     print_report(kept if whole and kept is not None else report, console)
     holder = lease.read(join(output, lease.NAME))
     if holder.holder:
-        console.print(f"held by: {escape(holder.words)}; without a sign of life for {holder.expire_s:.0f} s it is dead")
+        limit_s = f"{holder.expire_s:.0f} s"
+        console.print(f"held by: {escape(holder.description)}; without a sign of life for {limit_s} it is dead")
     for name in damaged_receipts(receipts, "mosaic"):
         console.print(f"damaged: {escape(name)}: a run does again what it told of")
     states = shard_states(plan, receipts, running)

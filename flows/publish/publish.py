@@ -21,7 +21,7 @@ from dsdit.mosaic.versions import MosaicStore
 from dsdit.plan.plan import Plan
 from dsdit.steps.publish.cog import COG_MAX_PX, wants_cog
 from dsdit.steps.publish.metadata import stac_item
-from dsdit.steps.publish.parts import Part, build_part, changed_jobs, create_parts, due_stages
+from dsdit.steps.publish.parts import Part, build_part, changed_jobs, create_parts, due_batches
 from dsdit.steps.publish.publish import PUBLISHED, publish, same_shards
 from dsdit.steps.publish.report import Report
 from dsdit.store.arrays import arrays_of
@@ -55,7 +55,7 @@ def publish_night(
     plan, receipts = read_plan(plan_url), join(request.output, "receipts")
     with store.writing(version) as mosaic:
         changed = due = changed_jobs(plan, mosaic, receipts)
-    count = sum(stage.size for stage in due_stages(plan, changed))
+    count = sum(batch.size for batch in due_batches(plan, changed))
     say(f"publish: {len(changed)} shards were written, {count} parts of levels and overview are due")
     if count > FEW_PARTS:
         places = Places.of(
@@ -90,11 +90,11 @@ def build_on(
     """Makes all parts that are due on the workers of `client`. A part that cannot be made ends the publish."""
     with store.writing(version) as mosaic:
         create_parts(plan, mosaic)
-    for stage in due_stages(plan, changed):
+    for batch in due_batches(plan, changed):
         here = places._replace(fork=store.forked(version).fork)
         waiting: list[bytes] = []
         many, wait_s = compute.futures_per_worker, compute.worker_wait_s
-        for _, change in run_bounded(client, run_part, stage.parts, many, wait_s, places=here):
+        for _, change in run_bounded(client, run_part, batch.parts, many, wait_s, places=here):
             check()
             waiting += [change] if change else []
             if len(waiting) >= MOST_WAITING:

@@ -18,7 +18,7 @@ from dsdit.plan.candidates import Cells, Items
 from dsdit.plan.plan import ModelChoice, Plan, SamplerSettings
 from dsdit.receipts.receipts import compact_receipts
 from dsdit.status import PixelStatus
-from dsdit.steps.publish.parts import changed_jobs, due_stages
+from dsdit.steps.publish.parts import changed_jobs, due_batches
 from dsdit.steps.publish.publish import publish
 from dsdit.steps.publish.report import Report
 from dsdit.steps.scratch import mosaic_origin
@@ -74,7 +74,7 @@ def publish_nights(folder: Path, plan: Plan, nights: list[list[Index]]) -> list[
         keep_receipts(plan, receipts, jobs)
         before, started, cpu = peak_bytes(), time.monotonic(), time.process_time()
         changed = changed_jobs(plan, mosaic, receipts)
-        parts = sum(stage.size for stage in due_stages(plan, changed))
+        parts = sum(batch.size for batch in due_batches(plan, changed))
         publish(plan, str(folder), _REPORT, NOW, changed=changed)
         spent = {"s": time.monotonic() - started, "cpu_s": time.process_time() - cpu}
         found.append({"shards": len(changed), "parts": parts, "grown": peak_bytes() - before, **spent})

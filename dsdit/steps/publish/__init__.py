@@ -1,1 +1,1 @@
-"""Publishing: everything that follows from the shards."""
+"""Publishing: levels, overview, attributes, STAC item, COG, picture and report, all made from the shards."""

@@ -1,6 +1,6 @@
-"""One Cloud-Optimised GeoTIFF of the mosaic's full resolution, or of a window: for GDAL, which cannot read shards.
+"""One Cloud-Optimised GeoTIFF of the mosaic at full resolution, or of a window of it, for GDAL tools.
 
-A COG is one object that is written as a whole. That serves a region up to a size; above it a window is cut on demand.
+A COG is one object, written as a whole. It is made for regions up to a size; for larger ones a window is cut on demand.
 """
 
 from __future__ import annotations
@@ -30,23 +30,23 @@ from dsdit.window import Window
 
 CogChoice = Literal["auto", "always", "never"]
 COG_MAX_PX = 2**31
-"""Pixels of the largest region that gets a COG by itself: 13 GB before compression."""
+"""Pixels of the largest region for which `auto` writes a COG: 13 GB before compression."""
 
 
 def wants_cog(plan: Plan, choice: CogChoice) -> bool:
-    """Whether a publish of this plan writes the COG; auto goes by `COG_MAX_PX`."""
+    """Whether a publish of this plan writes the COG; `auto` writes it up to `COG_MAX_PX`."""
     rows, cols = plan.region.window.shape
     return choice == "always" or (choice == "auto" and rows * cols <= COG_MAX_PX)
 
 
 def cog_window(plan: Plan, bounds: tuple[float, float, float, float]) -> Window:
-    """The region's pixels whose centres lie within x0, y0, x1, y1 in CRS units. Raises RequestError for none."""
+    """The region's pixels whose centres are within x0, y0, x1, y1 in CRS units. Raises RequestError for none."""
     grid, whole = plan.region.grid, plan.region.window
     found = grid.centres_in(bounds, grid.gsd_m).intersect(whole)
     if found.empty:
         have = ", ".join(f"{v:g}" for v in grid.bounds_of(whole, grid.gsd_m))
         raise RequestError(
-            f"no pixel of region {plan.region.name!r} lies within bounds {bounds}: give x0 y0 x1 y1 within "
+            f"no pixel of region {plan.region.name!r} is within bounds {bounds}: give x0 y0 x1 y1 within "
             f"({have}) in {grid.crs}"
         )
     return found
@@ -100,7 +100,7 @@ _PREFIX, _LOCK = "dsdit-cog-", "lock"
 
 @contextmanager
 def _workspace() -> Iterator[Path]:
-    """A temporary folder; what killed processes left of theirs, which may be tens of GB, is removed first."""
+    """A temporary folder; those that killed processes left, which may be tens of GB, are removed first."""
     for lock in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*/{_LOCK}"):
         with suppress(OSError), lock.open() as file:  # another user's, or one that another process removes
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

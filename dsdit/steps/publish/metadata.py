@@ -1,4 +1,4 @@
-"""What a mosaic says of itself: the attributes of its root, and the STAC item beside it. No locations, no secrets."""
+"""Metadata of a mosaic: the attributes of its root, and its STAC item. They contain no locations and no secrets."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from dsdit.plan.plan import Plan
 from dsdit.steps.publish.report import Report
 
 MOST_VERTICES = 1000
-"""Of the item's footprint."""
+"""Limit for the item's footprint."""
 _MEDIA_TYPES = {".zarr": "application/vnd.zarr; version=3", ".icechunk": "application/vnd.zarr+icechunk"}
 _SPDX = re.compile(r"[A-Za-z0-9.+-]+")
-"""What an SPDX identifier is made of; a sentence has spaces."""
+"""Characters of an SPDX identifier; a sentence has spaces."""
 
 
 def group_attributes(plan: Plan, report: Report, when: datetime) -> dict[str, Any]:
-    """Attributes of the mosaic's root: what it is, of what it was made, and how."""
+    """Attributes of the mosaic's root: what it is, and its plan, model, settings, items and licences."""
     return {
         "title": f"Super-resolved mosaic of {plan.region.name}",
         "Conventions": "CF-1.11",
@@ -53,9 +53,9 @@ def group_attributes(plan: Plan, report: Report, when: datetime) -> dict[str, An
 
 
 def stac_item(plan: Plan, when: datetime, name: str = "mosaic.zarr", cog: bool = True) -> pystac.Item:
-    """One item that describes the mosaic, which lies beside it as `name`, with relative hrefs; `cog`: so does sr.tif.
+    """One item that describes the mosaic `name` in its folder, with relative hrefs; `cog`: sr.tif is there too.
 
-    A footprint across the antimeridian is split there, as RFC 7946 asks, and one of many vertices is shortened.
+    A footprint across the antimeridian is split there, as RFC 7946 requires, and one of many vertices is simplified.
     """
     window, grid = plan.region.window, plan.region.grid
     footprint = shorten_outline(within_180(shapely.geometry.shape(plan.region.lonlat())), MOST_VERTICES)
@@ -96,13 +96,13 @@ def stac_item(plan: Plan, when: datetime, name: str = "mosaic.zarr", cog: bool =
 
 
 def _licence(plan: Plan) -> str:
-    """The one licence by its SPDX name, else STAC's word for terms that have none; see `providers` for those."""
+    """The one licence by its SPDX name, else STAC's `other`; `providers` has the terms of each source."""
     found = licences(plan)
     return found[0] if len(found) == 1 and _SPDX.fullmatch(found[0]) else "other"
 
 
 def _providers(plan: Plan) -> list[dict[str, Any]]:
-    """Who the pixels come from, with the terms of each, and who made the mosaic of them."""
+    """The hosts of the sources with the terms of each, and dsdit as processor."""
     found: list[dict[str, Any]] = []
     for name, source in sorted(plan.sources.items()):
         terms = f"licence: {source.get('licence')}; derivatives: {source.get('derivatives')}"

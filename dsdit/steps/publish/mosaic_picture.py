@@ -1,4 +1,4 @@
-"""The picture beside every mosaic: LR | reference | SR | residual, on one scale of reflectance."""
+"""The picture of a mosaic as PNG: LR | reference | SR | residual, on one scale of reflectance."""
 
 from __future__ import annotations
 

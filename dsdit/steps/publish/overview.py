@@ -1,8 +1,8 @@
-"""The overview: `sr`, `lr` and `residual` of a large region, so coarse that the whole of it can be looked at.
+"""The overview: `sr`, `lr` and `residual` of a large region, coarse enough to show all of it in one picture.
 
 Group `lr` has no pyramid, and that of `sr` ends where a shard cannot be halved any more. Here each shard has a square
-of a few pixels, or one, that depends on nothing but the shard, so that a night brings up to date what it wrote. An
-object holds the squares of many shards and has one writer.
+of one or a few pixels that depends on the shard alone, so that a run updates the squares of the shards that it wrote.
+An object holds the squares of many shards and has one writer.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from dsdit.window import Index, Window
 
 GROUP = "overview"
 MOST_PX = 1600
-"""Pixels on the longer side, while a shard has one; a region of no more LR pixels is looked at in its own arrays."""
+"""Pixels on the longer side, unless a shard would have less than one; a region of no more LR pixels has no overview."""
 _CHUNK_PX = 256
 _ARRAYS = (SR, LR, RESIDUAL)
 """Arrays of which it has the mean: of the same type, fill and dimensions."""
 
 
 def overview_factor(plan: Plan) -> int | None:
-    """LR pixels along a side of one of its pixels, a divisor of a shard's; None for a region that needs no overview."""
+    """LR pixels along a side of an overview pixel, a divisor of a shard's; None for a region without overview."""
     side = max(plan.region.window.coarsen(plan.lattice.scale).shape)
     if side <= MOST_PX:
         return None
@@ -38,7 +38,7 @@ def overview_factor(plan: Plan) -> int | None:
 
 
 def overview_window(plan: Plan, factor: int) -> Window:
-    """Its pixels, counted from the CRS's origin; whole objects."""
+    """Pixels of the overview, counted from the CRS's origin; whole objects."""
     square, chunk = _sizes(plan, factor)
     jobs = plan.layout.mosaic_jobs_window
     rows, cols = (-(-n * square // chunk) * chunk for n in jobs.shape)
@@ -52,7 +52,7 @@ def _sizes(plan: Plan, factor: int) -> tuple[int, int]:
 
 
 def create_overview(plan: Plan, output: str) -> int | None:
-    """Makes the empty group, or checks the one that is there; returns `overview_factor`."""
+    """Creates the empty group, or checks an existing one; returns `overview_factor`."""
     factor = overview_factor(plan)
     if factor is None:
         return None
@@ -70,7 +70,7 @@ def create_overview(plan: Plan, output: str) -> int | None:
 
 
 def overview_objects(plan: Plan, changed: Jobs) -> list[tuple[Index, Jobs]]:
-    """Objects in which some of `changed` have their squares, each with those jobs; places count from the first."""
+    """Objects that hold squares of `changed`, each with those jobs; indices count from the first object."""
     factor, jobs = overview_factor(plan), plan.layout.mosaic_jobs_window
     if factor is None:
         return []
@@ -85,7 +85,7 @@ def overview_objects(plan: Plan, changed: Jobs) -> list[tuple[Index, Jobs]]:
 
 
 def build_overview(plan: Plan, output: str, at: Index, changed: Jobs) -> None:
-    """Brings the squares of `changed`, which all lie in the object `at`, up to date: one shard is read at a time."""
+    """Updates the squares of `changed`, which are all in the object `at`; one shard is read at a time."""
     factor = overview_factor(plan)
     assert factor is not None
     square, chunk = _sizes(plan, factor)
@@ -119,7 +119,7 @@ def read_whole(plan: Plan, output: str, name: str, factor: int) -> NDArray[np.fl
 
 
 def read_coarse(url: str, name: str, first: Window, window: Window, most_px: int) -> NDArray[np.float32]:
-    """A window of an array as reflectance, its pixels joined until no side has more than `most_px`.
+    """A window of an array as reflectance, averaged in blocks so that no side has more than `most_px` pixels.
 
     It is read a block at a time: memory does not grow with the window. NaN where there is no value.
     """
@@ -140,11 +140,11 @@ def read_coarse(url: str, name: str, first: Window, window: Window, most_px: int
 
 
 _BLOCK_PX = 1024
-"""Side of what is read at once."""
+"""Side of a block that is read at once."""
 
 
 def block_nanmean(values: NDArray[np.float32], factor: int) -> NDArray[np.float32]:
-    """(..., y, x) -> (..., y / factor, x / factor): mean of what is a number in each block, NaN where nothing is."""
+    """(..., y, x) -> (..., y / factor, x / factor): mean of each block's finite values, NaN where it has none."""
     rows, cols = values.shape[-2] // factor, values.shape[-1] // factor
     blocks = values.reshape(*values.shape[:-2], rows, factor, cols, factor)
     finite = np.isfinite(blocks)

@@ -1,8 +1,8 @@
-"""All that is coarser than the shards and follows from them, as parts: levels of the pyramid and the overview.
+"""Levels of the pyramid and the overview, divided into parts that workers build in parallel.
 
-A part is one object of each array that it writes. It is made again where a shard below it was written since the last
-publish, and comes out as if all were made again: what else lies under it is read, not remembered. Parts of one stage
-can be made in any order and place; a stage reads what the stages before it wrote.
+A part is one object of each array that it writes. It is built again where a shard below it was written since the last
+publish, from all shards below it, so that the result is the same as if every part were built again. Parts of one batch
+can be built in any order and on any worker; a batch reads what earlier batches wrote.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ class Part(NamedTuple):
     level: int
     """0 is the overview."""
     at: Index
-    """Counted from the first of its kind."""
+    """Index of the shard or object, from the first one."""
     changed: Jobs | None = None
-    """Of the overview: the jobs whose squares are due."""
+    """For the overview: the jobs whose squares are due."""
 
 
-class Stage(NamedTuple):
-    """Parts that can be made side by side."""
+class PartBatch(NamedTuple):
+    """Parts that can be built in parallel."""
 
     name: str
     size: int
@@ -43,41 +43,41 @@ class Stage(NamedTuple):
 
 
 def changed_jobs(plan: Plan, mosaic: str, receipts: str) -> Jobs:
-    """Jobs whose shards the coarse parts of the mosaic may not show.
+    """Jobs whose shards are newer than the levels and the overview.
 
-    A publish joins its receipts once it is done: those that are not joined tell of all nights since. Where no publish
-    has made the parts yet, every job that ever wrote counts.
+    A publish joins its receipts at its end: those that are not joined are of all runs since. Where no publish has built
+    the parts yet, these are all jobs with a receipt.
     """
-    found = unjoined_jobs(receipts, "mosaic") if _made_before(plan, mosaic) else list_receipts(receipts, "mosaic")
+    found = unjoined_jobs(receipts, "mosaic") if _built_before(plan, mosaic) else list_receipts(receipts, "mosaic")
     return Jobs.of(list(found))
 
 
-def _made_before(plan: Plan, mosaic: str) -> bool:
+def _built_before(plan: Plan, mosaic: str) -> bool:
     attributes: Any = open_group(mosaic, "r").attrs
     levels = attributes.get("multiscales", {}).get("layout", ())
     return len(levels) == level_count(plan) and attributes.get("overview") == overview_factor(plan)
 
 
 def create_parts(plan: Plan, mosaic: str) -> dict[str, Any]:
-    """Makes the arrays of all parts; returns what the root's attributes tell of them once the parts are made."""
+    """Creates the arrays of all parts; returns the root's attributes that describe them once the parts are built."""
     forget_arrays()
     levels = create_levels(plan, mosaic)
     scales = [
         {"asset": str(k), "transform": {"scale": [2.0**k, 2.0**k], "translation": [0.0, 0.0]}} for k in range(levels)
     ]
     factor = create_overview(plan, mosaic)
-    told: dict[str, Any] = {"multiscales": {"layout": scales, "resampling_method": "average"}}
-    return told if factor is None else {**told, "overview": factor}
+    attributes: dict[str, Any] = {"multiscales": {"layout": scales, "resampling_method": "average"}}
+    return attributes if factor is None else {**attributes, "overview": factor}
 
 
-def due_stages(plan: Plan, changed: Jobs) -> Iterator[Stage]:
-    """What is to be made again after `changed` were written, in order."""
+def due_batches(plan: Plan, changed: Jobs) -> Iterator[PartBatch]:
+    """What is to be built again after `changed` were written, in order."""
     mask: NDArray[np.bool_] = changed.on(plan.layout.mosaic_jobs_window)
     for level in range(1, level_count(plan)):
         mask = parents(mask)
-        yield Stage(f"level {level}", int(mask.sum()), _shards(level, mask))
+        yield PartBatch(f"level {level}", int(mask.sum()), _shards(level, mask))
     objects = overview_objects(plan, changed)
-    yield Stage("overview", len(objects), (Part(0, at, jobs) for at, jobs in objects))
+    yield PartBatch("overview", len(objects), (Part(0, at, jobs) for at, jobs in objects))
 
 
 def _shards(level: int, mask: NDArray[np.bool_]) -> Iterator[Part]:
@@ -85,7 +85,7 @@ def _shards(level: int, mask: NDArray[np.bool_]) -> Iterator[Part]:
 
 
 def build_part(plan: Plan, mosaic: str, part: Part) -> None:
-    """Makes one part; what stays the same is not written."""
+    """Builds one part; an object that does not change is not written."""
     if part.changed is not None:
         build_overview(plan, mosaic, part.at, part.changed)
     else:
@@ -93,7 +93,7 @@ def build_part(plan: Plan, mosaic: str, part: Part) -> None:
 
 
 def build_parts(plan: Plan, mosaic: str, changed: Jobs) -> None:
-    """Makes all that is due in this process."""
-    for stage in due_stages(plan, changed):
-        for part in stage.parts:
+    """Builds all parts that are due, in this process."""
+    for batch in due_batches(plan, changed):
+        for part in batch.parts:
             build_part(plan, mosaic, part)

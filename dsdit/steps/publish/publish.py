@@ -1,7 +1,4 @@
-"""publish: what is coarser than the shards, the group's visible attributes, one STAC item, one COG and one picture.
-
-Metadata last.
-"""
+"""The publish step: levels and overview, picture, COG and STAC item, then the root's attributes, written last."""
 
 from __future__ import annotations
 
@@ -21,7 +18,7 @@ from dsdit.store.arrays import open_group, read_window
 from dsdit.store.objects import join, remove_object, write_bytes, write_json
 
 PUBLISHED = {"mosaic": "mosaic.zarr", "picture": "picture.png", "item": "item.json", "cog": "sr.tif"}
-"""What `publish` makes or completes, by its name below the folder."""
+"""Names below the folder of what `publish` writes or completes."""
 
 
 def publish(
@@ -33,32 +30,32 @@ def publish(
     name: str = PUBLISHED["mosaic"],
     changed: Jobs | None = None,
     cog: CogChoice = "auto",
-    cog_stands: bool = False,
+    cog_unchanged: bool = False,
 ) -> dict[str, str]:
-    """Makes everything that readers see besides the shards of the mosaic; returns the locations.
+    """Writes everything that readers see besides the shards of the mosaic; returns the locations.
 
-    The mosaic lies at `mosaic`, by default in `folder`; readers find it as `name` beside what is written to `folder`.
-    `changed` are the jobs whose shards levels and overview do not show yet, all by default. The COG is written as `cog`
-    says, unless it `cog_stands` in the folder as it is to be.
+    The mosaic is at `mosaic`, by default in `folder`; readers find it as `name` beside the files in `folder`. `changed`
+    are the jobs whose shards are newer than levels and overview, all by default. Whether there is a COG follows from
+    `cog`; it is not written where the one in the folder is up to date (`cog_unchanged`).
     """
     places = {kind: join(folder, name) for kind, name in PUBLISHED.items()}
     places["mosaic"] = mosaic or places["mosaic"]
-    told = create_parts(plan, places["mosaic"])
+    attributes = create_parts(plan, places["mosaic"])
     build_parts(plan, places["mosaic"], plan.layout.mosaic_jobs if changed is None else changed)
     write_bytes(places["picture"], make_picture(plan, places["mosaic"]))
     wanted = wants_cog(plan, cog)
     if not wanted:
         remove_object(places.pop("cog"))
-    elif not cog_stands:
+    elif not cog_unchanged:
         write_cog(plan, places["mosaic"], places["cog"])
     write_json(places["item"], stac_item(plan, when, name, wanted).to_dict())
     root = open_group(places["mosaic"], "r+")
-    root.attrs.update({**group_attributes(plan, report, when), **told})
+    root.attrs.update({**group_attributes(plan, report, when), **attributes})
     return places
 
 
 def same_shards(plan: Plan, mosaic: str, before: str, jobs: Jobs) -> bool:
-    """Whether `sr` of all `jobs` is in both mosaics the same, read until one differs."""
+    """Whether `sr` of all `jobs` is equal in both mosaics; reads until the first difference."""
     first = mosaic_window(plan)
     for job in jobs:
         shard = plan.lattice.shard_window(job)

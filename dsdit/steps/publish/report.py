@@ -1,4 +1,4 @@
-"""The report: receipts against the plan. Every tile and pixel of the plan is found again in it, or named as missing."""
+"""The report: receipts compared with the plan. Every tile and pixel of the plan is counted in it, or as missing."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from dsdit.status import JobState, PixelStatus, TileState
 from dsdit.window import Index
 
 STALE = "stale"
-"""State of a shard whose receipt is of other inputs than the plan's."""
+"""State of a shard whose receipt has another digest of inputs than the plan."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Report:
     region: str
     plan: str
     jobs: dict[str, int]
-    """Shards by state, `stale` where they were made of other inputs; `due` are those that a next run would do."""
+    """Shards by state, `stale` where their inputs have changed since; `due` are those that the next run will do."""
     tiles: dict[str, int]
     """Tiles by state, as they were last sampled or blended."""
     pixels: dict[str, int]
@@ -42,7 +42,7 @@ class Report:
     """Mean |A(sr) - lr| in reflectance, before and after restoring."""
     errors: tuple[str, ...] = field(default=())
     registration: tuple[str, ...] = field(default=())
-    """How the references lie: a count of pairs, then those that a person should look at."""
+    """Registration of the references: a count of pairs, then those that a person should look at."""
 
     @property
     def complete(self) -> bool:
@@ -51,7 +51,7 @@ class Report:
 
 
 def due_jobs(plan: Plan, receipts: str) -> Jobs:
-    """Mosaic jobs without a receipt of these very inputs that says done, in row-major order."""
+    """Mosaic jobs without a receipt of state DONE with the plan's digest, in row-major order."""
     jobs = plan.layout.mosaic_jobs
     places, digests = done_jobs(receipts, "mosaic")
     rows, cols = places[:, 0] - jobs.window.row0, places[:, 1] - jobs.window.col0
@@ -76,13 +76,13 @@ _SAMPLED = 0x80
 
 
 class Tally:
-    """Sums over receipts, each seen once and not kept: a byte a tile is all that grows with the region."""
+    """Sums over receipts, added one at a time: memory grows with the region by one byte a tile."""
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self._window = plan.layout.sample_jobs.window.refine(plan.lattice.shard_strides)
         self._tiles = np.zeros(self._window.shape, np.uint8)
-        """State + 1 of each tile that was seen, and `_SAMPLED` where its own sample step said so."""
+        """State + 1 of each tile of a receipt, plus `_SAMPLED` where it is from the tile's own sample step."""
         self._jobs: Counter[str] = Counter()
         self._pixels: Counter[str] = Counter({s.name.lower(): 0 for s in PixelStatus if s is not PixelStatus.OUTSIDE})
         self._seconds: Counter[str] = Counter()
@@ -93,7 +93,7 @@ class Tally:
         self._done = 0
 
     def add(self, receipt: Receipt) -> None:
-        """Takes one receipt of any step."""
+        """Adds one receipt of any step."""
         self._seconds[receipt.step] += receipt.seconds  # type: ignore[assignment]
         self._errors.update(dict.fromkeys(receipt.errors))
         self._add_tiles(TileStates.of(receipt.tiles), receipt.step == "sample")
@@ -114,8 +114,8 @@ class Tally:
         if place.empty:
             return
         states, known = tiles.states[place.within(tiles.window)], self._tiles[place.within(self._window)]
-        told = states != ABSENT if sampled else (states != ABSENT) & (known < _SAMPLED)
-        known[told] = states[told] + np.uint8(1 + (_SAMPLED if sampled else 0))
+        new = states != ABSENT if sampled else (states != ABSENT) & (known < _SAMPLED)
+        known[new] = states[new] + np.uint8(1 + (_SAMPLED if sampled else 0))
 
     def _digest(self, job: Index) -> str:
         jobs = self.plan.layout.mosaic_jobs
@@ -133,7 +133,7 @@ class Tally:
         return _numbers(self.plan.layout.mosaic_jobs)
 
     def report(self) -> Report:
-        """What was seen so far, against the plan."""
+        """The receipts added so far, compared with the plan."""
         planned = len(self.plan.layout.mosaic_jobs)
         counts = np.bincount(self._tiles.ravel() & (_SAMPLED - 1), minlength=1)
         weight, before, after = self._lr.tolist()
@@ -155,7 +155,7 @@ class Tally:
 
 
 def make_report(plan: Plan, receipts: str, others: Iterable[Receipt] = ()) -> Report:
-    """Adds up the mosaic receipts below `receipts`; `others` are those of steps whose receipts go with scratch."""
+    """Adds up the mosaic receipts below `receipts`; `others` are of steps whose receipts are removed with scratch."""
     tally = Tally(plan)
     for receipt in others:
         if receipt.step != "mosaic":
@@ -171,22 +171,23 @@ def finish_report(tally: Tally, receipts: str) -> Report:
 
 
 def registration_notes(plan: Plan) -> tuple[str, ...]:
-    """Lines on the plan's pairs: how many have no radiometry, what becomes of their shifts, each of the flagged."""
+    """Lines on the plan's pairs: how many have no radiometry, what is done about their shifts, each flagged pair."""
     unmatched, counted = int((plan.fits.samples == 0).sum()), plan.fits.count_places()
-    told = [f"{unmatched} of {len(plan.fits)} pairs share too little clear ground: {_KEPT}"] if unmatched else []
+    notes = [f"{unmatched} of {len(plan.fits)} pairs share too little clear ground: {_KEPT}"] if unmatched else []
     if not counted.keys() - {Place.NOT_MEASURED}:
-        return tuple(told)
+        return tuple(notes)
     moved = [r for _, r in plan.fits.at_place(Place.MOVED, 1)]
     lines = ["pairs: " + ", ".join(f"{n} {_PLACES[place]}" for place, n in counted.items())]
     if moved:
-        lines[0] += f"; longest shift taken out {moved[0].length_m:.2f} m"
+        lines[0] += f"; longest corrected shift {moved[0].length_m:.2f} m"
     for place in FLAGGED:
         for (ref, lr), found in plan.fits.at_place(place, _MOST_FLAGGED):
             ids = (str(plan.items[number]["id"]) for number in (ref, lr))
             pair = " on ".join("".join(c if c.isprintable() else "?" for c in name) for name in ids)
-            far = f"lies {found.length_m:.2f} m beside, above the limit" if place is Place.TOO_FAR else "shift not sure"
-            lines.append(f"{pair}: {far} (agreement {found.agreement:.2f}), not moved")
-    return (*told, *lines)
+            shift = f"misregistered by {found.length_m:.2f} m, above the limit"
+            reason = shift if place is Place.TOO_FAR else "shift not sure"
+            lines.append(f"{pair}: {reason} (agreement {found.agreement:.2f}), not moved")
+    return (*notes, *lines)
 
 
 _MOST_FLAGGED = 5

@@ -1,4 +1,4 @@
-"""The region as a map of its shards, each in the colour of its state, with its outline, coordinates and a legend."""
+"""A map of the region's shards as PNG, each in the colour of its state, with outline, coordinates and a legend."""
 
 from __future__ import annotations
 

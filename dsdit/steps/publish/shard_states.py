@@ -1,4 +1,4 @@
-"""The state of every shard of a run, running or dead, from its receipts alone: as an array and as a picture."""
+"""The state of every shard of a run, from its receipts alone: as an array and as a picture."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from dsdit.steps.publish.shard_map import draw_shards
 
 
 class ShardState(IntEnum):
-    """What a map shows of a shard. Where several share a cell of the map, the highest is shown."""
+    """State of a shard on a map. Where several shards share a cell of the map, the highest is shown."""
 
     OUTSIDE = 0
     DONE = 1
     STALE = 2
-    """Written, of other inputs than the plan's."""
+    """Written with other inputs than the plan's."""
     WAITING = 3
     STAGED = 4
     SAMPLED = 5
@@ -39,20 +39,20 @@ def shard_states(plan: Plan, receipts: str, scratch_receipts: str) -> NDArray[np
             if job in due:
                 states[job.row - window.row0, job.col - window.col0] = state
     written = {JobState.FAILED: ShardState.FAILED, JobState.DEGRADED: ShardState.DEGRADED}
-    for job, said in list_receipts(receipts, "mosaic").items():
+    for job, receipt_state in list_receipts(receipts, "mosaic").items():
         if job not in jobs:
             continue
         place = job.row - window.row0, job.col - window.col0
         if job not in due:
             states[place] = ShardState.DONE
-        elif said in written:
-            states[place] = written[said]
+        elif receipt_state in written:
+            states[place] = written[receipt_state]
         elif states[place] == ShardState.WAITING:
             states[place] = ShardState.STALE
     return states
 
 
 def states_picture(plan: Plan, states: NDArray[np.uint8]) -> bytes:
-    """PNG of what `shard_states` gives, as a map."""
+    """PNG of the result of `shard_states`, as a map."""
     shown = [(state.name.lower(), states == state) for state in ShardState if state is not ShardState.OUTSIDE]
     return draw_shards(plan, f"shards of {plan.region.name}", shown)

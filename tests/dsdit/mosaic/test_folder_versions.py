@@ -1,4 +1,4 @@
-"""Versions of a mosaic on a folder: hard links that nothing writes through, one rename to publish, no leftovers."""
+"""Versions of a mosaic in folders: hard links that nothing writes through, one rename to publish, no leftovers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 
 from dsdit.errors import StoreError
 from dsdit.mosaic.folder_versions import (
-    SEEN,
+    READER_FILES,
     holds_mosaic,
     link_tree,
     open_version,
@@ -110,14 +110,14 @@ def test_readers_see_the_old_version_until_one_rename(output: Path) -> None:
 
 
 @pytest.mark.parametrize("keep", [2, 3])
-def test_old_versions_go_with_the_next_publish(output: Path, keep: int) -> None:
+def test_old_versions_are_deleted_by_the_next_publish(output: Path, keep: int) -> None:
     for _ in range(4):
         publish_version(str(output), open_version(str(output)), keep)
     assert sorted(p.name for p in (output / "versions").iterdir()) == [str(n) for n in range(6 - keep, 6)]
     assert len(contents(output / "mosaic.zarr")) == 6
 
 
-def test_a_run_that_was_interrupted_goes_on_in_its_version(output: Path) -> None:
+def test_an_interrupted_run_is_continued_in_its_version(output: Path) -> None:
     second = open_version(str(output))
     write_json(f"{second}/mosaic.zarr/begun", 1)
     leftover = output / "versions" / "3.abc.partial"
@@ -141,7 +141,7 @@ def test_a_mosaic_that_was_written_in_place_becomes_the_first_version(tmp_path: 
 
 
 @pytest.mark.parametrize("number", [errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK])
-def test_a_disk_without_hard_links_gets_copies_and_says_so_once(
+def test_a_disk_without_hard_links_gets_copies_and_one_warning(
     number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     make_mosaic(tmp_path / "a")
@@ -167,7 +167,7 @@ def test_another_disk_gets_copies(tmp_path: Path, caplog: pytest.LogCaptureFixtu
 
 
 def test_a_link_that_fails_for_another_reason_is_an_error(tmp_path: Path) -> None:
-    """Here the name is taken: a copy would write through what lies there."""
+    """Here the name is taken: a copy would write through the existing file."""
     make_mosaic(tmp_path / "a")
     there = tmp_path / "b/sr/c/0/0"
     there.parent.mkdir(parents=True)
@@ -201,7 +201,7 @@ def test_a_first_publish_that_is_killed_shows_all_or_is_done_again(renames: int,
     make_mosaic(Path(first))
     done = subprocess.run([sys.executable, "-c", PUBLISHER, str(output), str(renames)], check=False)
     assert done.returncode == (-signal.SIGKILL if renames < 5 else 0)
-    seen = [(output / name).exists() for name in SEEN]
+    seen = [(output / name).exists() for name in READER_FILES]
     assert len(set(seen)) == 1
     assert unpublished(str(output)) == (None if seen[0] else first)
     if not seen[0]:
@@ -210,14 +210,14 @@ def test_a_first_publish_that_is_killed_shows_all_or_is_done_again(renames: int,
     assert (output / "sr.tif").read_text() == "first"
 
 
-def test_links_that_an_earlier_publish_has_not_made_are_made_by_the_next_run(output: Path) -> None:
-    for name in SEEN:
+def test_links_that_an_earlier_publish_has_not_created_are_created_by_the_next_run(output: Path) -> None:
+    for name in READER_FILES:
         (output / name).unlink()
     assert ZarrStore(str(output)).unpublished() is None
     assert (output / "picture.png").read_text() == "first" and (output / "mosaic.zarr/zarr.json").exists()
 
 
-def test_nothing_there_is_no_mosaic(tmp_path: Path) -> None:
+def test_an_empty_output_has_no_mosaic(tmp_path: Path) -> None:
     assert not holds_mosaic(str(tmp_path / "out"))
     assert unpublished(str(tmp_path / "out")) is None
     assert not (tmp_path / "out").exists()

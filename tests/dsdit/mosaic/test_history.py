@@ -1,4 +1,4 @@
-"""History, damaged receipts and the map of states: what was written is found again."""
+"""History, damaged receipts and the map of states are read back as they were written."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def receipt(row: int, state: JobState = JobState.DONE) -> Receipt:
     return Receipt("mosaic", Index(row, 4), state, f"{row:064x}", 1.5, sources=("a", f"b{row}"))
 
 
-def test_an_entry_tells_what_was_made_of_what(tmp_path: Path) -> None:
+def test_an_entry_has_the_states_and_items_of_its_shards(tmp_path: Path) -> None:
     plan: Any = SimpleNamespace(digest="p", model=SimpleNamespace(digest="m"), settings_digest="s")
     made = [receipt(0), receipt(1), receipt(2, JobState.FAILED)]
     write_history(str(tmp_path), WHEN, "1", plan, made, 2.25)
@@ -51,8 +51,8 @@ def test_an_entry_tells_what_was_made_of_what(tmp_path: Path) -> None:
     assert read_history_shards(str(tmp_path)) == {(0, 4): (JobState.DONE, ("a", "b0"))}
 
 
-def test_a_publish_that_was_cut_off_leaves_no_entry_whatever_the_clock_said(tmp_path: Path) -> None:
-    """Cut off between table and summary, and after it; and the clock of the second try is an hour behind."""
+def test_an_interrupted_publish_leaves_no_entry_whatever_the_clock(tmp_path: Path) -> None:
+    """Interrupted between table and summary, and after it; the clock of the second try is an hour behind."""
     plan: Any = SimpleNamespace(digest="p", model=SimpleNamespace(digest="m"), settings_digest="s")
     write_history(str(tmp_path), WHEN, "1", plan, [receipt(0)])
     write_history(str(tmp_path), WHEN.replace(hour=4), "2", plan, [receipt(1), receipt(2)])

@@ -27,7 +27,7 @@ def output(tmp_path: Path) -> Path:
     return tmp_path / "out"
 
 
-def test_a_night_writes_its_shard_alone_and_the_old_version_stays(output: Path) -> None:
+def test_a_run_writes_its_shard_alone_and_the_old_version_stays(output: Path) -> None:
     before = chunks(output)
     assert len(before) == 4
     publish(output, {JOBS[3]: 2})
@@ -40,7 +40,7 @@ def test_a_night_writes_its_shard_alone_and_the_old_version_stays(output: Path) 
     assert (output / "item.json").read_text() == "2" and (output / "versions/1/item.json").read_text() == "1"
 
 
-def test_nothing_counts_before_its_commit_and_nothing_is_seen_before_publishing(output: Path) -> None:
+def test_writers_see_changes_after_the_commit_and_readers_after_publishing(output: Path) -> None:
     store = IcechunkStore(str(output))
     opened = dsdit.open_mosaic(str(output))
     version = begin(store)
@@ -53,7 +53,7 @@ def test_nothing_counts_before_its_commit_and_nothing_is_seen_before_publishing(
     assert decades(output) == [[1]] * 4 and store.versions() == [1]
     store.publish(version, 2)
     assert decades(output) == [[2], [3], [1], [1]]
-    assert (opened["sr"].values // 10 == 1).all(), "what was opened before stays with its version"
+    assert (opened["sr"].values // 10 == 1).all(), "a tree that was opened before stays at its version"
 
 
 def test_a_block_that_raises_commits_nothing(output: Path) -> None:
@@ -66,7 +66,7 @@ def test_a_block_that_raises_commits_nothing(output: Path) -> None:
     assert decades(output) == [[1]] * 4
 
 
-def test_a_run_that_was_interrupted_goes_on_in_its_branch(output: Path) -> None:
+def test_an_interrupted_run_is_continued_in_its_branch(output: Path) -> None:
     first = IcechunkStore(str(output))
     version = begin(first)
     first.commit(version, write(first, version, {JOBS[0]: 2}))
@@ -105,7 +105,7 @@ def test_commits_at_the_same_moment_have_one_winner(output: Path) -> None:
 
 
 @pytest.mark.parametrize("done", [0, 1, 2])
-def test_a_publish_that_was_cut_off_is_finished_by_the_next_run(output: Path, done: int) -> None:
+def test_an_interrupted_publish_is_finished_by_the_next_run(output: Path, done: int) -> None:
     store = IcechunkStore(str(output))
     version = begin(store)
     store.commit(version, write(store, version, {JOBS[0]: 2}))
@@ -127,7 +127,7 @@ def test_a_publish_that_was_cut_off_is_finished_by_the_next_run(output: Path, do
 
 
 @pytest.mark.parametrize("keep", [2, 3])
-def test_old_versions_go_with_all_that_only_they_need(output: Path, keep: int) -> None:
+def test_old_versions_are_deleted_with_all_that_only_they_need(output: Path, keep: int) -> None:
     for value in range(2, 7):
         publish(output, {JOBS[0]: value}, keep)
     newest = list(range(7 - keep, 7))
@@ -144,7 +144,7 @@ def test_old_versions_go_with_all_that_only_they_need(output: Path, keep: int) -
         dsdit.open_mosaic(str(output), 1)
 
 
-def test_what_somebody_else_has_tagged_is_not_collected(output: Path) -> None:
+def test_snapshots_that_another_user_has_tagged_are_not_collected(output: Path) -> None:
     repository = icechunk.Repository.open(icechunk.local_filesystem_storage(str(output / "mosaic.icechunk")))
     repository.create_tag("report-2024", repository.lookup_branch("main"))
     for value in range(2, 6):
@@ -172,7 +172,7 @@ def test_a_reader_that_never_stops_sees_whole_versions_only(output: Path) -> Non
     assert seen == sorted(seen)
 
 
-def test_nothing_there_is_no_mosaic_and_looking_makes_none(tmp_path: Path) -> None:
+def test_an_empty_output_has_no_mosaic_and_looking_creates_none(tmp_path: Path) -> None:
     output = str(tmp_path / "out")
     store = IcechunkStore(output)
     assert not store.holds() and store.unpublished() is None and store.versions() == []
@@ -182,7 +182,7 @@ def test_nothing_there_is_no_mosaic_and_looking_makes_none(tmp_path: Path) -> No
     assert isinstance(mosaic_store(output), ZarrStore)
 
 
-def test_what_a_run_has_left_that_was_killed_while_it_made_the_repository_is_no_hindrance(tmp_path: Path) -> None:
+def test_a_half_created_repository_of_a_killed_run_is_replaced(tmp_path: Path) -> None:
     begin(IcechunkStore(str(tmp_path / "whole")))
     for name in ("config.yaml", "snapshots/1CECHNKREP0F1RSTCMT0"):
         content = (tmp_path / "whole/mosaic.icechunk" / name).read_bytes()
@@ -208,15 +208,15 @@ def test_looking_writes_nothing(output: Path) -> None:
 
 
 def test_an_output_of_another_store_is_refused(output: Path, tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match="holds a mosaic of store 'icechunk', and store 'zarr' was asked for"):
+    with pytest.raises(StoreError, match="holds a mosaic of store 'icechunk', and store 'zarr' was requested"):
         mosaic_store(str(output), "zarr")
     (tmp_path / "plain/versions/1").mkdir(parents=True)
     with pytest.raises(StoreError, match=r"holds a mosaic of store 'zarr'.*set store: zarr, or choose another output"):
         mosaic_store(str(tmp_path / "plain"), "icechunk")
 
 
-def test_a_repository_lies_in_a_folder_or_on_s3() -> None:
-    with pytest.raises(StoreError, match=r"lies in a folder or on s3://: give one, or set store: zarr"):
+def test_a_repository_is_stored_in_a_folder_or_on_s3() -> None:
+    with pytest.raises(StoreError, match=r"is stored in a folder or on s3://: give one, or set store: zarr"):
         IcechunkStore("memory://bucket/out").begin()
 
 

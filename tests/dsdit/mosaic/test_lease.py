@@ -1,4 +1,4 @@
-"""A lease on an output: one holder at a time, dead ones found out by watching, on a folder and on a real S3 API."""
+"""A lease on an output: one holder at a time, dead ones found by watching, on a disk and on a real S3 API."""
 
 from __future__ import annotations
 
@@ -61,13 +61,15 @@ import time
 days = iter(range(0, 10**15, 86400))
 time.time = lambda: float(next(days))
 """
-"""A wall clock that leaps by a day whenever it is looked at."""
+"""A wall clock that advances by a day whenever it is read."""
 
 
 @contextmanager
-def holder(output: str, words: str, expire_s: float = EXPIRE_S, before: str = "") -> Iterator[subprocess.Popen[str]]:
-    """A process of its own that takes the lease and says what becomes of it."""
-    command = [sys.executable, "-c", before + HOLD, output, words, str(expire_s)]
+def holder(
+    output: str, description: str, expire_s: float = EXPIRE_S, before: str = ""
+) -> Iterator[subprocess.Popen[str]]:
+    """A process that takes the lease and prints whether it was taken, refused or lost."""
+    command = [sys.executable, "-c", before + HOLD, output, description, str(expire_s)]
     process = subprocess.Popen(command, env=environment(ROOT), cwd=ROOT, stdout=subprocess.PIPE, text=True)
     try:
         yield process
@@ -76,7 +78,7 @@ def holder(output: str, words: str, expire_s: float = EXPIRE_S, before: str = ""
         process.wait(10)
 
 
-def word(process: subprocess.Popen[str]) -> str:
+def line_of(process: subprocess.Popen[str]) -> str:
     assert process.stdout is not None
     return process.stdout.readline().strip()
 
@@ -85,41 +87,41 @@ def test_a_lease_is_taken_given_back_and_taken_again(output: str) -> None:
     for _ in range(2):
         with held(output, "the first", EXPIRE_S) as lease:
             lease.check()
-            assert (read(lease.url).holder, read(lease.url).words) == (lease.holder, "the first")
+            assert (read(lease.url).holder, read(lease.url).description) == (lease.holder, "the first")
         assert read(lease.url).holder == ""
     with pytest.raises(KeyError), held(output, "the first", EXPIRE_S) as lease:
         raise KeyError
     assert read(lease.url).holder == ""
 
 
-def test_of_two_processes_at_once_one_is_refused_with_the_words_of_the_other(output: str) -> None:
+def test_of_two_processes_at_once_one_is_refused_with_the_description_of_the_other(output: str) -> None:
     with holder(output, "run one") as one, holder(output, "run two") as two:
-        said = {process: word(process) for process in (one, two)}
-        assert sorted(text.split(":")[0].split()[0] for text in said.values()) == ["refused", "taken"]
-        ((refused, sentence),) = [(p, text) for p, text in said.items() if text.startswith("refused")]
+        answers = {process: line_of(process) for process in (one, two)}
+        assert sorted(text.split(":")[0].split()[0] for text in answers.values()) == ["refused", "taken"]
+        ((refused, sentence),) = [(p, text) for p, text in answers.items() if text.startswith("refused")]
         other = "run two" if refused is one else "run one"
         assert f"is held by {other}: wait for its end, or set on_conflict: wait" in sentence
 
 
 def test_a_killed_holder_is_watched_and_taken_over(output: str) -> None:
     with holder(output, "the dead", EXPIRE_S) as process:
-        assert word(process) == "taken"
+        assert line_of(process) == "taken"
         process.send_signal(signal.SIGKILL)
         process.wait(10)
-    assert read(f"{output}/lease.json").words == "the dead"
-    said: list[str] = []
+    assert read(f"{output}/lease.json").description == "the dead"
+    messages: list[str] = []
     began = time.monotonic()
-    with held(output, "the next", EXPIRE_S, say=said.append) as lease:
+    with held(output, "the next", EXPIRE_S, notify=messages.append) as lease:
         assert time.monotonic() - began >= EXPIRE_S
-        assert read(lease.url).words == "the next"
-    assert said[-1] == "lease: the dead is dead: its lease is taken over"
+        assert read(lease.url).description == "the next"
+    assert messages[-1] == "lease: the dead is dead: its lease is taken over"
 
 
 def test_clocks_that_jump_neither_lose_a_lease_nor_take_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     back = iter(range(2 * 10**9, 0, -86400))
     monkeypatch.setattr(time, "time", lambda: float(next(back)))
     with holder(str(tmp_path), "the leaping", before=JUMPS) as process:
-        assert word(process) == "taken"
+        assert line_of(process) == "taken"
         with pytest.raises(LeaseError, match="is held by the leaping"):
             Lease(str(tmp_path), "the next", EXPIRE_S).take()
         wait_for(lambda: read(f"{tmp_path}/lease.json").renewed >= 5, 30, "it renews")
@@ -132,7 +134,7 @@ def test_clocks_that_jump_neither_lose_a_lease_nor_take_one(tmp_path: Path, monk
 
 def test_who_waits_gets_it_when_it_is_given_back(output: str) -> None:
     with holder(output, "the first") as process:
-        assert word(process) == "taken"
+        assert line_of(process) == "taken"
         wait_for(lambda: read(f"{output}/lease.json").renewed >= 3, 30, "two renewals")
         first = Lease(output, "x")
         first.holder = read(first.url).holder
@@ -140,17 +142,17 @@ def test_who_waits_gets_it_when_it_is_given_back(output: str) -> None:
         first.release()
         with held(output, "the second", EXPIRE_S, wait=True) as second:
             process.send_signal(signal.SIGCONT)
-            assert word(process).startswith("lost: ")
+            assert line_of(process).startswith("lost: ")
             second.check()
 
 
 def test_a_holder_that_slept_finds_its_lease_taken_and_stops(output: str) -> None:
     with holder(output, "the sleeper") as process:
-        assert word(process) == "taken"
+        assert line_of(process) == "taken"
         process.send_signal(signal.SIGSTOP)
         with held(output, "the next", EXPIRE_S) as lease:
             process.send_signal(signal.SIGCONT)
-            sentence = word(process)
+            sentence = line_of(process)
             assert sentence.startswith("lost: the lease ") and sentence.endswith("the same command goes on")
             wait_for(lambda: read(lease.url).renewed >= 3, 30, "the next one renews")
             lease.check()
@@ -170,8 +172,8 @@ def test_a_holder_whose_store_is_gone_stops_before_others_can_have_taken_over(tm
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"holder": "a"}'])
 def test_a_damaged_lease_is_taken_once_it_has_been_watched(output: str, content: bytes) -> None:
     write_bytes(f"{output}/lease.json", content)
-    seen = read(f"{output}/lease.json")
-    assert bool(seen.holder) == bool(content)
+    found = read(f"{output}/lease.json")
+    assert bool(found.holder) == bool(content)
     if not content:
         with held(output, "me", EXPIRE_S) as lease:
             assert json.loads(read_bytes(lease.url) or b"")["words"] == "me"
@@ -182,7 +184,7 @@ def test_many_at_once_have_one_winner(output: str) -> None:
     tags = [read(lease.url).tag for lease in began]
     won = [lease for lease, tag in zip(began, tags, strict=True) if lease._swap(tag)]
     assert won == began[:1]
-    assert read(began[0].url).words == "0"
+    assert read(began[0].url).description == "0"
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="takes rights away from another user, which root alone can")
@@ -192,6 +194,6 @@ def test_who_may_only_read_an_output_sees_who_holds_it() -> None:
         (Path(folder) / NAME).chmod(0o644)
         os.seteuid(65534)
         try:
-            assert read(f"{folder}/{NAME}").words == "the run of a test"
+            assert read(f"{folder}/{NAME}").description == "the run of a test"
         finally:
             os.seteuid(0)

@@ -1,4 +1,4 @@
-"""Scratch that an earlier run left is used for the places it was made for, or refused; nothing is written beside it."""
+"""Scratch of an earlier run is used for the jobs for which it was created, or refused; no shard is misplaced."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LAST = Index(1, 2)
 
 
 def test_scratch_of_as_many_other_jobs_is_refused(tmp_path: Path) -> None:
-    """As with another land mask, or with a scratch that two requests name: the same shape, another place."""
+    """As with another land mask, or where two requests name one scratch: the same shape, another place."""
     url = str(tmp_path / "data.zarr")
     create_scratch(url, LATTICE, Window(-1, 2, 2, 5))
     create_scratch(url, LATTICE, Window(-1, 2, 2, 5))
@@ -34,14 +34,14 @@ def _states(value: int) -> np.ndarray:
 
 
 def _make(url: str, jobs: Window) -> Window:
-    """LR pixels of scratch that is made anew, as another process would make it."""
+    """Creates scratch again, as another process would; returns its LR pixels."""
     shutil.rmtree(url, ignore_errors=True)
     create_scratch(url, LATTICE, jobs)
     return jobs.refine(LATTICE.shard_px // LATTICE.scale)
 
 
-def test_what_is_made_anew_at_the_same_place_is_opened_anew_by_the_next_run(tmp_path: Path) -> None:
-    """In a worker that goes on from run to run nobody else can forget what was opened."""
+def test_arrays_that_were_created_again_are_opened_again_by_the_next_run(tmp_path: Path) -> None:
+    """A worker that serves several runs keeps its cache between them."""
     url = str(tmp_path / "data.zarr")
     _make(url, SMALL)
     with arrays_of("first"):
@@ -57,10 +57,10 @@ def test_what_is_made_anew_at_the_same_place_is_opened_anew_by_the_next_run(tmp_
 
 @pytest.mark.parametrize("job", [LAST, Index(0, 1), Index(1, 0), Index(-1, 0), Index(0, -1)])
 def test_a_shard_beyond_the_array_is_refused(job: Index, tmp_path: Path) -> None:
-    """Zarr itself clips such a place, and writes nothing or another shard."""
+    """Zarr itself clips such a slice, and writes nothing or another shard."""
     url = str(tmp_path / "data.zarr")
     _make(url, SMALL)
-    with pytest.raises(StoreError, match=r"lr_state ends before job .*: it was made for another region"):
+    with pytest.raises(StoreError, match=r"lr_state ends before job .*: it was created for another region"):
         write_shard(url, "lr_state", Index(0, 0), job, _states(2))
 
 
@@ -68,9 +68,9 @@ def test_an_array_of_another_region_is_not_read_as_fill(tmp_path: Path) -> None:
     url = str(tmp_path / "data.zarr")
     _make(url, SMALL)
     first = LARGE.refine(LATTICE.shard_px // LATTICE.scale)
-    with pytest.raises(StoreError, match=r"lr_state has \(\d+, \d+\) where this run counts on"):
+    with pytest.raises(StoreError, match=r"lr_state has \(\d+, \d+\) where this run expects"):
         read_window(url, "lr_state", first, first)
-    with pytest.raises(StoreError, match=r"tiles has \(\d+, \d+\) where this run counts on"):
+    with pytest.raises(StoreError, match=r"tiles has \(\d+, \d+\) where this run expects"):
         read_block(url, "tiles", LARGE.refine(LATTICE.shard_strides), Window(0, 0, 1, 1))
-    with pytest.raises(StoreError, match="lies beyond"):
+    with pytest.raises(StoreError, match="is beyond"):
         read_block(url, "tiles", SMALL.refine(LATTICE.shard_strides), Window(0, -1, 1, 1))

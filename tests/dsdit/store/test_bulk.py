@@ -34,7 +34,7 @@ def place(s3: S3, request: pytest.FixtureRequest) -> str:
     return f"s3://{BUCKET}/{request.node.name}"
 
 
-def test_reads_are_side_by_side_and_one_request_each(place: str) -> None:
+def test_reads_are_parallel_and_take_one_request_each(place: str) -> None:
     names = [*map(str, range(MANY)), "absent"]
     with counted_requests() as counts:
         found = list(read_objects(place, names))
@@ -54,16 +54,16 @@ def test_removal_is_one_request_a_thousand(place: str, s3: S3) -> None:
 
 
 @pytest.mark.parametrize("times", [1, 2, None])
-def test_what_the_store_did_not_remove_is_asked_for_again_and_then_said(
+def test_objects_that_the_store_did_not_remove_are_retried_and_then_named(
     times: int | None, place: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[int] = []
+    requests: list[int] = []
     call = s3fs.S3FileSystem.call_s3
 
     def refusing(self: s3fs.S3FileSystem, method: str, **more: Any) -> Any:
         keys = more["Delete"]["Objects"]
-        asked.append(len(keys))
-        if times is not None and len(asked) > times:
+        requests.append(len(keys))
+        if times is not None and len(requests) > times:
             return call(self, method, **more)
         return {"Errors": [{**keys[-1], "Code": "InternalError", "Message": "again"}]}
 
@@ -74,7 +74,7 @@ def test_what_the_store_did_not_remove_is_asked_for_again_and_then_said(
             remove_objects(place, ["1", "2"])
     else:
         remove_objects(place, ["1", "2"])
-        assert asked == [2, *[1] * times]
+        assert requests == [2, *[1] * times]
 
 
 def test_a_read_that_fails_is_no_absence(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -97,7 +97,7 @@ def test_a_folder_is_read_and_emptied(tmp_path: Path) -> None:
     assert list(read_objects(str(tmp_path / "nowhere"), ["1"])) == [("1", None)]
 
 
-def test_receipts_of_a_night_cost_a_read_each_and_few_removals(s3: S3) -> None:
+def test_receipts_of_a_run_cost_a_read_each_and_few_removals(s3: S3) -> None:
     url = f"s3://{BUCKET}/night"
     receipts = [Receipt("mosaic", Index(0, col), JobState.DONE, f"{col:064x}", 1.0) for col in range(MANY)]
     with counted_requests() as counts:

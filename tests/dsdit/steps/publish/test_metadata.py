@@ -1,4 +1,4 @@
-"""What a mosaic says of itself: where it lies, and whom its users have to name."""
+"""Metadata of a mosaic: its place, its licence, and whom its users have to name."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ NAIP: dict[str, Any] = {
     "attribution": "Somebody's flights",
     "derivatives": "non-commercial",
 }
-SAID = ["Contains modified Copernicus Sentinel data 2023-2024", "Somebody's flights"]
+CREDITS = ["Contains modified Copernicus Sentinel data 2023-2024", "Somebody's flights"]
 
 
 def with_sources(plan: Plan) -> Plan:
@@ -55,24 +55,24 @@ def with_sources(plan: Plan) -> Plan:
 
 def test_attribution_and_licence_go_with_every_output(tmp_path: Path) -> None:
     plan = with_sources(plan_of(shards=Window(-1, 0, 1, 2)))
-    assert attributions(plan) == SAID
+    assert attributions(plan) == CREDITS
     make_mosaic(plan, str(tmp_path / "mosaic.zarr"), {Index(-1, 0): 1})
     keep_receipts(plan, str(tmp_path / "receipts"), [Index(-1, 0)])
     report = make_report(plan, str(tmp_path / "receipts"))
-    told = group_attributes(plan, report, NOW)
-    assert told["attribution"] == SAID
-    assert told["licence"] == ["CC-BY-NC-4.0", "Copernicus Sentinel data terms"]
+    attributes = group_attributes(plan, report, NOW)
+    assert attributes["attribution"] == CREDITS
+    assert attributes["licence"] == ["CC-BY-NC-4.0", "Copernicus Sentinel data terms"]
     item = stac_item(plan, NOW).to_dict()
     properties = item["properties"]
     assert item["stac_version"] == "1.1.0" and properties["license"] == "other"
-    assert properties["attribution"] == "; ".join(SAID)
+    assert properties["attribution"] == "; ".join(CREDITS)
     naip, s2, own = properties["providers"]
     assert (s2["name"], s2["url"]) == ("s2", "https://catalog.example/v1") and "Copernicus" in s2["description"]
     assert naip["name"] == "naip" and "CC-BY-NC-4.0" in naip["description"] and "somebody" not in str(naip)
     assert own == {"name": "dsdit", "roles": ["processor"]}
     write_cog(plan, str(tmp_path / "mosaic.zarr"), str(tmp_path / "sr.tif"))
     with rasterio.open(tmp_path / "sr.tif") as file:
-        assert file.tags()["TIFFTAG_COPYRIGHT"] == "; ".join(SAID)
+        assert file.tags()["TIFFTAG_COPYRIGHT"] == "; ".join(CREDITS)
         assert file.tags()["TIFFTAG_SOFTWARE"].startswith("dsdit ")
 
 

@@ -1,4 +1,4 @@
-"""Levels and overview: what a night changed is made again, and comes out as if all were made again."""
+"""Levels and overview: parts above changed shards are built again, with the bytes of a build of all parts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from dsdit.mosaic.versions import mosaic_store
 from dsdit.plan.plan import Plan
 from dsdit.receipts.receipts import compact_receipts
 from dsdit.steps.publish import overview
-from dsdit.steps.publish.parts import build_part, build_parts, changed_jobs, create_parts, due_stages
+from dsdit.steps.publish.parts import build_part, build_parts, changed_jobs, create_parts, due_batches
 from dsdit.steps.publish.publish import publish
 from dsdit.steps.publish.pyramid import level_window
 from dsdit.steps.publish.report import make_report
@@ -27,13 +27,13 @@ from dsdit.window import Index, Window
 from tests.support.running import NOW
 from tests.support.shards import keep_receipts, make_mosaic, objects, plan_of, some_jobs, write_shards
 
-NIGHT = {Index(-7, -19): 9, Index(2, 2): 8, Index(2, 3): 7, Index(12, 9): 6}
-"""Two corners of the region, and neighbours that lie under two parents."""
+CHANGED = {Index(-7, -19): 9, Index(2, 2): 8, Index(2, 3): 7, Index(12, 9): 6}
+"""Two corners of the region, and neighbours that are below two parents."""
 
 
 @pytest.fixture(params=[pytest.param(24, marks=pytest.mark.slow), 60], ids=["a pixel a shard", "pixels a shard"])
 def plan(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Plan:
-    """A region that is too large to be looked at in its own arrays."""
+    """A region that is too large to be shown from its own arrays."""
     monkeypatch.setattr(overview, "MOST_PX", request.param)
     monkeypatch.setattr(overview, "_CHUNK_PX", 8)
     made = plan_of()
@@ -46,23 +46,23 @@ def build(plan: Plan, mosaic: Path, changed: Jobs | None = None) -> None:
     build_parts(plan, str(mosaic), plan.layout.mosaic_jobs if changed is None else changed)
 
 
-def first_night(plan: Plan) -> dict[Index, int]:
+def first_run(plan: Plan) -> dict[Index, int]:
     return dict.fromkeys([*some_jobs(plan), Index(2, 3)], 1)
 
 
-def test_a_night_gives_the_bytes_of_all_made_again_and_writes_nothing_else(plan: Plan, tmp_path: Path) -> None:
+def test_a_run_gives_the_bytes_of_a_full_build_and_writes_nothing_else(plan: Plan, tmp_path: Path) -> None:
     first, second, plain = (tmp_path / name for name in ("first", "second", "plain"))
-    make_mosaic(plan, str(first), first_night(plan))
+    make_mosaic(plan, str(first), first_run(plan))
     build(plan, first)
     link_tree(first, second)
-    write_shards(plan, str(second), NIGHT)
-    build(plan, second, Jobs.of(list(NIGHT)))
-    make_mosaic(plan, str(plain), {**first_night(plan), **NIGHT})
+    write_shards(plan, str(second), CHANGED)
+    build(plan, second, Jobs.of(list(CHANGED)))
+    make_mosaic(plan, str(plain), {**first_run(plan), **CHANGED})
     build(plan, plain)
     assert objects(second) == objects(plain)
     names = [name for name in objects(second) if not name.startswith(("0/", "lr/"))]
     touched = {n for n in names if not (first / n).exists() or (first / n).stat().st_ino != (second / n).stat().st_ino}
-    sizes = [stage.size for stage in due_stages(plan, Jobs.of(list(NIGHT)))]
+    sizes = [batch.size for batch in due_batches(plan, Jobs.of(list(CHANGED)))]
     assert sizes[:2] == [4, 3] and sum(sizes[2:]) <= 4
     arrays = 2 * sum(sizes[:2]) + 3 * sizes[2]
     coordinates = {name for name in names if name.split("/")[1] in ("x", "y", "band", "spatial_ref")}
@@ -80,48 +80,48 @@ def keys(store: object) -> dict[str, bytes]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("plan", [60], indirect=True)
-def test_a_night_in_a_repository_gives_the_same_bytes(plan: Plan, tmp_path: Path) -> None:
+def test_a_run_in_a_repository_gives_the_same_bytes(plan: Plan, tmp_path: Path) -> None:
     store, plain = mosaic_store(str(tmp_path / "out"), "icechunk"), tmp_path / "plain"
-    for seeds in (first_night(plan), NIGHT):
+    for seeds in (first_run(plan), CHANGED):
         version = store.begin()
         with store.writing(version) as mosaic:
             make_mosaic(plan, mosaic, seeds)
             build(plan, mosaic, Jobs.of(list(seeds)))
         store.publish(version, 2)
-    make_mosaic(plan, str(plain), {**first_night(plan), **NIGHT})
+    make_mosaic(plan, str(plain), {**first_run(plan), **CHANGED})
     build(plan, plain)
     assert keys(store.opened()) == objects(plain)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("plan", [60], indirect=True)
-def test_what_a_killed_publish_left_out_is_made_by_the_next_one(plan: Plan, tmp_path: Path) -> None:
-    """Nights are known from their receipts until a publish has joined them."""
+def test_parts_that_a_killed_publish_left_out_are_built_by_the_next_one(plan: Plan, tmp_path: Path) -> None:
+    """The shards of a run are known from its receipts until a publish has joined them."""
     mosaic, receipts, plain = tmp_path / "mosaic.zarr", str(tmp_path / "receipts"), tmp_path / "plain"
-    make_mosaic(plan, str(mosaic), first_night(plan))
-    keep_receipts(plan, receipts, first_night(plan))
+    make_mosaic(plan, str(mosaic), first_run(plan))
+    keep_receipts(plan, receipts, first_run(plan))
     report = make_report(plan, receipts)
     compact_receipts(receipts, "mosaic")
-    assert len(changed_jobs(plan, str(mosaic), receipts)) == len(first_night(plan)), "no publish has made anything"
+    assert len(changed_jobs(plan, str(mosaic), receipts)) == len(first_run(plan)), "no publish has built anything"
     publish(plan, str(tmp_path), report, NOW, changed=changed_jobs(plan, str(mosaic), receipts))
     assert len(changed_jobs(plan, str(mosaic), receipts)) == 0
-    write_shards(plan, str(mosaic), NIGHT)
-    keep_receipts(plan, receipts, NIGHT)
-    stage = next(due_stages(plan, changed_jobs(plan, str(mosaic), receipts)))
-    build_part(plan, str(mosaic), next(stage.parts))  # and here the run is killed
+    write_shards(plan, str(mosaic), CHANGED)
+    keep_receipts(plan, receipts, CHANGED)
+    batch = next(due_batches(plan, changed_jobs(plan, str(mosaic), receipts)))
+    build_part(plan, str(mosaic), next(batch.parts))  # and here the run is killed
     last = Index(5, -3)
     write_shards(plan, str(mosaic), {last: 5})
     keep_receipts(plan, receipts, [last])
     due = changed_jobs(plan, str(mosaic), receipts)
-    assert due == sorted([*NIGHT, last])
+    assert due == sorted([*CHANGED, last])
     publish(plan, str(tmp_path), report, NOW, changed=due)
-    make_mosaic(plan, str(plain), {**first_night(plan), **NIGHT, last: 5})
+    make_mosaic(plan, str(plain), {**first_run(plan), **CHANGED, last: 5})
     build(plan, plain)
     assert objects(mosaic) == objects(plain)
 
 
-def test_the_overview_is_the_mean_of_what_is_there(plan: Plan, tmp_path: Path) -> None:
-    make_mosaic(plan, str(tmp_path), first_night(plan))
+def test_the_overview_is_the_mean_of_the_pixels_that_have_a_value(plan: Plan, tmp_path: Path) -> None:
+    make_mosaic(plan, str(tmp_path), first_run(plan))
     build(plan, tmp_path)
     forget_arrays()
     factor = overview.overview_factor(plan)
@@ -140,13 +140,13 @@ def test_the_overview_is_the_mean_of_what_is_there(plan: Plan, tmp_path: Path) -
         assert np.isnan(shown).any() and np.isfinite(shown).any()
     fine = decode(read_window(level_url(str(tmp_path), 0), "sr", mosaic_window(plan), region))
     blocks = fine.reshape(3, fine.shape[1] // (8 * factor), 8 * factor, -1, 8 * factor)
-    # Where parts are missing each level counts what it has, and rounds: a mean of means.
+    # Where values are missing each level averages those that it has, and rounds: a mean of means.
     with np.errstate(invalid="ignore"):
         np.testing.assert_allclose(sr, np.nansum(blocks, (2, 4)) / np.isfinite(blocks).sum((2, 4)), atol=2e-3)
 
 
 @pytest.mark.parametrize(("rows", "cols", "most"), [(37, 1000, 90), (1300, 700, 300), (64, 64, 64)])
-def test_blocks_make_the_picture_of_the_whole(rows: int, cols: int, most: int, tmp_path: Path) -> None:
+def test_reading_in_blocks_gives_the_average_of_the_whole(rows: int, cols: int, most: int, tmp_path: Path) -> None:
     plan = plan_of(shards=Window(0, 0, -(-rows // 64), -(-cols // 64)))
     make_mosaic(plan, str(tmp_path), dict.fromkeys(some_jobs(plan, 0.1), 1))
     first, window = mosaic_window(plan), Window(0, 0, rows, cols)
