@@ -34,7 +34,9 @@ class FixedRule(Frozen):
 
     kind: Literal["fixed"] = "fixed"
     scale: float = Field(gt=0, allow_inf_nan=False)
+    """Reflectance of one dn."""
     offset: float = Field(default=0.0, allow_inf_nan=False)
+    """Reflectance of dn 0."""
 
     def scale_and_offset(self, item: pystac.Item, asset: str, index: int = 1) -> tuple[float, float]:
         """(scale, offset) of band `index` (from 1) of an asset, in reflectance."""

@@ -23,6 +23,7 @@ class SclMask(Frozen):
 
     kind: Literal["scl"]
     asset: str = "scl"
+    """Key of the asset that holds the classes."""
     cloud: tuple[int, ...] = (3, 8, 9, 10)
     """Classes that are cloud or its shadow."""
     nodata: tuple[int, ...] = (0, 1)
@@ -47,6 +48,7 @@ class BitMask(Frozen):
 
     kind: Literal["bits"]
     asset: str = "qa_pixel"
+    """Key of the asset that holds the flags."""
     cloud: tuple[Bit, ...] = (1, 2, 3, 4)
     """Bits of cloud or its shadow: dilated cloud, cirrus, cloud, cloud shadow."""
     nodata: tuple[Bit, ...] = (0,)

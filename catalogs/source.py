@@ -32,7 +32,7 @@ LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
 class Band(Frozen):
-    """Where one band lies."""
+    """Where one band is stored."""
 
     asset: str
     """Key of the asset in the STAC item."""
@@ -44,7 +44,9 @@ class Source(Frozen):
     """One STAC collection. Raises pydantic's ValidationError; `load_source` turns it into a sentence."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")
+    """Name of the source: lower-case letters, digits and dashes."""
     role: Literal["lr", "ref"]
+    """Whether it has low-resolution scenes (`lr`) or high-resolution references (`ref`)."""
     endpoint: str | None = None
     """STAC API (https); items.json, items.parquet or catalog.json (https or a path); a folder; None: the request's."""
     collection: str | None = None
@@ -64,6 +66,7 @@ class Source(Frozen):
     alpha: bool = True
     """Whether a band that the file calls alpha takes pixels away; NAIP's near infrared is often called so."""
     gsd_m: float = Field(gt=0)
+    """Pixel size of its images, in metres."""
     mtf_nyquist: float = Field(default=EVALUATION_MTF, gt=0, lt=BOX_MTF)
     """Total MTF at the LR Nyquist frequency (of an `lr` source)."""
     schemes: tuple[Literal["https", "http", "s3"], ...] = ("https",)
@@ -75,10 +78,13 @@ class Source(Frozen):
     signing: Literal["none", "planetary-computer", "aws"] = "none"
     """How URLs or requests are signed; aws takes the environment's credentials to the source's own buckets."""
     requester_pays: bool = False
+    """Whether you pay for requests to its buckets; needs AWS credentials in the environment."""
     licence: str
+    """Licence of the pixels, in words or as an SPDX identifier."""
     attribution: str
     """What users of the pixels must say; {year} stands for the years of the items that were used."""
     derivatives: Literal["yes", "no", "non-commercial"]
+    """Whether the licence permits derived images such as a mosaic."""
 
     @model_validator(mode="after")
     def _check(self) -> Source:

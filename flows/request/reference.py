@@ -131,7 +131,7 @@ def accepted(schema: Schema) -> str:
     if "$ref" in schema:
         return "mapping, below"
     if "prefixItems" in schema:
-        return f"{len(schema['prefixItems'])} times {accepted(schema['prefixItems'][0])}"
+        return f"{len(schema['prefixItems'])} x {accepted(schema['prefixItems'][0])}"
     kind = str(schema.get("type", "any value"))
     if isinstance(schema.get("additionalProperties"), dict) and "$ref" in schema["additionalProperties"]:
         return "mapping of names to mappings, below"
