@@ -1,30 +1,8 @@
-"""Catalogs of scenes: sources, search, measures, choice, exact reading, staging. Answers are untrusted."""
+"""Scenes and references from STAC catalogs: sources, search, measures, choice, exact reading and staging.
 
-from __future__ import annotations
+Everything a catalog answers is untrusted input. The names below are loaded on first use.
+"""
 
-from datetime import datetime
-from typing import TYPE_CHECKING
+import lazy_loader
 
-if TYPE_CHECKING:
-    import xarray
-
-    from catalogs.source import Source
-    from dsdit.region import Region
-
-__all__ = ["stack"]
-
-
-def stack(
-    region: Region,
-    source: Source | str,
-    start: datetime | None = None,
-    end: datetime | None = None,
-    chunk_px: int = 512,
-) -> xarray.DataArray:
-    """(time, band, y, x) reflectance of a region's scenes or references, lazy; see `catalogs.lazy_stack.stack_items`.
-
-    Up to now, scenes of the last 45 days and references of the last ten years, where no times are given.
-    """
-    from catalogs.lazy_stack import stack_items
-
-    return stack_items(region, source, start, end, chunk_px)
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

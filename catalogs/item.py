@@ -31,8 +31,8 @@ _HEAD_BYTES = 65536
 GSD_M = 1e-3, 1e6
 """Smallest and largest pixel that a catalog is believed, metres."""
 
-Tell = Callable[[str, str], None]
-"""Told the name of a field, and what was found in it."""
+OnIgnored = Callable[[str, str], None]
+"""Called with the name of a field that is left out, and the reason."""
 
 
 @dataclass(frozen=True)
@@ -100,10 +100,10 @@ class SceneItem:
         return cls(**values)
 
 
-def scene_item(item: pystac.Item, source: Source, tell: Tell = lambda field, found: None) -> SceneItem:
+def scene_item(item: pystac.Item, source: Source, on_ignored: OnIgnored = lambda field, reason: None) -> SceneItem:
     """The scene that a STAC item describes. Raises CatalogError with the reason why it cannot be used.
 
-    `tell` hears of fields that are left out since something else than expected stands there.
+    `on_ignored` is called for each field that is left out since its value is of the wrong type.
     """
     missing = [key for key in source.assets if key not in item.assets]
     if missing:
@@ -148,7 +148,7 @@ def scene_item(item: pystac.Item, source: Source, tell: Tell = lambda field, fou
     vars(scene)["geometry"] = footprint  # what the cached property would build again from its own GeoJSON
     for part in (properties, *assets.values()):
         for name, (value, expected) in part.left.items():
-            tell(name, f"{name} is {plain(ascii(value), 80)}, not {expected}: left out")
+            on_ignored(name, f"{name} is {plain(ascii(value), 80)}, not {expected}: left out")
     return scene
 
 

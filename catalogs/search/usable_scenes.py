@@ -1,10 +1,10 @@
-"""search: from a footprint and a period to scenes that can be used, and reasons for those that cannot.
+"""Search of a source: from a footprint and a period to the scenes that can be used, and reasons for the others.
 
-What a server answers is filtered again here, since servers exist that ignore parts of the question. The result does not
-depend on the order of the answer: newest first, then by id. Reprocessed duplicates are kept, and so are two halves of
-one pass (split downlinks): which of them a place takes is chosen cell by cell (catalogs/choose/ranking.py), where it
-does not depend on what else the region touches. The items of the answer come back too, so that they can be kept:
-`clean` on them gives the same result when the catalog has moved on.
+The answer of a server is filtered again here, since some servers ignore parts of the query. The result does not depend
+on the order of the answer: newest first, then by id. Reprocessed duplicates stay in, and so do two halves of one
+overpass (split downlinks): which of them is used is chosen cell by cell (catalogs/choose/ranking.py), where the choice
+does not depend on what else the region touches. The items of the answer are returned too, so that they can be saved:
+`clean` on them gives the same result when the catalog has changed.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ class SearchResult:
     dropped: tuple[tuple[str, str], ...]
     """(id, reason) of each scene that touches footprint and period and is not used, by id."""
     notes: tuple[str, ...] = ()
-    """Where the catalog's answer was not taken as it came."""
+    """Where the catalog's answer was not used as received."""
     answer: tuple[bytes, ...] = field(default=(), compare=False, repr=False)
     """Items of the catalog behind `items` and `dropped`, as `compress_item` gives them: a continent's fit in memory."""
 
 
-def search(
+def search_items(
     source: Source,
     footprint_lonlat: shapely.Geometry,
     start: datetime,
@@ -52,7 +52,8 @@ def search(
 ) -> SearchResult:
     """Scenes of `source` that touch `footprint_lonlat` (degrees) between `start` and `end` (aware, both included).
 
-    `max_items` keeps the newest. Raises CatalogError where the catalog cannot be asked, ValueError on naive times.
+    `max_items` limits them to the newest. Raises CatalogError where the catalog cannot be queried, ValueError on naive
+    times.
     """
     if start.tzinfo is None or end.tzinfo is None:
         raise ValueError("start and end must be aware times")
@@ -60,6 +61,10 @@ def search(
     answer = stac_items(source, footprint_lonlat, start, end, notes.append, retry)
     found = clean(answer, source, footprint_lonlat, start, end, max_items)
     return replace(found, notes=(*notes, *found.notes))
+
+
+search = search_items
+"""The same function, for imports of `catalogs.search.search`."""
 
 
 def clean(
@@ -70,11 +75,11 @@ def clean(
     end: datetime,
     max_items: int | None = None,
 ) -> SearchResult:
-    """`search` on an answer that is already here."""
+    """`search_items` on an answer that was received before."""
     items: dict[str, SceneItem] = {}
-    behind: list[bytes] = []
+    answered: list[bytes] = []
     dropped: set[tuple[str, str]] = set()
-    left: dict[str, dict[str, str]] = {}
+    ignored: dict[str, dict[str, str]] = {}
     shapely.prepare(footprint_lonlat)
     for record in answer:
         if isinstance(record, BadItem):
@@ -84,39 +89,39 @@ def clean(
             continue
         if record.datetime is not None and not _within(record.datetime, start, end):
             continue
-        odd: dict[str, str] = {}
+        ignored_here: dict[str, str] = {}
         try:
-            item = scene_item(record, source, odd.__setitem__)
+            item = scene_item(record, source, ignored_here.__setitem__)
         except CatalogError as error:
             if not _elsewhere(record, footprint_lonlat):
                 dropped.add((plain(record.id, 120), str(error)))
-                behind.append(compress_item(record, source.assets))
+                answered.append(compress_item(record, source.assets))
             continue
         if _within(item.when, start, end) and footprint_lonlat.intersects(item.geometry):
-            behind.append(compress_item(record, source.assets))
-            for name, said in odd.items():
-                left.setdefault(name, {})[item.id] = said
-            items[item.digest] = _one(items.get(item.digest, item), item)
+            answered.append(compress_item(record, source.assets))
+            for name, reason in ignored_here.items():
+                ignored.setdefault(name, {})[item.id] = reason
+            items[item.digest] = _merged(items.get(item.digest, item), item)
     ordered = sorted(sorted(items.values(), key=lambda i: (i.id, i.digest)), key=lambda i: i.when, reverse=True)
-    return SearchResult(tuple(ordered[:max_items]), tuple(sorted(dropped)), _told(left), answer=tuple(behind))
+    return SearchResult(tuple(ordered[:max_items]), tuple(sorted(dropped)), _notes(ignored), answer=tuple(answered))
 
 
-def _one(a: SceneItem, b: SceneItem) -> SceneItem:
-    """Two records of the same files as one scene: it lies wherever either says, in whichever order they came."""
+def _merged(a: SceneItem, b: SceneItem) -> SceneItem:
+    """Two records of the same files as one scene with the union of their footprints, in whichever order they came."""
     first = min(a, b, key=repr)
     if a.footprint == b.footprint:
         return first
-    ground = a.geometry.union(b.geometry).normalize()
-    return replace(first, footprint=geojson(ground), bbox=ground.bounds)
+    union = a.geometry.union(b.geometry).normalize()
+    return replace(first, footprint=geojson(union), bbox=union.bounds)
 
 
-def _told(left: Mapping[str, Mapping[str, str]]) -> tuple[str, ...]:
+def _notes(ignored: Mapping[str, Mapping[str, str]]) -> tuple[str, ...]:
     """A line for each field that was left out: the first item by its id, and how many more there are."""
     lines = []
-    for _, said in sorted(left.items()):
-        first = min(said)
-        more = f" (so in {len(said) - 1} more items)" if len(said) > 1 else ""
-        lines.append(f"item {plain(first, 120)}: {said[first]}{more}")
+    for _, reasons in sorted(ignored.items()):
+        first = min(reasons)
+        more = f" (so in {len(reasons) - 1} more items)" if len(reasons) > 1 else ""
+        lines.append(f"item {plain(first, 120)}: {reasons[first]}{more}")
     return tuple(lines)
 
 

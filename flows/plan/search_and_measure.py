@@ -18,7 +18,7 @@ from catalogs.item import SceneItem
 from catalogs.measure.cache import Spread
 from catalogs.measure.cover_and_fit import Cover, item_window, kept_covers, rows_of
 from catalogs.search.replay import keep_answer, replay_answer
-from catalogs.search.usable_scenes import SearchResult, search
+from catalogs.search.usable_scenes import SearchResult, search_items
 from catalogs.source import Source
 from dsdit.errors import CatalogError
 from dsdit.lonlat import within_180
@@ -108,7 +108,7 @@ def _found(
     folder = join(request.output, "search")
     if request.search == "replay":
         return replay_answer(folder, kind, source, footprint, None if request.period.moves else (start, end))
-    result = search(source, footprint, start, until)
+    result = search_items(source, footprint, start, until)
     keep_answer(folder, kind, source, footprint, (start, end), result)
     return result
 

@@ -21,7 +21,7 @@ from catalogs.item import scene_item
 from catalogs.masks import VALID
 from catalogs.measure.cover_and_fit import measure_fit
 from catalogs.read.scene import read_bands, read_mask
-from catalogs.search.usable_scenes import search
+from catalogs.search.usable_scenes import search_items
 from catalogs.source import Source, load_source
 from dsdit.errors import CatalogError
 from dsdit.grid import Grid
@@ -114,7 +114,7 @@ def read(way: Way, folder: Path) -> tuple[NDArray[np.float32], NDArray[np.bool_]
         write(folder / f"{key}.tif", values)
     (folder / "items.json").write_text(collection([record]))
     at = source.at(folder / "items.json")
-    (item,) = search(at, WORLD, START, END).items
+    (item,) = search_items(at, WORLD, START, END).items
     assert (read_mask(item, at, GEOBOX) == VALID).all()
     return read_bands(item, at, GEOBOX, "nearest")
 
@@ -137,7 +137,7 @@ def test_before_and_after_need_no_fit_between_them(tmp_path: Path) -> None:
         write(folder / name / "scl.tif", np.full(SHAPE, 4, np.uint8))
         (folder / "items.json").write_text(collection([record]))
         source = make_source(folder / "items.json")
-        made.append((search(source, WORLD, START, END).items[0], source))
+        made.append((search_items(source, WORLD, START, END).items[0], source))
     fit = measure_fit(*made[0], *made[1], Grid("EPSG:32632", 1.25, 8))
     assert fit.samples == 240
     np.testing.assert_allclose(fit.gain, 1.0, atol=1e-3)
@@ -207,7 +207,7 @@ def test_landsat_has_one_rule_for_all(tmp_path: Path) -> None:
     write(tmp_path / "qa.tif", np.full(SHAPE, 21824, np.uint16))
     (tmp_path / "items.json").write_text(collection([record]))
     source = load_source(name).at(tmp_path / "items.json")
-    (item,) = search(source, WORLD, START, END).items
+    (item,) = search_items(source, WORLD, START, END).items
     values, valid = read_bands(item, source, GEOBOX, "nearest")
     assert valid.all()
     assert (read_mask(item, source, GEOBOX) == VALID).all()

@@ -15,7 +15,7 @@ from catalogs.item import SceneItem, scene_item
 from catalogs.search.geoparquet import item_json, pack, unpack
 from catalogs.search.parsing import BadItem, read_item
 from catalogs.search.replay import keep_answer, replay_answer
-from catalogs.search.usable_scenes import search
+from catalogs.search.usable_scenes import search_items
 from dsdit.errors import CatalogError
 from tests.catalogs.search.test_search import AREA, END, START, collection
 from tests.support.stac import make_item, make_source
@@ -106,7 +106,7 @@ def test_bands_that_are_no_list_cost_that_item_alone(field: str, tmp_path: Path)
     odd = make_item("odd")
     odd["assets"]["red"][field], said = REFUSED[field]
     (tmp_path / "items.json").write_text(collection([odd, make_item("good")]))
-    found = search(make_source(tmp_path / "items.json"), AREA, START, END)
+    found = search_items(make_source(tmp_path / "items.json"), AREA, START, END)
     assert [item.id for item in found.items] == ["good"]
     assert found.dropped == (("odd", said),)
 
@@ -129,7 +129,7 @@ def test_a_field_of_another_kind_is_left_out_and_told_and_the_scene_is_used(name
     odd = [make_item(f"odd-{k}", f"2024-06-0{k}T10:00:00Z", **properties) for k in (1, 2, 3)]
     (tmp_path / "items.json").write_text(collection([*odd, make_item("good", "2024-06-09T10:00:00Z")]))
     source = make_source(tmp_path / "items.json")
-    found = search(source, AREA, START, END)
+    found = search_items(source, AREA, START, END)
     assert {item.id for item in found.items} == {"odd-1", "odd-2", "odd-3", "good"}
     (note,) = found.notes
     assert note.startswith(f"item odd-1: {said}")

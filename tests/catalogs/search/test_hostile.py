@@ -23,7 +23,7 @@ from catalogs.read.scene import read_bands
 from catalogs.search.http import RETRY
 from catalogs.search.parsing import MAX_ITEM_BYTES, BadItem, read_item
 from catalogs.search.replay import keep_answer
-from catalogs.search.usable_scenes import SearchResult, search
+from catalogs.search.usable_scenes import SearchResult, search_items
 from catalogs.source import load_source
 from dsdit.errors import CatalogError, ReadError
 from dsdit.grid import Grid
@@ -51,7 +51,7 @@ def searched(folder: Path, *items: dict[str, Any]) -> SearchResult:
     """What a search over files gives; remote hrefs may lie on data.example."""
     folder.mkdir(exist_ok=True)
     (folder / "items.json").write_text(collection(list(items)))
-    return search(make_source(folder / "items.json"), AREA, START, END)
+    return search_items(make_source(folder / "items.json"), AREA, START, END)
 
 
 def reason(folder: Path, item: dict[str, Any]) -> str:
@@ -232,7 +232,7 @@ def test_ten_megabytes_of_properties_are_refused(tmp_path: Path) -> None:
 def test_a_record_without_end_of_nesting_is_refused(tmp_path: Path) -> None:
     (tmp_path / "items.json").write_text('{"a":' * 100_000 + "1" + "}" * 100_000)
     with pytest.raises(CatalogError, match="cannot be read"):
-        search(make_source(tmp_path / "items.json"), AREA, START, END)
+        search_items(make_source(tmp_path / "items.json"), AREA, START, END)
 
 
 @pytest.mark.parametrize(
@@ -388,7 +388,7 @@ def test_a_next_link_to_another_host_or_scheme_is_not_followed(link: str, tmp_pa
         away = {"rel": "next", "method": "POST", "href": link.format(port=port), "body": {}}
         faults.page = lambda page: {**page, "links": [away]}
         with pytest.raises(CatalogError, match=r"not followed|cannot be asked"):
-            search(make_source(faults.own), AREA, START, END, retry=RETRY.new(total=0))
+            search_items(make_source(faults.own), AREA, START, END, retry=RETRY.new(total=0))
         assert len(faults.searches) == 1
 
 
@@ -418,7 +418,7 @@ def test_a_login_is_not_sent_where_a_redirect_leads(tmp_path: Path, monkeypatch:
         faults.failing = [307]
         faults.headers = {"location": faults.own.replace("127.0.0.1", "localhost") + "/search"}
         with pytest.raises(CatalogError, match="sends us to 'localhost") as told:
-            search(make_source(faults.own), AREA, START, END, retry=RETRY.new(total=0))
+            search_items(make_source(faults.own), AREA, START, END, retry=RETRY.new(total=0))
         assert "SECRET" not in str(told.value)
         assert len(faults.searches) == 1
 

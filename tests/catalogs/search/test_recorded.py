@@ -13,7 +13,7 @@ from shapely.geometry import box
 
 from catalogs.item import SceneItem, scene_item
 from catalogs.search.parsing import BadItem, read_item
-from catalogs.search.usable_scenes import clean, search
+from catalogs.search.usable_scenes import clean, search_items
 from catalogs.source import Source, known_sources, load_source
 from dsdit.errors import CatalogError
 from tests.support.stac import make_source
@@ -78,7 +78,7 @@ def local(name: str, folder: Path) -> Source:
 
 @pytest.mark.parametrize("name", ["earth-search-landsat", "planetary-computer-landsat"])
 def test_other_sensors_are_kept_out_by_the_filter(name: str, tmp_path: Path) -> None:
-    found = search(local(name, tmp_path), WORLD, START, END)
+    found = search_items(local(name, tmp_path), WORLD, START, END)
     assert {item.platform for item in found.items} == {"landsat-8", "landsat-9"}
     assert len(found.items) == 2
 

@@ -15,7 +15,7 @@ from shapely.geometry import box
 from catalogs.search import geoparquet
 from catalogs.search.geoparquet import decompress_item, item_json, pack, read_geoparquet, unpack
 from catalogs.search.replay import keep_answer, replay_answer
-from catalogs.search.usable_scenes import search
+from catalogs.search.usable_scenes import search_items
 from catalogs.source import load_source
 from dsdit.errors import CatalogError
 from dsdit.steps.publish.report import due_jobs
@@ -82,11 +82,11 @@ def test_a_file_of_too_many_rows_is_refused_before_one_is_read(tmp_path: Path, m
 def test_a_replay_gives_the_same_scenes_and_asks_nobody(tmp_path: Path) -> None:
     (tmp_path / "items.json").write_text(collection([*many(), make_item("hostile", host="https://evil.example")]))
     source = make_source(tmp_path / "items.json")
-    found = search(source, AREA, START, END)
+    found = search_items(source, AREA, START, END)
     keep_answer(str(tmp_path / "kept"), "lr", source, AREA, (START, END), found)
     (tmp_path / "items.json").unlink()
     with pytest.raises(CatalogError, match="is not there"):
-        search(source, AREA, START, END)
+        search_items(source, AREA, START, END)
     again = replay_answer(str(tmp_path / "kept"), "lr", source, AREA, (START, END))
     assert again == found
     assert [i.digest for i in again.items] == [i.digest for i in found.items]
@@ -98,7 +98,7 @@ def test_a_replay_gives_the_same_scenes_and_asks_nobody(tmp_path: Path) -> None:
 def test_an_empty_answer_is_kept_too(tmp_path: Path) -> None:
     (tmp_path / "items.json").write_text(collection([]))
     source = make_source(tmp_path / "items.json")
-    keep_answer(str(tmp_path), "lr", source, AREA, (START, END), search(source, AREA, START, END))
+    keep_answer(str(tmp_path), "lr", source, AREA, (START, END), search_items(source, AREA, START, END))
     assert replay_answer(str(tmp_path), "lr", source, AREA, None).items == ()
     assert not (tmp_path / "lr.parquet").exists()
 
@@ -108,7 +108,7 @@ def test_an_answer_to_another_question_is_not_replayed(tmp_path: Path) -> None:
     source, kept = make_source(tmp_path / "items.json"), str(tmp_path / "kept")
     with pytest.raises(CatalogError, match="keeps no answer for lr: run once with search: keep"):
         replay_answer(kept, "lr", source, AREA, None)
-    keep_answer(kept, "lr", source, AREA, (START, END), search(source, AREA, START, END))
+    keep_answer(kept, "lr", source, AREA, (START, END), search_items(source, AREA, START, END))
     for other, area, period, said in (
         (make_source(tmp_path / "items.json", where="gsd = 10"), AREA, None, "its where is None, asked is gsd = 10"),
         (make_source(tmp_path), AREA, None, "endpoint"),
@@ -138,12 +138,12 @@ def test_items_of_an_answer_that_was_cut_off_are_not_taken_for_those_of_the_one_
         (tmp_path / "items.json").write_text(collection(count))
         source = make_source(tmp_path / "items.json")
         with suppress(KeyboardInterrupt):
-            keep_answer(kept, "lr", source, AREA, (START, END), search(source, AREA, START, END))
+            keep_answer(kept, "lr", source, AREA, (START, END), search_items(source, AREA, START, END))
         monkeypatch.setattr("catalogs.search.replay.write_json", killed)
     with pytest.raises(CatalogError, match=r"of another answer for lr than lr\.json: .*run once with search: keep"):
         replay_answer(kept, "lr", source, AREA, (START, END))
     monkeypatch.undo()
-    keep_answer(kept, "lr", source, AREA, (START, END), search(source, AREA, START, END))
+    keep_answer(kept, "lr", source, AREA, (START, END), search_items(source, AREA, START, END))
     assert len(replay_answer(kept, "lr", source, AREA, (START, END)).items) == 5
     path = tmp_path / "kept" / "lr.json"
     record = json.loads(path.read_text())
@@ -184,7 +184,9 @@ def test_a_parquet_file_is_an_endpoint(catalog: Path, tmp_path: Path) -> None:
     try:
         source, world = load_source("sample-lr"), box(-180, -90, 180, 90)
         period = START.replace(year=2000), END.replace(year=2100)
-        listed, packed = (search(source.at(catalog / name), world, *period) for name in ("items.json", "items.parquet"))
+        listed, packed = (
+            search_items(source.at(catalog / name), world, *period) for name in ("items.json", "items.parquet")
+        )
     finally:
         (catalog / "items.parquet").unlink()
     assert listed.items
@@ -198,6 +200,6 @@ def test_a_parquet_file_is_an_endpoint(catalog: Path, tmp_path: Path) -> None:
 def test_a_kept_answer_is_an_endpoint(tmp_path: Path) -> None:
     (tmp_path / "items.json").write_text(collection(many()))
     asked = make_source(tmp_path / "items.json")
-    found = search(asked, AREA, START, END)
+    found = search_items(asked, AREA, START, END)
     (tmp_path / "kept.parquet").write_bytes(pack(map(decompress_item, found.answer)))
-    assert search(make_source(tmp_path / "kept.parquet"), AREA, START, END) == found
+    assert search_items(make_source(tmp_path / "kept.parquet"), AREA, START, END) == found

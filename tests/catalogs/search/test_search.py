@@ -19,7 +19,7 @@ from urllib3 import Retry
 from catalogs.choose.reprocessed import newer_processings
 from catalogs.item import SceneItem, scene_item
 from catalogs.search.api import stac_items
-from catalogs.search.usable_scenes import clean, search
+from catalogs.search.usable_scenes import clean, search_items
 from catalogs.source import Source, load_source
 from dsdit.errors import CatalogError
 from tests.support.stac import make_item, make_source
@@ -52,14 +52,14 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 def test_server_and_files_give_the_same_scenes(server: str, tmp_path: Path) -> None:
     (tmp_path / "items.json").write_text(collection(many()[::-1]))
-    asked = search(make_source(server), AREA, START, END)
-    local = search(make_source(tmp_path / "items.json"), AREA, START, END)
+    asked = search_items(make_source(server), AREA, START, END)
+    local = search_items(make_source(tmp_path / "items.json"), AREA, START, END)
     assert len(asked.items) == NUMBER
     assert asked == local
     assert [item.digest for item in asked.items] == [item.digest for item in local.items]
     assert asked.dropped == (("no-mask", "asset scl is missing"),)
     assert list(asked.items) == sorted(sorted(asked.items, key=lambda i: i.id), key=lambda i: i.when, reverse=True)
-    assert search(make_source(server), AREA, START, END, max_items=7).items == asked.items[:7]
+    assert search_items(make_source(server), AREA, START, END, max_items=7).items == asked.items[:7]
 
 
 def test_unreachable_catalog_is_named() -> None:
@@ -143,7 +143,7 @@ def wicked() -> Iterator[str]:
 
 def test_busy_server_is_asked_again_and_its_answer_filtered(wicked: str) -> None:
     Wicked.failures = 2
-    found = search(make_source(wicked), AREA, START, END)
+    found = search_items(make_source(wicked), AREA, START, END)
     assert [item.id for item in found.items] == ["here"]
     assert [name for name, _ in found.dropped] == ["<script>"]
     assert len(Wicked.asked) == 3
@@ -153,7 +153,7 @@ def test_busy_server_is_asked_again_and_its_answer_filtered(wicked: str) -> None
 def test_nobody_sends_us_to_another_host(wicked: str, mode: str) -> None:
     Wicked.mode = mode
     with pytest.raises(CatalogError, match=r"sends us to '127\.0\.0\.1:9'"):
-        search(make_source(wicked), AREA, START, END)
+        search_items(make_source(wicked), AREA, START, END)
 
 
 def found(items: list[dict[str, Any]], source: Source | None = None) -> Any:
@@ -291,7 +291,7 @@ def test_local_files_stay_below_the_catalog(tmp_path: Path) -> None:
         items.append(make_item(f"bad-{k}", host="."))
         items[-1]["assets"]["red"]["href"] = href
     (folder / "items.json").write_text(collection([*items, make_item("good", host=".")]))
-    result = search(make_source(folder / "items.json"), AREA, START, END)
+    result = search_items(make_source(folder / "items.json"), AREA, START, END)
     assert [item.id for item in result.items] == ["good"]
     assert result.items[0].hrefs["red"] == "good/red.tif"
     assert [name for name, _ in result.dropped] == ["bad-0", "bad-1", "bad-2", "bad-3"]
@@ -308,7 +308,7 @@ def test_files_of_a_sibling_folder_are_the_catalogs_own(tmp_path: Path) -> None:
         links.append({"rel": "item", "href": f"./items/{item['id']}.json"})
     (catalog / "catalog.json").write_text(json.dumps({"type": "Catalog", "id": "c", "links": links}))
     for place in (catalog, catalog / "catalog.json"):
-        result = search(make_source(place), AREA, START, END)
+        result = search_items(make_source(place), AREA, START, END)
         assert [item.id for item in result.items] == ["inside"]
         assert result.items[0].hrefs["red"] == "images/inside/red.tif"
         assert result.dropped == (("outside", "href '../red.tif' leaves the catalog's folder"),)
@@ -320,7 +320,7 @@ def test_a_file_of_a_folder_that_is_no_item_is_left_out_and_told(tmp_path: Path)
     (tmp_path / "notes/list.json").write_text("[1, 2]")
     (tmp_path / "notes/torn.json").write_text('{"type": "Feat')
     (tmp_path / "notes/settings.json").write_text('{"type": "other"}')
-    result = search(make_source(tmp_path), AREA, START, END)
+    result = search_items(make_source(tmp_path), AREA, START, END)
     assert [item.id for item in result.items] == ["good"]
     assert [name for name, _ in result.dropped] == ["notes/list.json", "notes/torn.json"]
     assert "holds no STAC object" in result.dropped[0][1]
@@ -330,7 +330,7 @@ def test_a_file_of_a_folder_that_is_no_item_is_left_out_and_told(tmp_path: Path)
 @pytest.mark.parametrize("links", [7, [7], [{"rel": "item", "href": 7}], [{"rel": "item"}], None])
 def test_links_of_nonsense_lead_nowhere(links: Any, tmp_path: Path) -> None:
     (tmp_path / "catalog.json").write_text(json.dumps({"type": "Catalog", "id": "c", "links": links}))
-    assert search(make_source(tmp_path / "catalog.json"), AREA, START, END).items == ()
+    assert search_items(make_source(tmp_path / "catalog.json"), AREA, START, END).items == ()
 
 
 def test_catalog_json_folder_and_item_collection_agree(catalog: Path) -> None:
@@ -338,7 +338,9 @@ def test_catalog_json_folder_and_item_collection_agree(catalog: Path) -> None:
     period = datetime(2000, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
     for name in ("sample-lr", "sample-ref"):
         source = load_source(name)
-        results = [search(source.at(catalog / place), whole, *period) for place in ("items.json", "catalog.json", ".")]
+        results = [
+            search_items(source.at(catalog / place), whole, *period) for place in ("items.json", "catalog.json", ".")
+        ]
         assert results[0].items
         assert results[0] == results[1]
         assert results[0] == results[2]
@@ -352,5 +354,5 @@ def test_digest_follows_the_local_file(tmp_path: Path) -> None:
         if content:
             (tmp_path / "a").mkdir(exist_ok=True)
             (tmp_path / "a/red.tif").write_bytes(content)
-        digests.add(search(source, AREA, START, END).items[0].digest)
+        digests.add(search_items(source, AREA, START, END).items[0].digest)
     assert len(digests) == 3

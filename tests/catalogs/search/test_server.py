@@ -14,7 +14,7 @@ from shapely.geometry import MultiPolygon, Polygon, box, shape
 
 from catalogs.search import http
 from catalogs.search.api import stac_items
-from catalogs.search.usable_scenes import SearchResult, search
+from catalogs.search.usable_scenes import SearchResult, search_items
 from dsdit.errors import CatalogError
 from tests.catalogs.search.test_search import AREA, END, START
 from tests.support.stac import make_item, make_source
@@ -49,7 +49,7 @@ def faults(server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Faults]:
 
 
 def found(faults: Faults, where: str | None = None, **retry: Any) -> SearchResult:
-    return search(make_source(faults.own, where=where), AREA, START, END, retry=http.RETRY.new(**FAST | retry))
+    return search_items(make_source(faults.own, where=where), AREA, START, END, retry=http.RETRY.new(**FAST | retry))
 
 
 FAST: dict[str, Any] = {"backoff_factor": 0.01, "backoff_jitter": 0.0}
@@ -252,7 +252,7 @@ def test_a_footprint_of_many_words_is_asked_for_by_its_boxes_in_a_url(patient: F
     west, east = (box(*b).boundary.segmentize(0.001) for b in ((10.1, 48.1, 10.2, 48.2), (-60, -10, -59, -9)))
     footprint = MultiPolygon([Polygon(west), Polygon(east)])
     source = make_source(patient.own)
-    assert len(search(source, footprint, START, END).items) == NUMBER
+    assert len(search_items(source, footprint, START, END).items) == NUMBER
     asked = shape(json.loads(patient.gets[0]["intersects"]))
     assert asked.equals(MultiPolygon([box(10.1, 48.1, 10.2, 48.2), box(-60, -10, -59, -9)]))
 
@@ -323,13 +323,13 @@ def test_a_source_is_asked_for_items_of_anywhere_a_page_at_a_time(
 
 
 def test_nothing_there_is_an_empty_answer(faults: Faults) -> None:
-    result = search(make_source(faults.own), box(-60, -10, -59, -9), START, END)
+    result = search_items(make_source(faults.own), box(-60, -10, -59, -9), START, END)
     assert result.items == result.dropped == result.answer == ()
 
 
 def test_files_and_server_agree_under_a_filter(faults: Faults, tmp_path: Path) -> None:
     path = tmp_path / "items.json"
     path.write_text(json.dumps({"type": "FeatureCollection", "features": served()}))
-    local = search(make_source(path, where=WHERE), AREA, START, END)
+    local = search_items(make_source(path, where=WHERE), AREA, START, END)
     assert local.items == found(faults, WHERE).items
     assert local.notes == ()

@@ -11,7 +11,7 @@ import pytest
 
 from catalogs.search.geoparquet import item_json, pack
 from catalogs.search.http import RETRY
-from catalogs.search.usable_scenes import SearchResult, search
+from catalogs.search.usable_scenes import SearchResult, search_items
 from catalogs.source import Source
 from dsdit.errors import CatalogError
 from tests.catalogs.search.test_search import AREA, END, START, collection
@@ -42,7 +42,7 @@ def here(endpoint: str) -> Source:
 
 
 def found(endpoint: str) -> SearchResult:
-    return search(here(endpoint), AREA, START, END, retry=RETRY.new(total=0))
+    return search_items(here(endpoint), AREA, START, END, retry=RETRY.new(total=0))
 
 
 @pytest.fixture
@@ -78,7 +78,7 @@ def test_a_static_catalog_is_walked_and_what_lies_elsewhere_is_not_asked_for(fol
         (folder / path / "collection.json").unlink()
     links = [("child", "near/collection.json"), ("item", "items/loose.json")]
     write(folder, "catalog.json", group(*links))
-    local = search(make_source(folder / "catalog.json"), AREA, START, END)
+    local = search_items(make_source(folder / "catalog.json"), AREA, START, END)
     assert [(item.id, item.when) for item in local.items] == [(item.id, item.when) for item in result.items]
 
 

@@ -20,7 +20,7 @@ from catalogs.choose.reprocessed import newer_processings
 from catalogs.item import SceneItem
 from catalogs.measure.cover_and_fit import item_window
 from catalogs.search.replay import keep_answer, replay_answer
-from catalogs.search.usable_scenes import search
+from catalogs.search.usable_scenes import search_items
 from catalogs.source import Source
 from catalogs.staging.stage import Reader, read_scenes
 from dsdit.grid import Grid
@@ -84,7 +84,7 @@ def test_a_searched_record_is_parsed_once_with_its_geometry(tmp_path: Path, call
     (tmp_path / "items.json").write_text(collection(records))
     source = make_source(tmp_path / "items.json", where="grade < 9")
     calls.clear()
-    found = search(source, AREA, START, END)
+    found = search_items(source, AREA, START, END)
     assert len(found.items) == 5
     for item in found.items:
         item_window(item, GRID)
