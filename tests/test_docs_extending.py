@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import math
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,15 +15,21 @@ import pytest
 import torch
 
 from dsdit.sampling import SOLVERS, sample
-from tests.test_docs import TEXTS, blocks
+from tests.test_docs import ROOT, TEXTS, blocks
 
 PAGE = TEXTS["infra/docs/extending.md"]
 RECIPES = ("source", "solver", "sensor", "output layer", "cluster")
 
 
-def run(name: str) -> dict[str, Any]:
-    """Names that the page's Python has defined, of the block that begins with `# name`."""
+def recipe(name: str) -> str:
+    """The page's Python that begins with `# name`."""
     (text,) = (block for block in blocks(PAGE, "python") if block.startswith(f"# {name}\n"))
+    return text
+
+
+def run(name: str) -> dict[str, Any]:
+    """Names that a recipe has defined."""
+    text = recipe(name)
     assert len(text.splitlines()) <= 15
     names: dict[str, Any] = {}
     exec(compile(text, f"extending.md, {name}", "exec"), names)
@@ -62,3 +73,49 @@ def test_cluster_of_ones_own_takes_work() -> None:
 
     with run("cluster")["start"](1) as cluster, Client(cluster.scheduler_address) as client:
         assert client.submit(sum, [1, 2, 3]).result(timeout=60) == 6
+
+
+SMALL = """
+import sys
+from pathlib import Path
+import numpy as np
+import dsdit
+from catalogs.sample_region import make_sample_region
+from dsdit.status import LrState
+from tests.flows.test_notebook import publish_small
+from tests.support.running import make_weights
+folder = Path(sys.argv[1])
+make_sample_region(folder / "catalog", seed=7, size_m=(480.0, 640.0), margin_m=600.0)
+publish_small(folder / "catalog", make_weights(folder / "weights"), folder / "output")
+layer = dsdit.open_mosaic(str(folder / "output"))["lr/lr_state"]
+print(dsdit.__file__, layer.dtype, layer.dims, int((layer == LrState.VALID).sum()))
+"""
+
+
+@pytest.mark.short
+def test_output_layer_is_written(tmp_path: Path) -> None:
+    """The recipe's two edits, in a copy of the packages."""
+    copy = tmp_path / "copy"
+    for name in ("dsdit", "catalogs", "flows", "infra", "tests"):
+        shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__", "*.png", "*.jpg"))
+    specs, shard = copy / "dsdit/mosaic/mosaic_arrays.py", copy / "dsdit/steps/shard.py"
+    edit(specs, "\nLEVEL_ARRAYS = (", recipe("output layer") + "\nLEVEL_ARRAYS = (")
+    edit(specs, "\nLR_ARRAYS = (", "\nLR_ARRAYS = (LR_STATE, ")
+    edit(shard, "    LR_ITEM,\n", "    LR_ITEM,\n    LR_STATE,\n")
+    entry = recipe("values of the output layer").splitlines()[1].strip("{}")
+    edit(shard, "values: dict[str, NDArray[Any]] = {\n", f"values: dict[str, NDArray[Any]] = {{\n        {entry},\n")
+    command = [sys.executable, "-c", SMALL, str(tmp_path)]
+    done = subprocess.run(
+        command, cwd=copy, env={**os.environ, "PYTHONPATH": str(copy)}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    place, *shown, count = done.stdout.splitlines()[-1].split(" ")
+    assert Path(place).is_relative_to(copy)
+    assert " ".join(shown) == "uint8 ('y', 'x')"
+    assert int(count) > 32 * 40 * 0.5
+
+
+def edit(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert text.count(old) == 1, (path.name, old)
+    path.write_text(text.replace(old, new))
