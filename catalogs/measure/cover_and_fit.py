@@ -26,7 +26,7 @@ from dsdit.bands import BANDS
 from dsdit.grid import Grid
 from dsdit.lattice.tiling import CELL_LR_PX
 from dsdit.plan.candidates import pair_of
-from dsdit.plan.plan import Fit
+from dsdit.plan.pair_fits import Fit
 from dsdit.window import Index, Window
 
 SAMPLES = 32

@@ -25,7 +25,7 @@ from dsdit.errors import ReadError
 from dsdit.lattice.tiling import CELL_LR_PX, FILL_RADIUS_LR_PX
 from dsdit.mosaic.lease import Check, unchecked
 from dsdit.plan.pair_fits import Fit
-from dsdit.plan.plan import Plan, cell_window
+from dsdit.plan.plan import Plan
 from dsdit.plan.seams import balance, first_scenes
 from dsdit.receipts.receipts import Receipt
 from dsdit.status import JobState, LrState
@@ -112,7 +112,7 @@ def read_scenes(plan: Plan, reader: Reader, window: Window) -> tuple[NDArray, ND
     item = np.full(window.shape, -1, np.int32)
     hr = window.refine(plan.lattice.scale)
     for cell in plan.lattice.cells_touching(hr).indices():
-        part = cell_window(plan.lattice, cell).coarsen(plan.lattice.scale).intersect(window)
+        part = plan.lattice.cell_window(cell).coarsen(plan.lattice.scale).intersect(window)
         numbers = plan.cells[cell].lr if cell in plan.cells else ()
         place = part.within(window)
         pictures = (
@@ -162,7 +162,7 @@ def read_references(plan: Plan, reader: Reader, window: Window, lr_item: NDArray
         choice = plan.cells.get(cell)
         if choice is None or not choice.lr:
             continue
-        part = cell_window(plan.lattice, cell).intersect(window)
+        part = plan.lattice.cell_window(cell).intersect(window)
         place = part.within(window)
         cell_item, cell_scene = item[place], scene[place]
         cell_values = values[(slice(None), *place)]

@@ -166,6 +166,10 @@ class Lattice:
         """HR pixels that the mosaic step reads of LR."""
         return self.shard_window(job).expand(2 * self.halo_px)
 
+    def cell_window(self, cell: Index) -> Window:
+        """HR pixels of a cell."""
+        return Window(cell.row, cell.col, cell.row + 1, cell.col + 1).refine(self.cell_px)
+
     def cells_touching(self, window: Window) -> Window:
         """Window of the cell lattice."""
         return window.coarsen(self.cell_px)

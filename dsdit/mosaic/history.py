@@ -50,9 +50,9 @@ def write_history(
     summary = {
         "when": when.isoformat(timespec="seconds"),
         "version": version,
-        "plan": plan.digest,
+        "plan": plan.digest.hex(),
         "model": plan.model.digest,
-        "settings": plan.settings_digest,
+        "settings": plan.settings_digest.hex(),
         "shards": dict(sorted(states.items())),
         "items": len(ids),
         "seconds": round(seconds, 2),
@@ -68,7 +68,7 @@ def _columns(receipts: list[Receipt]) -> dict[str, Any]:
         "col": places[:, 1],
         "state": np.array([_STATES.index(receipt.state) for receipt in receipts], np.uint8),
         "seconds": np.array([receipt.seconds for receipt in receipts], np.float64),
-        "digest": [receipt.digest for receipt in receipts],
+        "digest": [receipt.digest.hex() for receipt in receipts],
         "sources": [json.dumps(receipt.sources) for receipt in receipts],
     }
 

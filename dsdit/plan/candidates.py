@@ -6,7 +6,6 @@ that whoever reads a plan's choice of one cell needs to know nothing of columns.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from dsdit.digest import Digests, text_digests
 from dsdit.window import Index, Window
 
 FEW_CANDIDATES = 4
@@ -36,7 +36,7 @@ class CellChoice:
 class Items(Sequence[dict[str, Any]]):
     """Item records in JSON, each turned into a dict when it is asked for."""
 
-    def __init__(self, records: Any, digests: NDArray[np.uint8] | None = None) -> None:
+    def __init__(self, records: Any, digests: Digests | None = None) -> None:
         if digests is not None:
             self.digests = digests
         self.records = records
@@ -46,7 +46,7 @@ class Items(Sequence[dict[str, Any]]):
     def of(cls, records: Sequence[Mapping[str, Any]]) -> Items:
         """From dicts; each has `id`, `digest`, `when`."""
         texts = [json.dumps(record, sort_keys=True, separators=(",", ":")) for record in records]
-        return cls(texts, item_digests([str(record["digest"]) for record in records]))
+        return cls(texts, text_digests([str(record["digest"]) for record in records]))
 
     def __len__(self) -> int:
         return len(self.records)
@@ -66,9 +66,9 @@ class Items(Sequence[dict[str, Any]]):
         return Items([str(self.records[n]) for n in numbers.tolist()], self.digests[numbers])
 
     @cached_property
-    def digests(self) -> NDArray[np.uint8]:
+    def digests(self) -> Digests:
         """(item, 32) sha256 of each item's digest."""
-        return item_digests([str(record["digest"]) for record in self])
+        return text_digests([str(record["digest"]) for record in self])
 
     @cached_property
     def days(self) -> NDArray[np.float64]:
@@ -198,17 +198,3 @@ def pair_keys(ref: NDArray[np.int32], lr: NDArray[np.int32]) -> NDArray[np.int64
 def pair_of(key: int) -> tuple[int, int]:
     """(reference, LR) of a key; inverse of `pair_keys`."""
     return key >> 32, key & 0xFFFFFFFF
-
-
-def item_digests(digests: Sequence[str]) -> NDArray[np.uint8]:
-    """(n, 32) sha256 of texts."""
-    whole = b"".join([hashlib.sha256(digest.encode()).digest() for digest in digests])
-    return np.frombuffer(whole, np.uint8).reshape(-1, 32)
-
-
-def row_digests(rows: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """(n, width) bytes -> (n, 32): sha256 of each row."""
-    width, whole = rows.shape[1], memoryview(np.ascontiguousarray(rows).tobytes())
-    sha = hashlib.sha256
-    digests = b"".join([sha(whole[k : k + width]).digest() for k in range(0, len(rows) * width, width)])
-    return np.frombuffer(digests, np.uint8).reshape(-1, 32)

@@ -28,7 +28,7 @@ _NAME = 16
 
 def write_plan(plan: Plan, folder: str, latest: bool = True) -> str:
     """Writes the plan under its digest, as the folder's latest if it is to be run; returns its JSON's location."""
-    name = f"{plan.digest[:_NAME]}.json"
+    name = f"{plan.digest.hex()[:_NAME]}.json"
     url = join(folder, name)
     write_table(_beside(url, "items"), {"record": plan.items.records, "digest": plan.items.digests})
     write_table(_beside(url, "cells"), plan.cells.columns())

@@ -129,7 +129,7 @@ class Fits(Mapping[tuple[int, int], Fit]):
             np.array(shifts, np.float64).reshape(-1, 6),
         )
 
-    def place(self, keys: NDArray[np.int64]) -> NDArray[np.int64]:
+    def row_numbers(self, keys: NDArray[np.int64]) -> NDArray[np.int64]:
         """Row of each key; -1 where the pair has no fit."""
         if not len(self.keys_):
             return np.full(keys.shape, -1, np.int64)
@@ -138,12 +138,12 @@ class Fits(Mapping[tuple[int, int], Fit]):
 
     def measured(self, keys: NDArray[np.int64]) -> NDArray[np.int64]:
         """Row of each key; -1 where the pair has no fit, or one that nothing could be measured for."""
-        at = self.place(keys)
+        at = self.row_numbers(keys)
         return np.where((at >= 0) & (np.append(self.samples, 0)[at] > 0), at, -1)
 
     def __getitem__(self, pair: tuple[int, int]) -> Fit:
         ref, lr = (np.array([number], np.int32) for number in pair)
-        at = int(self.place(pair_keys(ref, lr))[0])
+        at = int(self.row_numbers(pair_keys(ref, lr))[0])
         if at < 0:
             raise KeyError(pair)
         gain, offset = np.split(self.values_[at], 2)
@@ -160,7 +160,7 @@ class Fits(Mapping[tuple[int, int], Fit]):
         return len(self.keys_)
 
     @cached_property
-    def rows(self) -> NDArray[np.float64]:
+    def deciding(self) -> NDArray[np.float64]:
         """(pair + 1, 2 * bands + 3): gains, offsets, samples, the corrected shift; the last row stands for no fit."""
         width = self.values_.shape[1]
         rows = np.zeros((len(self) + 1, width + 3), np.float64)

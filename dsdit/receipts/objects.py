@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any
 
+from dsdit.digest import Digest, digest_from_hex
 from dsdit.status import JobState
 from dsdit.store.bulk import read_objects, remove_objects
 from dsdit.store.objects import join, list_names, read_bytes, write_json
@@ -26,7 +27,7 @@ class Receipt:
     step: str
     job: Index
     state: JobState
-    digest: str
+    digest: Digest
     """Of the step's inputs; see `Plan.job_digest`."""
     seconds: float
     tiles: Mapping[str, int] = field(default_factory=dict)
@@ -63,14 +64,27 @@ def receipt_object(step: str, job: Index, state: JobState) -> str:
 
 def receipt_record(receipt: Receipt) -> dict[str, Any]:
     """Plain JSON."""
-    record = {**vars(receipt), "job": list(receipt.job), "state": str(receipt.state), "tiles": dict(receipt.tiles)}
-    return {**record, "sources": list(receipt.sources), "errors": list(receipt.errors)}
+    return {
+        **vars(receipt),
+        "job": list(receipt.job),
+        "state": str(receipt.state),
+        "digest": receipt.digest.hex(),
+        "tiles": dict(receipt.tiles),
+        "sources": list(receipt.sources),
+        "errors": list(receipt.errors),
+    }
 
 
 def receipt_of(record: dict[str, Any]) -> Receipt:
     """The receipt of such a record."""
-    known = {"job": Index(*record["job"]), "state": JobState(record["state"])}
-    return Receipt(**{**record, **known, "sources": tuple(record["sources"]), "errors": tuple(record["errors"])})
+    parsed = {
+        "job": Index(*record["job"]),
+        "state": JobState(record["state"]),
+        "digest": digest_from_hex(record["digest"]),
+        "sources": tuple(record["sources"]),
+        "errors": tuple(record["errors"]),
+    }
+    return Receipt(**{**record, **parsed})
 
 
 def write_receipt(url: str, receipt: Receipt) -> None:

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dsdit.digest import NO_DIGEST, Digests, stack_digests
 from dsdit.receipts.objects import (
     Receipt,
     list_objects,
@@ -40,7 +41,6 @@ from dsdit.receipts.tables import (
     next_table,
     oldest_table,
     place_keys,
-    raw_digests,
     receipts_of,
 )
 from dsdit.status import JobState
@@ -141,7 +141,7 @@ def read_receipts(url: str, step: str, jobs: Iterable[Index] | None = None) -> d
     return {receipt.job: receipt for receipt in iterate_receipts(url, step, jobs)}
 
 
-def done_jobs(url: str, step: str) -> tuple[NDArray[np.int32], NDArray[np.uint8]]:
+def done_jobs(url: str, step: str) -> tuple[NDArray[np.int32], Digests]:
     """(job, 2) places and (job, 32) digests of the jobs whose receipt says done. A damaged object hides the tables."""
     jobs, done, digests = [], [], []
     for job, receipt, there in read_listed(url, step, list_objects(url, step)):
@@ -150,7 +150,7 @@ def done_jobs(url: str, step: str) -> tuple[NDArray[np.int32], NDArray[np.uint8]
         if receipt is not None and receipt.state is JobState.DONE:
             done.append(job)
             digests.append(receipt.digest)
-    found = [(np.array(done, np.int32).reshape(-1, 2), raw_digests(digests))]
+    found = [(np.array(done, np.int32).reshape(-1, 2), stack_digests(digests))]
     columns = ("row", "col", "state", "digest")
     for rows in _youngest(url, list_tables(url, step), keys_of(jobs), columns):
         kept = take_rows(rows, rows["state"] == STATES.index(JobState.DONE))
@@ -178,7 +178,7 @@ def join_receipts(url: str, step: str) -> list[str]:
 
 
 def _lost(step: str, job: Index) -> Receipt:
-    return Receipt(step, job, JobState.FAILED, "0" * 64, 0.0, errors=(f"the receipt of {step} {job} was damaged",))
+    return Receipt(step, job, JobState.FAILED, NO_DIGEST, 0.0, errors=(f"the receipt of {step} {job} was damaged",))
 
 
 def compact_receipts(url: str, step: str) -> int:

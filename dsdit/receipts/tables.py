@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dsdit.digest import stack_digests
 from dsdit.errors import StoreError
 from dsdit.receipts.objects import Receipt, receipt_of
 from dsdit.receipts.tile_states import TileStates
@@ -66,22 +67,18 @@ def damaged_tables(url: str, step: str) -> list[str]:
 def columns_of(receipts: Sequence[Receipt]) -> dict[str, Any]:
     """Rows of receipts."""
     places = np.array([r.job for r in receipts], np.int32).reshape(-1, 2)
-    digests = raw_digests([r.digest for r in receipts])
     return {
         "row": places[:, 0],
         "col": places[:, 1],
         "state": np.array([STATES.index(r.state) for r in receipts], np.uint8),
-        "digest": digests,
-        "record": [_rest(r, raw) for r, raw in zip(receipts, digests, strict=True)],
+        "digest": stack_digests([r.digest for r in receipts]),
+        "record": [_rest(r) for r in receipts],
         "tiles": [TileStates.of(r.tiles).to_bytes() for r in receipts],
     }
 
 
-def _rest(receipt: Receipt, raw: NDArray[np.uint8]) -> str:
-    rest = {name: value for name in _PARTS if (value := getattr(receipt, name))}
-    if raw.tobytes().hex() != receipt.digest:
-        rest["digest"] = receipt.digest
-    return json.dumps(rest, separators=(",", ":"))
+def _rest(receipt: Receipt) -> str:
+    return json.dumps({name: value for name in _PARTS if (value := getattr(receipt, name))}, separators=(",", ":"))
 
 
 def receipts_of(step: str, rows: dict[str, Any]) -> Iterator[Receipt]:
@@ -91,19 +88,10 @@ def receipts_of(step: str, rows: dict[str, Any]) -> Iterator[Receipt]:
         return
     columns = (rows["row"].tolist(), rows["col"].tolist(), rows["state"].tolist(), rows["digest"])
     for row, col, state, digest, record, tiles in zip(*columns, rows["record"], rows["tiles"], strict=True):
-        rest: dict[str, Any] = {"seconds": 0.0, "digest": digest.tobytes().hex(), **json.loads(str(record))}
+        rest: dict[str, Any] = {"seconds": 0.0, **json.loads(str(record)), "digest": digest.tobytes()}
         rest.update({name: tuple(rest[name]) for name in ("sources", "errors") if name in rest})
         packed = TileStates.from_bytes(tiles.as_py())
         yield Receipt(step=step, job=Index(row, col), state=STATES[state], tiles=packed, **rest)
-
-
-def raw_digests(digests: Sequence[str]) -> NDArray[np.uint8]:
-    """(n, 32) bytes of digests; one that is no sha256 in hex becomes zeros, which no input has."""
-    found = np.zeros((len(digests), 32), np.uint8)
-    for number, digest in enumerate(digests):
-        with suppress(ValueError):
-            found[number] = np.frombuffer(bytes.fromhex(digest), np.uint8)
-    return found
 
 
 def keys_of(jobs: Sequence[Index]) -> Keys:

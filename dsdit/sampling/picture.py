@@ -12,8 +12,7 @@ from dsdit.imaging.sensor import EVALUATION_MTF, high_band, restored_lr
 from dsdit.lattice.blend import blend, feather
 from dsdit.lattice.tiling import default_tile
 from dsdit.model.weights import Weights
-from dsdit.plan.plan import SamplerSettings
-from dsdit.plan.sampler_settings import SamplerDefaults
+from dsdit.plan.sampler_settings import SamplerDefaults, SamplerSettings
 from dsdit.sampling.sampler import draw_tiles
 from dsdit.sampling.tile_batch import TileBatch
 from dsdit.window import Window

@@ -18,7 +18,8 @@ from dsdit.errors import RequestError
 from dsdit.imaging.radiometry import Curve
 from dsdit.model.latent_model import Conditions, Denoised, LatentModel
 from dsdit.model.weights import Weights, load_weights
-from dsdit.plan.plan import ModelChoice, SamplerSettings
+from dsdit.plan.plan import ModelChoice
+from dsdit.plan.sampler_settings import SamplerSettings
 from dsdit.sampling.ensemble import Form, averaged
 from dsdit.sampling.guidance import guided
 from dsdit.sampling.noise import noise_window

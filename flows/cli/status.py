@@ -37,7 +37,7 @@ def show_status(output: str, scratch: str, console: Console, picture: Path | Non
     receipts, running = join(output, "receipts"), join(scratch, "receipts")
     standing = chain.from_iterable(iterate_receipts(running, step) for step in ("stage", "sample"))
     report, kept = make_report(plan, receipts, standing), read_report(output)
-    whole = kept is not None and kept.plan == plan.digest and report.complete
+    whole = kept is not None and kept.plan == plan.digest.hex() and report.complete
     print_report(kept if whole and kept is not None else report, console)
     holder = lease.read(join(output, lease.NAME))
     if holder.holder:

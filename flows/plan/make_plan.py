@@ -21,8 +21,11 @@ from catalogs.measure.cover_and_fit import kept_fits
 from dsdit.errors import ReadError, RequestError
 from dsdit.model.weights_config import WeightsConfig
 from dsdit.mosaic.template import published_names
+from dsdit.plan.candidates import Items
 from dsdit.plan.files import write_plan
-from dsdit.plan.plan import Fits, Items, ModelChoice, Plan, SamplerSettings
+from dsdit.plan.pair_fits import Fits
+from dsdit.plan.plan import ModelChoice, Plan
+from dsdit.plan.sampler_settings import SamplerSettings
 from dsdit.plan.seams import seam_pairs
 from dsdit.sampling.passes import network_passes
 from dsdit.store.objects import join

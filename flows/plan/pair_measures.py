@@ -12,8 +12,8 @@ from catalogs.measure.registration import decide, kept_registrations
 from catalogs.source import Source
 from dsdit.errors import ReadError
 from dsdit.grid import Grid
+from dsdit.plan.candidates import Cells
 from dsdit.plan.pair_fits import Fits
-from dsdit.plan.plan import Cells
 from flows.request.settings import References
 
 

@@ -22,7 +22,6 @@ from catalogs.search.usable_scenes import SearchResult, search_items
 from catalogs.source import Source
 from dsdit.errors import CatalogError
 from dsdit.lonlat import within_180
-from dsdit.plan.plan import cell_window
 from dsdit.store.objects import join
 from dsdit.window import Index
 from flows.plan.carried_over import carried_scenes
@@ -78,8 +77,8 @@ def search_catalogs(prepared: Prepared, now: datetime, log: Log) -> Searched:
 def _searched_area(prepared: Prepared) -> shapely.Geometry:
     """Footprint in degrees of all cells that the run reaches."""
     lattice, cells = prepared.lattice, prepared.cells
-    first = cell_window(lattice, Index(cells.row0, cells.col0))
-    last = cell_window(lattice, Index(cells.row1 - 1, cells.col1 - 1))
+    first = lattice.cell_window(Index(cells.row0, cells.col0))
+    last = lattice.cell_window(Index(cells.row1 - 1, cells.col1 - 1))
     return within_180(shapely.geometry.shape(prepared.region.lonlat(first.union(last))))
 
 

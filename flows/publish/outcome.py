@@ -57,10 +57,10 @@ def report_of(plan: Plan, output: str, receipts: str, night: Night, publishes: b
     A run with nothing due makes no report: the kept one is right if it is of this very plan and found nothing due.
     """
     kept = read_report(output)
-    if kept is not None and kept.plan == plan.digest and (night.due or kept.complete):
+    if kept is not None and kept.plan == plan.digest.hex() and (night.due or kept.complete):
         return kept
     report = make_report(plan, receipts)
-    if publishes or kept is None or kept.plan == plan.digest:
+    if publishes or kept is None or kept.plan == plan.digest.hex():
         write_json(join(output, "report.json"), report_record(report))
     return report
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from dsdit.digest import Digest
 from dsdit.lattice.job_mask import Jobs
 from dsdit.plan.plan import Plan
 from dsdit.receipts.receipts import Receipt, iterate_receipts, remove_receipts
@@ -64,7 +65,7 @@ class Wavefront:
         self.tiles_total = int(tiles[needed].sum(dtype=np.int64))
         self.tiles_total -= sum(self.tiles(("sample", job)) for job in self._standing_samples & set(self._needed))
 
-    def _standing(self, step: str, digest: Callable[[Index], str]) -> set[Index]:
+    def _standing(self, step: str, digest: Callable[[Index], Digest]) -> set[Index]:
         """Jobs whose output of these very inputs lies in scratch; receipts of other inputs go before they are met."""
         url = self.places.scratch_receipts
         standing, others = set(), []
@@ -81,7 +82,7 @@ class Wavefront:
         step, job = work
         return (RANK[step], *job) if self._by_rows else (RANK[step], job.col, job.row)
 
-    def digest(self, work: Work) -> str:
+    def digest(self, work: Work) -> Digest:
         """Digest of a step's inputs."""
         step, job = work
         return {

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import dsdit.plan.files
 from catalogs.staging.stage import stage
+from dsdit.digest import Digest
 from dsdit.malloc import keep_freed_memory
 from dsdit.mosaic.lease import Check, Lease, check_holder, unchecked
 from dsdit.plan.plan import Plan
@@ -156,7 +157,7 @@ def receipts_of(step: str, places: Places) -> str:
     return places.receipts if step == "mosaic" else places.scratch_receipts
 
 
-def failed_receipt(plan: Plan, step: str, job: Index, digest: str, reason: str) -> Receipt:
+def failed_receipt(plan: Plan, step: str, job: Index, digest: Digest, reason: str) -> Receipt:
     """Receipt of a step that raised: the reason, and all that it was to do as failed, so that the report adds up."""
     tiles = plan.layout.sample_tiles(job) if step == "sample" else ()
     inside = plan.region.mask(plan.lattice.shard_window(job)) if step == "mosaic" else None

@@ -18,9 +18,10 @@ from pyproj import Transformer
 
 from catalogs.choose.candidates import CoverTable
 from catalogs.choose.cells import Dates
+from dsdit.digest import text_digests
 from dsdit.grid import Grid
 from dsdit.lattice.tiling import Lattice
-from dsdit.plan.candidates import Items, item_digests
+from dsdit.plan.candidates import Items
 from dsdit.plan.pair_fits import Fits
 from dsdit.region import Region
 from dsdit.window import Window
@@ -136,7 +137,7 @@ def make_catalogs(outline: list[tuple[float, float]], scenes: int, references: i
         records.append(_record(n, "lr" if n < scenes else "ref", box, now - timedelta(hours=age), digest))
     when = [int((now - _EPOCH).total_seconds() - age * 3600) * 1_000_000 for age in hours.tolist()]
     return Catalogs(
-        Items(records, item_digests(digests)), Dates.of(np.array(when, np.int64), np.array(digests)), scenes, bounds
+        Items(records, text_digests(digests)), Dates.of(np.array(when, np.int64), np.array(digests)), scenes, bounds
     )
 
 

@@ -19,11 +19,13 @@ import numpy as np
 import shapely
 
 from catalogs.choose.cells import choose_cells
+from dsdit.digest import NO_DIGEST
 from dsdit.lattice.job_mask import map_jobs
 from dsdit.lattice.layout import Layout
 from dsdit.plan.candidates import CellChoice
 from dsdit.plan.files import read_plan, write_due, write_plan
-from dsdit.plan.plan import ModelChoice, Plan, SamplerSettings
+from dsdit.plan.plan import ModelChoice, Plan
+from dsdit.plan.sampler_settings import SamplerSettings
 from dsdit.receipts.receipts import (
     Receipt,
     compact_receipts,
@@ -81,7 +83,7 @@ def receipts_of(plan: Plan, stale_every: int) -> Iterator[Receipt]:
             step="mosaic",
             job=job,
             state=JobState.DONE,
-            digest=digest.tobytes().hex() if number % stale_every else "f" * 64,
+            digest=digest.tobytes() if number % stale_every else b"f" * 32,
             seconds=17.25 + number % 997 / 100,
             tiles=TileStates(window, states.reshape(window.shape)),
             pixels={"done": side * side - number, "no_reference": number},
@@ -224,7 +226,7 @@ def measure() -> Iterator[tuple[str, str]]:
         seen = len(next(iterate_receipts(receipts, "mosaic")).tiles)
         yield "last night's receipts", f"{jobs:,} with {seen} tiles each, {table / 2**20:.0f} MiB on disk"
         redone = plan.layout.mosaic_jobs[1]
-        write_receipt(receipts, Receipt("mosaic", redone, JobState.FAILED, "0" * 64, 1.0))
+        write_receipt(receipts, Receipt("mosaic", redone, JobState.FAILED, NO_DIGEST, 1.0))
         del plan
         catalogs.spent_s.clear()
         catalogs.spent_cpu_s.clear()

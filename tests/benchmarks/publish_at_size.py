@@ -15,7 +15,8 @@ import numpy as np
 
 from dsdit.mosaic.template import create_mosaic, level_count
 from dsdit.plan.candidates import Cells, Items
-from dsdit.plan.plan import ModelChoice, Plan, SamplerSettings
+from dsdit.plan.plan import ModelChoice, Plan
+from dsdit.plan.sampler_settings import SamplerSettings
 from dsdit.receipts.receipts import compact_receipts
 from dsdit.status import PixelStatus
 from dsdit.steps.publish.parts import changed_jobs, due_batches

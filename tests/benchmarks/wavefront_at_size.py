@@ -22,10 +22,12 @@ import dask
 import psutil
 from distributed import Client, Future, LocalCluster
 
+from dsdit.digest import NO_DIGEST
 from dsdit.grid import Grid
 from dsdit.plan.candidates import Cells, Items
 from dsdit.plan.files import write_plan
-from dsdit.plan.plan import ModelChoice, Plan, SamplerSettings
+from dsdit.plan.plan import ModelChoice, Plan
+from dsdit.plan.sampler_settings import SamplerSettings
 from dsdit.receipts.receipts import Receipt
 from dsdit.region import Region
 from dsdit.status import JobState
@@ -53,7 +55,7 @@ _sampled: list[float] = []
 
 def stub_step(step: str, job: Index, places: Places) -> Receipt:
     """A step without pixels."""
-    return Receipt(step, Index(*job), JobState.DONE, "0" * 64, 0.0)
+    return Receipt(step, Index(*job), JobState.DONE, NO_DIGEST, 0.0)
 
 
 def sleeping_step(step: str, job: Index, places: Places) -> Receipt:

@@ -7,6 +7,7 @@ from unittest.mock import patch
 
 import pytest
 
+from dsdit.digest import NO_DIGEST
 from dsdit.mosaic.icechunk_versions import IcechunkStore
 from dsdit.mosaic.version import Version
 from dsdit.receipts.receipts import Receipt, list_receipts
@@ -19,7 +20,7 @@ from tests.support.repository import JOBS, begin, write
 
 
 def receipt(job: Index) -> Receipt:
-    return Receipt("mosaic", job, JobState.DONE, "0" * 64, 1.0)
+    return Receipt("mosaic", job, JobState.DONE, NO_DIGEST, 1.0)
 
 
 def written(store: IcechunkStore, version: Version, value: int, *jobs: Index) -> list[Uncommitted]:

@@ -15,7 +15,8 @@ from catalogs.source import Source
 from dsdit.grid import Grid
 from dsdit.lattice.tiling import Lattice
 from dsdit.plan.candidates import CellChoice, Cells, Items
-from dsdit.plan.plan import ModelChoice, Plan, SamplerSettings
+from dsdit.plan.plan import ModelChoice, Plan
+from dsdit.plan.sampler_settings import SamplerSettings
 from dsdit.region import Region
 from dsdit.window import Index, Window
 from tests.support.stac import make_source

@@ -13,7 +13,8 @@ from dsdit.lattice.job_mask import Jobs
 from dsdit.lattice.tiling import Lattice
 from dsdit.mosaic.template import create_mosaic
 from dsdit.plan.candidates import Cells, Items
-from dsdit.plan.plan import ModelChoice, Plan, SamplerSettings
+from dsdit.plan.plan import ModelChoice, Plan
+from dsdit.plan.sampler_settings import SamplerSettings
 from dsdit.receipts.receipts import Receipt, write_receipt
 from dsdit.region import Region
 from dsdit.status import JobState, PixelStatus

@@ -9,8 +9,7 @@ from numpy.typing import NDArray
 
 from dsdit.imaging.sensor import high_band, restored_lr
 from dsdit.model.weights import Weights
-from dsdit.plan.plan import SamplerSettings
-from dsdit.plan.sampler_settings import SamplerDefaults
+from dsdit.plan.sampler_settings import SamplerDefaults, SamplerSettings
 from dsdit.sampling.sampler import TileSampler
 from dsdit.sampling.tile_batch import TileBatch
 

@@ -32,7 +32,7 @@ def group_attributes(plan: Plan, report: Report, when: datetime) -> dict[str, An
         "history": f"{when.isoformat()} published by dsdit",
         "comment": "Detail above the band limit of the low-resolution scenes is an estimate; "
         "see reference_weight, reference_age and residual in group lr.",
-        "plan": plan.digest,
+        "plan": plan.digest.hex(),
         "updated": when.isoformat(),
         "scale": plan.region.grid.scale,
         "gsd_m": plan.region.grid.gsd_m,

@@ -10,6 +10,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from dsdit.digest import Digest
 from dsdit.lattice.job_mask import Jobs
 from dsdit.plan.pair_fits import FLAGGED, Place
 from dsdit.plan.plan import Plan
@@ -117,16 +118,12 @@ class Tally:
         new = states != ABSENT if sampled else (states != ABSENT) & (known < _SAMPLED)
         known[new] = states[new] + np.uint8(1 + (_SAMPLED if sampled else 0))
 
-    def _digest(self, job: Index) -> str:
+    def _digest(self, job: Index) -> Digest:
         jobs = self.plan.layout.mosaic_jobs
         if job not in jobs:
-            return ""
-        row: NDArray[np.uint8] = self._digests[self._numbers[job.row - jobs.window.row0, job.col - jobs.window.col0]]
-        return row.tobytes().hex()
-
-    @cached_property
-    def _digests(self) -> NDArray[np.uint8]:
-        return self.plan.job_digests()
+            return b""
+        number = self._numbers[job.row - jobs.window.row0, job.col - jobs.window.col0]
+        return bytes(self.plan.job_digests()[number])
 
     @cached_property
     def _numbers(self) -> NDArray[np.int64]:
@@ -139,7 +136,7 @@ class Tally:
         weight, before, after = self._lr.tolist()
         return Report(
             region=self.plan.region.name,
-            plan=self.plan.digest,
+            plan=self.plan.digest.hex(),
             jobs={**self._jobs, "planned": planned, "due": planned - self._done},
             tiles={
                 "planned": self.plan.layout.tile_count,

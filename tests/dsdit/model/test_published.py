@@ -17,8 +17,7 @@ from dsdit.model.autoencoder_files import SD3_CONFIG
 from dsdit.model.importing import import_weights
 from dsdit.model.published import PublishedConditions, PublishedModel
 from dsdit.model.weights import Weights, load_weights, meta_network
-from dsdit.plan.plan import SamplerSettings
-from dsdit.plan.sampler_settings import SamplerDefaults
+from dsdit.plan.sampler_settings import SamplerDefaults, SamplerSettings
 from dsdit.sampling.picture import super_resolve
 from dsdit.sampling.sampler import TileSampler
 from dsdit.sampling.tile_batch import TileBatch

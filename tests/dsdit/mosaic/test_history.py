@@ -30,11 +30,11 @@ WHEN = datetime(2024, 7, 20, 2, 0, tzinfo=UTC)
 
 
 def receipt(row: int, state: JobState = JobState.DONE) -> Receipt:
-    return Receipt("mosaic", Index(row, 4), state, f"{row:064x}", 1.5, sources=("a", f"b{row}"))
+    return Receipt("mosaic", Index(row, 4), state, row.to_bytes(32), 1.5, sources=("a", f"b{row}"))
 
 
 def test_an_entry_has_the_states_and_items_of_its_shards(tmp_path: Path) -> None:
-    plan: Any = SimpleNamespace(digest="p", model=SimpleNamespace(digest="m"), settings_digest="s")
+    plan: Any = SimpleNamespace(digest=b"p", model=SimpleNamespace(digest="m"), settings_digest=b"s")
     made = [receipt(0), receipt(1), receipt(2, JobState.FAILED)]
     write_history(str(tmp_path), WHEN, "1", plan, made, 2.25)
     write_history(str(tmp_path), WHEN.replace(day=21), "2", plan, iter(made[:1]))
@@ -53,7 +53,7 @@ def test_an_entry_has_the_states_and_items_of_its_shards(tmp_path: Path) -> None
 
 def test_an_interrupted_publish_leaves_no_entry_whatever_the_clock(tmp_path: Path) -> None:
     """Interrupted between table and summary, and after it; the clock of the second try is an hour behind."""
-    plan: Any = SimpleNamespace(digest="p", model=SimpleNamespace(digest="m"), settings_digest="s")
+    plan: Any = SimpleNamespace(digest=b"p", model=SimpleNamespace(digest="m"), settings_digest=b"s")
     write_history(str(tmp_path), WHEN, "1", plan, [receipt(0)])
     write_history(str(tmp_path), WHEN.replace(hour=4), "2", plan, [receipt(1), receipt(2)])
     write_history(str(tmp_path), WHEN.replace(hour=3), "3", plan, [receipt(3)])

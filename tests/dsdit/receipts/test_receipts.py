@@ -10,7 +10,9 @@ from dsdit.window import Index
 
 
 def receipt(state: JobState = JobState.DONE) -> Receipt:
-    return Receipt("sample", Index(-3, 7), state, "d", 1.5, tiles={"-12,28": 0}, errors=("e",), sources=("a", "b"))
+    return Receipt(
+        "sample", Index(-3, 7), state, b"d" * 32, 1.5, tiles={"-12,28": 0}, errors=("e",), sources=("a", "b")
+    )
 
 
 def test_round_trip_and_listing(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import pytest
 import dsdit.receipts.receipts
 import dsdit.store.bulk
 import dsdit.store.parquet
+from dsdit.digest import NO_DIGEST
 from dsdit.errors import StoreError
 from dsdit.receipts.objects import receipt_record
 from dsdit.receipts.receipts import (
@@ -29,7 +30,7 @@ from dsdit.receipts.receipts import (
     write_receipt,
     write_receipt_table,
 )
-from dsdit.receipts.tables import columns_of, raw_digests
+from dsdit.receipts.tables import columns_of
 from dsdit.receipts.tile_states import TileStates
 from dsdit.status import JobState
 from dsdit.store.parquet import read_table, write_table
@@ -40,12 +41,12 @@ from tests.support.memory import peak_anonymous_bytes
 def receipt(col: int, state: JobState = JobState.DONE, seconds: float = 1.5) -> Receipt:
     tiles = {f"{row},{8 * col + c}": (row * col) % 5 for row in range(-2, 3) for c in range(5) if (row, c) != (0, 0)}
     rest: Any = ({"done": 9}, ("a", f"b{col}"), ("e",), {"m": 0.1}, 3)
-    return Receipt("mosaic", Index(-3, col), state, f"{col + 1:064x}", seconds, tiles, *rest)
+    return Receipt("mosaic", Index(-3, col), state, (col + 1).to_bytes(32), seconds, tiles, *rest)
 
 
 def test_all_of_a_receipt_comes_back_from_a_table(tmp_path: Path) -> None:
     url = str(tmp_path)
-    odd = replace(receipt(9), digest="no digest", tiles={}, pixels={}, sources=(), errors=(), measures={}, calls=0)
+    odd = replace(receipt(9), digest=NO_DIGEST, tiles={}, pixels={}, sources=(), errors=(), measures={}, calls=0)
     told = [*(receipt(col, state) for col, state in enumerate(JobState)), odd]
     for each in told:
         write_receipt(url, each)
@@ -75,7 +76,7 @@ def test_the_youngest_receipt_counts(tmp_path: Path) -> None:
         assert {job: r.seconds for job, r in read_receipts(url, "mosaic").items()} == seconds
         places, digests = done_jobs(url, "mosaic")
         assert sorted(map(tuple, places.tolist())) == [(-3, 0), (-3, 1), (-3, 2)]
-        assert digests.tolist() == raw_digests([f"{col + 1:064x}" for _, col in places.tolist()]).tolist()
+        assert [row.tobytes() for row in digests] == [(col + 1).to_bytes(32) for _, col in places.tolist()]
 
     check()
     assert {r.job.col for r in new_receipts(url, "mosaic")} == {0, 1, 2, 3}

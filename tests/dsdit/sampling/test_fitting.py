@@ -13,7 +13,7 @@ from dataclasses import replace
 import torch
 from dsdit.errors import RequestError
 from dsdit.model.weights import load_weights
-from dsdit.plan.plan import SamplerSettings
+from dsdit.plan.sampler_settings import SamplerSettings
 from dsdit.sampling.fitting import check_batch_fits
 from dsdit.sampling.sampler import TileSampler
 torch.set_num_threads(1)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from dsdit.plan.plan import SamplerSettings
+from dsdit.plan.sampler_settings import SamplerSettings
 from dsdit.sampling import guided
 from dsdit.sampling.passes import network_passes
 

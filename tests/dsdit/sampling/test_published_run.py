@@ -14,8 +14,7 @@ from dsdit.evaluation.rows import make_rows
 from dsdit.evaluation.run import evaluate
 from dsdit.model.header import read_config
 from dsdit.model.weights import load_weights
-from dsdit.plan.plan import SamplerSettings
-from dsdit.plan.sampler_settings import SamplerDefaults
+from dsdit.plan.sampler_settings import SamplerDefaults, SamplerSettings
 from dsdit.sampling import published_sigmas, sample
 from dsdit.sampling.passes import network_passes
 from dsdit.sampling.sampler import TileSampler

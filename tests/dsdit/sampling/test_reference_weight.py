@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from dsdit.model.weights import load_weights
-from dsdit.plan.plan import SamplerSettings
+from dsdit.plan.sampler_settings import SamplerSettings
 from dsdit.sampling import spaced_sigmas
 from dsdit.sampling.ensemble import FORMS
 from dsdit.sampling.sampler import draw_tiles

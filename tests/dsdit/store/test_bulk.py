@@ -99,7 +99,7 @@ def test_a_folder_is_read_and_emptied(tmp_path: Path) -> None:
 
 def test_receipts_of_a_run_cost_a_read_each_and_few_removals(s3: S3) -> None:
     url = f"s3://{BUCKET}/night"
-    receipts = [Receipt("mosaic", Index(0, col), JobState.DONE, f"{col:064x}", 1.0) for col in range(MANY)]
+    receipts = [Receipt("mosaic", Index(0, col), JobState.DONE, col.to_bytes(32), 1.0) for col in range(MANY)]
     with counted_requests() as counts:
         for receipt in receipts:
             write_receipt(url, receipt)

@@ -17,6 +17,7 @@ import flows.cli.main
 import flows.run.loop
 import flows.run.run_step
 import flows.tasks
+from dsdit.digest import NO_DIGEST
 from dsdit.errors import DsditError, FailedJobsError
 from dsdit.mosaic.history import read_history
 from dsdit.mosaic.versions import ZarrStore
@@ -143,9 +144,11 @@ def test_a_night_in_which_shards_fail_publishes_the_others_and_ends_as_failed(
 def test_a_shard_without_a_clear_scene_has_not_failed() -> None:
     night = Night(3)
     for state in (JobState.DONE, JobState.DEGRADED):
-        night = night.add(Receipt("mosaic", Index(0, 0), state, "", 0.0, pixels={"cloudy": 9}, errors=("a warning",)))
+        night = night.add(
+            Receipt("mosaic", Index(0, 0), state, NO_DIGEST, 0.0, pixels={"cloudy": 9}, errors=("a warning",))
+        )
     assert night == Night(3)
-    bad = Receipt("mosaic", Index(0, 0), JobState.FAILED, "", 0.0, errors=("why",))
+    bad = Receipt("mosaic", Index(0, 0), JobState.FAILED, NO_DIGEST, 0.0, errors=("why",))
     assert night.add(bad).add(bad) == Night(3, 2, "why")
 
 
@@ -163,7 +166,7 @@ def test_a_publish_that_is_killed_leaves_one_entry_a_version(
     assert shards(record) == [("1", {"done": 2})] and version(record) == "1"
     receipts = f"{record['output']}/receipts"
     gone = min(list_receipts(receipts, "mosaic"))
-    write_receipt(receipts, Receipt("mosaic", gone, JobState.FAILED, "0" * 64, 0.0))
+    write_receipt(receipts, Receipt("mosaic", gone, JobState.FAILED, NO_DIGEST, 0.0))
     run(record)
     assert shards(record) == [("1", {"done": 2}), ("2", {"done": 1})]
 
@@ -193,7 +196,7 @@ def test_what_dead_runs_left_is_removed(record: dict[str, Any], monkeypatch: pyt
     run(record)
     assert not scratch.exists()
     assert not [path for path in cut_off if path.exists()] and young.exists()
-    mine = latest_plan(str(output)).digest[:16]
+    mine = latest_plan(str(output)).digest.hex()[:16]
     kept = {path.name.partition(".")[0] for path in plans.glob("*.json")} - {"latest"}
     assert kept == {mine, *(f"{number:016x}" for number in range(3, 7))}
     assert {path.name.partition(".")[0] for path in plans.glob("*.parquet")} == kept

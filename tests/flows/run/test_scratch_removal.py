@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 import flows.run.scratch_removal
+from dsdit.digest import NO_DIGEST
 from dsdit.errors import LeaseError, StoreError
 from dsdit.receipts.receipts import Receipt, list_receipts, write_receipt
 from dsdit.status import JobState
@@ -55,7 +56,7 @@ def test_a_jobs_scratch_costs_less_than_a_request(tmp_path: Path) -> None:
         create_scratch(places.scratch, LATTICE, plan.layout.jobs_window)
         standing = set(s3.objects())
         for step, job, state in WORKS:
-            write_receipt(places.scratch_receipts, Receipt(step, job, state, "0" * 64, 1.0))
+            write_receipt(places.scratch_receipts, Receipt(step, job, state, NO_DIGEST, 1.0))
             for spec in SCRATCH[step]:
                 write_bytes(join(places.scratch, spec.shard_object(origin(plan), job)), b"pixels")
         assert len(s3.objects()) == len(standing) + len(JOBS) * (2 + 5 + 2)
@@ -70,7 +71,7 @@ def test_receipts_go_before_the_data_that_they_prove(tmp_path: Path, monkeypatch
     plan, places = plan_of_jobs(4, 6), Places.of("", str(tmp_path), "")
     forget_arrays()
     create_scratch(places.scratch, LATTICE, plan.layout.jobs_window)
-    write_receipt(places.scratch_receipts, Receipt("stage", JOBS[0], JobState.FAILED, "0" * 64, 1.0))
+    write_receipt(places.scratch_receipts, Receipt("stage", JOBS[0], JobState.FAILED, NO_DIGEST, 1.0))
     asked: list[tuple[str, int]] = []
 
     def watched(folder: str, names: Any) -> None:

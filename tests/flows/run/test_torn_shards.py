@@ -14,6 +14,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 
 import dsdit.steps.mosaic
 import flows.run.run_step
+from dsdit.digest import NO_DIGEST
 from dsdit.errors import FailedJobsError
 from dsdit.imaging.radiometry import SR_FILL
 from dsdit.mosaic.folder_versions import published_mosaic
@@ -66,7 +67,7 @@ def test_a_stage_of_other_inputs_loses_its_receipt_before_it_is_written_over(
 ) -> None:
     _, plan, places = prepare(sample_record(catalog, weights, tmp_path / "out", SMALL))
     mine, other = plan.layout.stage_jobs[:2]
-    for job, digest in ((mine, plan.stage_digest(mine)), (other, "0" * 64)):
+    for job, digest in ((mine, plan.stage_digest(mine)), (other, NO_DIGEST)):
         write_receipt(places.scratch_receipts, Receipt("stage", job, JobState.DONE, digest, 1.0))
     Wavefront(plan, places, plan.layout.mosaic_jobs)
     assert set(list_receipts(places.scratch_receipts, "stage")) == {mine}
