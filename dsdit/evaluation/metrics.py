@@ -86,7 +86,8 @@ def spectral_angle(sr: Array, hr: Array) -> Array:
     """(H, W, 3) twice -> (H, W) angle in degrees between the two spectra (Kruse et al. 1993)."""
     dot = (sr * hr).sum(-1)
     norm = np.sqrt(np.square(sr).sum(-1) * np.square(hr).sum(-1))
-    return np.degrees(np.arccos(np.clip(dot / np.maximum(norm, 1e-6), -1, 1))).astype(np.float32)
+    angle: Array = np.degrees(np.arccos(np.clip(dot / np.maximum(norm, 1e-6), -1, 1))).astype(np.float32)
+    return angle
 
 
 @dataclass(frozen=True)

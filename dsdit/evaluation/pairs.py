@@ -10,6 +10,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 from glob import escape
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,7 @@ from dsdit.errors import RequestError
 from dsdit.imaging.sensor import EVALUATION_MTF, decimate
 from dsdit.imaging.shift import Shift, measure_shift, moved
 
+Array = NDArray[np.float32]
 FREE_LICENCES = ("clear", "clear pixels, NC-SA packaging")
 """Licence classes of the manifest that shipped weights may be trained on."""
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
@@ -122,14 +124,15 @@ def read_singles(data: Path, split: str, licences: Collection[str] | None = None
     return scenes
 
 
-def low_band(image: NDArray) -> NDArray[np.float32]:
+def low_band(image: NDArray[Any]) -> NDArray[np.float32]:
     """(3, H, W) -> means of LOW_BAND_PX blocks, (3, H // 8, W // 8)."""
     h, w = (n // LOW_BAND_PX for n in image.shape[-2:])
     cut = image[:, : h * LOW_BAND_PX, : w * LOW_BAND_PX].astype(np.float32)
-    return cut.reshape(3, h, LOW_BAND_PX, w, LOW_BAND_PX).mean((2, 4), dtype=np.float32)
+    means: Array = cut.reshape(3, h, LOW_BAND_PX, w, LOW_BAND_PX).mean((2, 4), dtype=np.float32)
+    return means
 
 
-def match_gain_offset(ref_low: NDArray, lr_low: NDArray) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def match_gain_offset(ref_low: Array, lr_low: Array) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Gain and offset (3, 1, 1) that give the reference's low band LR's mean and spread, band by band.
 
     One fit over the whole overlap of two images, never over a tile. The gain is held within 0.5 to 2.

@@ -52,11 +52,12 @@ def local_gain(case: Case) -> Array:
     """
     nyquist = 0.5 / case.scale
     smooth = recover(case.lr, case.scale, EVALUATION_MTF)
-    seen, told = band(smooth, nyquist / 4, nyquist), band(case.ref, nyquist / 4, nyquist)
+    true, ref = band(smooth, nyquist / 4, nyquist), band(case.ref, nyquist / 4, nyquist)
     sigma = _GAIN_SIGMA_LR * case.scale
-    together = gaussian_filter((seen * told).sum(0), sigma)
-    alone = gaussian_filter(np.square(told).sum(0), sigma)
-    return np.clip(together / np.maximum(alone, 1e-8), 0, 1).astype(np.float32)
+    together = gaussian_filter((true * ref).sum(0), sigma)
+    alone = gaussian_filter(np.square(ref).sum(0), sigma)
+    gain: Array = np.clip(together / np.maximum(alone, 1e-8), 0, 1).astype(np.float32)
+    return gain
 
 
 def oracle_gain(case: Case, detail: Array) -> np.float32:

@@ -195,7 +195,7 @@ class DSDiT(nn.Module):
             streams, alpha_ref = block(streams, context, ref_scale)
             weighting.append(alpha_ref)
         patches = self.final_layer(streams[0], context).view(-1, rows, cols, patch, patch, channels)
-        velocity = patches.permute(0, 5, 1, 3, 2, 4).reshape(-1, channels, rows * patch, cols * patch)
+        velocity: Tensor = patches.permute(0, 5, 1, 3, 2, 4).reshape(-1, channels, rows * patch, cols * patch)
         if return_weighting:
             return velocity, torch.stack(weighting).mean(0).view(-1, rows, cols)
         return velocity

@@ -44,7 +44,8 @@ class SD3Autoencoder:
 
     def encode(self, image: Tensor) -> Tensor:
         """(B, 3, H, W) -> (B, 16, H / 8, W / 8), the posterior's mean."""
-        return (self.vae.encode(image.to(self.dtype)).latent_dist.mode() - self.shift) * self.scaling
+        mean: Tensor = self.vae.encode(image.to(self.dtype)).latent_dist.mode()
+        return (mean - self.shift) * self.scaling
 
     def decode(self, latent: Tensor) -> Tensor:
         """(B, 16, h, w) -> (B, 3, 8 h, 8 w); values may lie a little outside [-1, 1]."""

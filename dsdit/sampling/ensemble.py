@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float32]
+Values = TypeVar("Values", bound=np.generic)
 
 
 @dataclass(frozen=True)
@@ -27,17 +29,17 @@ class Form:
     across: bool
     """Mirrored left and right."""
 
-    def lay(self, values: NDArray) -> NDArray:
+    def lay(self, values: NDArray[Values]) -> NDArray[Values]:
         """Values in this form."""
         turned = values.swapaxes(-2, -1) if self.exchanged else values
         return np.ascontiguousarray(self._mirrored(turned))
 
-    def put_back(self, values: NDArray) -> NDArray:
+    def put_back(self, values: NDArray[Values]) -> NDArray[Values]:
         """Inverse of `lay`."""
         turned = self._mirrored(values)
         return np.ascontiguousarray(turned.swapaxes(-2, -1) if self.exchanged else turned)
 
-    def _mirrored(self, values: NDArray) -> NDArray:
+    def _mirrored(self, values: NDArray[Values]) -> NDArray[Values]:
         return values[..., :: -1 if self.down else 1, :: -1 if self.across else 1]
 
 

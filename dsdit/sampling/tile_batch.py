@@ -31,7 +31,7 @@ class TileBatch:
 
     def laid(self, form: Form) -> TileBatch:
         """The same tiles, mirrored and turned."""
-        restored, ref, ref_valid, ref_high, noise = (
-            form.lay(values) for values in (self.restored, self.ref, self.ref_valid, self.ref_high, self.noise)
+        lay = form.lay
+        return TileBatch(
+            lay(self.restored), lay(self.ref), lay(self.ref_valid), lay(self.ref_high), lay(self.noise), self.scale
         )
-        return TileBatch(restored, ref, ref_valid, ref_high, noise, self.scale)

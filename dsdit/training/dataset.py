@@ -24,6 +24,7 @@ from dsdit.training.config import ANY_ORIGIN, DataConfig, crop_size
 
 Array = NDArray[np.float32]
 Name = TypeVar("Name", str, int)
+Values = TypeVar("Values", bound=np.generic)
 MTF_FACTORS = (0.75, 0.9, 1.0, 1.1, 1.3)
 """MTF at Nyquist of a batch over EVALUATION_MTF."""
 NOISE = 0.006
@@ -73,7 +74,7 @@ def margin_px(scale: int) -> int:
     return max(3, -(-32 // scale)) * scale
 
 
-def cut(image: NDArray, top: int, left: int, size: int) -> NDArray:
+def cut(image: NDArray[Values], top: int, left: int, size: int) -> NDArray[Values]:
     """(..., H, W) -> (..., size, size) from (top, left); beyond the image its edge pixels go on."""
     rows = np.clip(np.arange(top, top + size), 0, image.shape[-2] - 1)
     cols = np.clip(np.arange(left, left + size), 0, image.shape[-1] - 1)

@@ -5,11 +5,14 @@ Pictures are (3, S, S) in 0..1, not clipped; `rng` is what is drawn from.
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
 Array = NDArray[np.float32]
+Values = TypeVar("Values", bound=np.generic)
 
 
 def relight(rng: np.random.Generator, image: Array) -> Array:
@@ -103,7 +106,7 @@ def cover_with_clouds(
 
 
 def _unit_variance(field: NDArray[np.float64]) -> NDArray[np.float64]:
-    return (field - field.mean()) / field.std()
+    return np.asarray((field - field.mean()) / field.std(), np.float64)
 
 
 def expose(rng: np.random.Generator, hr: Array, ref: Array, wide: bool) -> tuple[Array, Array]:
@@ -130,7 +133,7 @@ def turn(
     """One of the eight turns and flips of a square, the same for all three."""
     quarter, flip = int(rng.integers(4)), rng.random() < 0.5
 
-    def one(a: NDArray) -> NDArray:
+    def one(a: NDArray[Values]) -> NDArray[Values]:
         a = np.rot90(a, quarter, (-2, -1))
         return a[..., ::-1] if flip else a
 

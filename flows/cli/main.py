@@ -228,8 +228,8 @@ def evaluate(
             figures = run_evaluation(
                 folder,
                 weights_,
-                split,
-                scale,
+                split=split,
+                scale=scale,
                 rows=row,
                 nfe=nfe or (),
                 every=every,

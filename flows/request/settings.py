@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from dsdit.sampling.solver import SOLVERS, check_solver
+
 Positive = Annotated[int, Field(ge=1)]
 
 
@@ -108,7 +110,7 @@ class Sampling(Frozen):
     expected error and is softer."""
     steps: Annotated[int, Field(ge=1, le=1000)] | None = None
     """Steps of the solver from noise to image."""
-    solver: Literal["euler", "heun", "dpmpp_2m", "published_dpmpp_2m"] | None = None
+    solver: Annotated[str, Field(json_schema_extra={"enum": list(SOLVERS)})] | None = None
     """Solver of the sampling ODE."""
     schedule: Literal["spaced", "published"] | None = None
     """Noise levels of the steps: `spaced` evenly in time, or `published`, those of the paper's release."""
@@ -126,6 +128,13 @@ class Sampling(Frozen):
     """Seed of the noise. One seed gives the same pixels, however the region is split."""
     batch: Annotated[int, Field(ge=1, le=1024)] = 8
     """Tiles in one network call. More use a GPU better and need more of its memory."""
+
+    @field_validator("solver")
+    @classmethod
+    def _known(cls, value: str | None) -> str | None:
+        if value is not None:
+            check_solver(value)
+        return value
 
     @field_validator("guidance_interval")
     @classmethod
