@@ -12,7 +12,7 @@ export OMP_NUM_THREADS := 1
 unexport PYTHONDONTWRITEBYTECODE
 # Without kept bytecode every process that starts, each worker too, compiles torch and Prefect again: 9 s of 15.
 
-.PHONY: run test setup lint serve short faults mutants slow gpu scale quality versions nights clean
+.PHONY: run test setup lint serve short faults mutants slow gpu scale quality versions nights docs clean
 
 run: $(STAMP)  ## the sample region, from its catalog to its mosaic
 	@$(BIN)/dsdit run sample
@@ -70,6 +70,11 @@ gpu: $(STAMP)  ## what needs a GPU: numbers, bytes and memory on it, and a regio
 
 device: $(STAMP)  ## tiles a second on the GPU, or the CPU, of the network alone and of a whole run; appends to tests/benchmarks/RESULTS.md
 	$(BIN)/python -m tests.benchmarks device region_on_device
+
+docs: $(STAMP)  ## the generated pages: every key, the module map, the sums
+	$(BIN)/python -m flows.request.reference > infra/docs/.new && mv infra/docs/.new infra/docs/region.md
+	$(BIN)/python -m tests.support.module_map
+	$(BIN)/python -m tests.benchmarks.sums > infra/docs/.new && mv infra/docs/.new infra/SUMS.md
 
 clean:
 	rm -rf output .pytest_cache .mypy_cache .ruff_cache

@@ -135,9 +135,7 @@ def keys(model: type[BaseModel], path: str = "") -> Iterator[str]:
 
 
 def test_page_of_keys_is_generated() -> None:
-    assert TEXTS["infra/docs/region.md"] == reference.page(), (
-        "run python -m flows.request.reference > infra/docs/region.md"
-    )
+    assert TEXTS["infra/docs/region.md"] == reference.page(), "run make docs"
 
 
 def test_every_key_has_meaning_and_example() -> None:
@@ -157,7 +155,7 @@ def test_every_key_has_meaning_and_example() -> None:
 def test_module_map_names_every_file_once() -> None:
     named = re.findall(r"^\| `([\w/]+\.py)` \| (.*) \|$", TEXTS["infra/docs/architecture.md"], re.MULTILINE)
     there = [path.relative_to(ROOT).as_posix() for path in module_map.files()]
-    hint = "run python -m tests.support.module_map"
+    hint = "run make docs"
     assert sorted(name for name, _ in named) == sorted(there), hint
     assert all(text.strip() for _, text in named), hint
 

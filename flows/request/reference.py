@@ -43,7 +43,7 @@ ALTERNATIVES: dict[str, object] = {
 INTRO = """\
 # The request: every key
 
-Made by `python -m flows.request.reference > infra/docs/region.md`; a test compares the page with its output.
+Made by `make docs`; a test compares the page with the output of `python -m flows.request.reference`.
 
 A request is one YAML file. Unknown keys are refused. It needs `name`, one of `bbox`, `bounds` and `geojson`, `crs`,
 `gsd_m`, `scale`, `period`, `lr` and `output`; all other keys have defaults. A `-` in the column *default* means that
