@@ -1,6 +1,6 @@
-"""The module map of infra/docs/architecture.md: one line a file, from the first sentence of its docstring.
+"""One line a file, from the first sentence of its docstring: for infra/docs/architecture.md and tests/README.md.
 
-`python -m tests.support.module_map` writes the map into the page again; a test finds files that it lacks.
+`make docs` writes both lists again; a test finds files that they lack.
 """
 
 from __future__ import annotations
@@ -43,11 +43,19 @@ def module_map() -> str:
     return "\n".join([*lines, ""])
 
 
+def support_modules() -> str:
+    """Markdown: a table of tests/support."""
+    lines = ["", "| module | what it has |", "| --- | --- |"]
+    paths = sorted(path for path in (ROOT / "tests" / "support").glob("*.py") if path.name != "__init__.py")
+    return "\n".join([*lines, *(f"| `{path.stem}` | {first_sentence(path)} |" for path in paths), ""])
+
+
 def main() -> None:
-    """Replaces the map of the page."""
-    head, _, rest = PAGE.read_text().partition(START)
-    tail = rest.partition(END)[2]
-    PAGE.write_text(f"{head}{START}\n{module_map()}\n{END}{tail}")
+    """Replaces both lists."""
+    for page, text in ((PAGE, module_map()), (ROOT / "tests" / "README.md", support_modules())):
+        head, _, rest = page.read_text().partition(START)
+        tail = rest.partition(END)[2]
+        page.write_text(f"{head}{START}\n{text}\n{END}{tail}")
 
 
 if __name__ == "__main__":
