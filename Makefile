@@ -72,7 +72,7 @@ device: $(STAMP)  ## tiles a second on the GPU, or the CPU, of the network alone
 	$(BIN)/python -m tests.benchmarks device region_on_device
 
 docs: $(STAMP)  ## the generated pages: every key, the module map, the sums
-	$(BIN)/python -m flows.request.reference > infra/docs/.new && mv infra/docs/.new infra/docs/region.md
+	$(BIN)/python -m flows.cli.reference > infra/docs/.new && mv infra/docs/.new infra/docs/region.md
 	$(BIN)/python -m tests.support.module_map
 	$(BIN)/python -m tests.benchmarks.sums > infra/docs/.new && mv infra/docs/.new infra/SUMS.md
 

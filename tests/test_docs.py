@@ -14,8 +14,8 @@ import yaml
 from pydantic import BaseModel
 
 from catalogs.source import load_source
+from flows.cli import reference
 from flows.cli.main import app
-from flows.request import reference
 from flows.request.cluster_file import cluster_names, load_cluster
 from flows.request.request import make_request
 from flows.request.settings import Compute
@@ -140,7 +140,7 @@ def test_page_of_keys_is_generated() -> None:
 
 def test_every_key_has_meaning_and_example() -> None:
     row = r"^\| `([a-z_.]+)` \| ([^|]*) \| [^|]* \| [^|]* \| ([^|]*) \| ([^|]*) \|$"
-    first, source, _ = (
+    first, source = (
         re.findall(row, part, re.MULTILINE) for part in re.split(r"^# ", reference.page(), flags=re.MULTILINE)[1:]
     )
     assert {key for key, *_ in first} == set(keys(reference.Request))

@@ -1,6 +1,6 @@
-"""The page infra/docs/region.md: every key of a request, of a source file and of a cluster file, from their docstrings.
+"""The page infra/docs/region.md: every key of a request and of a source file, from their docstrings.
 
-`python -m flows.request.reference > infra/docs/region.md` writes it again; a test compares the page with this output.
+`make docs` writes the page again; a test compares it with this output.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ import yaml
 from pydantic import BaseModel
 
 from catalogs.source import Source
-from flows.request.cluster_file import ClusterFile
 from flows.request.request import Request
 
 Schema = dict[str, Any]
@@ -43,7 +42,7 @@ ALTERNATIVES: dict[str, object] = {
 INTRO = """\
 # The request: every key
 
-Made by `make docs`; a test compares the page with the output of `python -m flows.request.reference`.
+Made by `make docs`; a test compares the page with the output of `python -m flows.cli.reference`.
 
 A request is one YAML file. Unknown keys are refused. It needs `name`, one of `bbox`, `bounds` and `geojson`, `crs`,
 `gsd_m`, `scale`, `period`, `lr` and `output`; all other keys have defaults. A `-` in the column *default* means that
@@ -60,12 +59,6 @@ A source is one STAC collection. Give the path of its file as `lr.source` or `re
 `rule`, `gsd_m`, `licence`, `attribution` and `derivatives` are required, and `collection` for a STAC API. A relative
 `endpoint` is relative to the file. [own-files.md](own-files.md) explains how to write one for your own files; the
 [sources that ship](../../catalogs/sources) are further examples. This [example](examples/source.yaml) has every key:
-"""
-CLUSTER_INTRO = """\
-# A cluster file: every key
-
-Give its path as `compute.cluster`. [clusters.md](clusters.md) explains the kinds, and [infra/clusters](../clusters) has
-the files that ship. An [example](examples/cluster.yaml):
 """
 
 UNITS = {
@@ -204,7 +197,6 @@ def page() -> str:
     parts: list[tuple[str, str, type[BaseModel], dict[str, object]]] = [
         (INTRO, "request", Request, ALTERNATIVES),
         (SOURCE_INTRO, "source", Source, {}),
-        (CLUSTER_INTRO, "cluster", ClusterFile, {}),
     ]
     return "\n".join(_part(*part) for part in parts)
 
