@@ -136,7 +136,7 @@ class Source(Frozen):
         return hashlib.sha256(kept.encode()).hexdigest()
 
     def at(self, endpoint: str | Path, base: Path | None = None) -> Source:
-        """The same source asked elsewhere; a relative path counts from `base`. Raises RequestError."""
+        """The same source at another endpoint; a path is relative to `base`, or to the working folder. RequestError."""
         text = str(endpoint)
         if not text.startswith(("https://", "http://")):
             text = str(((base or Path.cwd()) / text).absolute())
@@ -149,15 +149,17 @@ def known_sources() -> tuple[str, ...]:
 
 
 def load_source(name_or_path: str | Path, base: Path | None = None) -> Source:
-    """A shipped source by name, or a user's YAML by path (relative to `base`, or to the working directory).
+    """A shipped source by name, or a user's YAML by path, relative to `base` or to the working folder.
 
-    A relative endpoint counts from the YAML's folder. Raises RequestError with the names that are known.
+    An endpoint that is a path is relative to the folder of the YAML file; in a source that ships, to the working
+    folder. Raises RequestError with the names that are known.
     """
     text = str(name_or_path)
     if text in known_sources():
-        path = SOURCES_FOLDER / f"{text}.yaml"
+        path, folder = SOURCES_FOLDER / f"{text}.yaml", Path.cwd()
     else:
         path = (base or Path.cwd()) / text
+        folder = path.parent
         if not text.endswith((".yaml", ".yml")) or not path.is_file():
             raise RequestError(f"source {text!r} is not known: use a YAML file or one of {', '.join(known_sources())}")
     try:
@@ -167,7 +169,7 @@ def load_source(name_or_path: str | Path, base: Path | None = None) -> Source:
     if not isinstance(record, dict):
         raise RequestError(f"source {text!r} is no mapping: see the shipped ones in catalogs/sources")
     source = _validated(record, text)
-    return source if source.endpoint is None or not source.is_local else source.at(source.endpoint, path.parent)
+    return source if source.endpoint is None or not source.is_local else source.at(source.endpoint, folder)
 
 
 def _validated(record: dict[str, object], name: str) -> Source:

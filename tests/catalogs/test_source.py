@@ -60,6 +60,36 @@ def test_unknown_source_lists_the_known_ones() -> None:
         load_source("sentinel")
 
 
+def test_an_endpoint_in_a_file_is_relative_to_the_file_and_one_given_beside_it_to_the_working_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own, here = tmp_path / "own", tmp_path / "here"
+    own.mkdir()
+    here.mkdir()
+    (own / "items.json").write_text("{}")
+    monkeypatch.chdir(here)
+    for endpoint, root in (("items.json", own), ("./", own), ("../own", own), (str(here / "x.json"), here)):
+        path = written(own, endpoint=endpoint)
+        for name in (path, "../own/own.yaml"):
+            assert load_source(name).root.resolve() == root.resolve(), endpoint
+    shipped = load_source("sample-lr")
+    assert shipped.endpoint is None
+    assert shipped.at("items.json").endpoint == str(here / "items.json")
+    assert load_source(path).at("items.json").endpoint == str(here / "items.json")
+    assert shipped.at("items.json", own).endpoint == str(own / "items.json")
+
+
+def test_a_shipped_source_has_its_paths_from_the_working_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shipped = tmp_path / "shipped"
+    shipped.mkdir()
+    written(shipped, endpoint="catalog/items.json")
+    monkeypatch.setattr("catalogs.source.SOURCES_FOLDER", shipped)
+    monkeypatch.chdir(tmp_path)
+    assert load_source("own").endpoint == str(tmp_path / "catalog/items.json")
+
+
 def test_own_file_counts_its_endpoint_from_its_folder(tmp_path: Path) -> None:
     path = written(tmp_path, endpoint="catalog/items.json")
     for source in (load_source(path), load_source("own.yaml", base=tmp_path)):
