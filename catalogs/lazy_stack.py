@@ -27,7 +27,7 @@ from dsdit.bands import BANDS
 from dsdit.errors import CatalogError, RequestError
 from dsdit.grid import Grid
 from dsdit.lonlat import within_180
-from dsdit.plan.licences import say_years
+from dsdit.plan.licences import fill_years
 from dsdit.region import Region
 from dsdit.window import Window
 
@@ -124,7 +124,7 @@ def _described(
         epsg=epsg,
     )
     found["time"].encoding = dict(_TIME_ENCODING)
-    attribution = say_years(source.attribution, {item.when.year for item in items})
+    attribution = fill_years(source.attribution, {item.when.year for item in items})
     found.attrs = {"crs": grid.crs, "source": source.name, "attribution": attribution, "licence": source.licence}
     return found
 

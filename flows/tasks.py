@@ -119,7 +119,7 @@ def process(prepared: Prepared, plan_url: str, lease: Lease) -> Night:
             drop_scratch(request.scratch_url, lease.check)
         return Night()
     lease.check()
-    write_due(plan_url, due.places())
+    write_due(plan_url, due.indices())
     version = store.begin()
     with store.writing(version) as mosaic:
         create_mosaic(plan, mosaic)

@@ -23,7 +23,7 @@ from catalogs.read.scene import STILL, Move, read_bands, read_mask, read_scene
 from catalogs.source import Source
 from dsdit.grid import Grid
 from dsdit.imaging.shift import PairShift, common_shift, search_shift
-from dsdit.plan.pair_fits import FLAGGED, Fit, Fits, Place, Registration
+from dsdit.plan.pair_fits import FLAGGED, Correction, Fit, Fits, Registration
 from dsdit.window import Index, Window
 
 WINDOWS_LR_PX = (64, 32)
@@ -132,16 +132,18 @@ def decide(found: PairShift | None, grid: Grid, limit_px: float, apply: bool) ->
     if found is None or not found.seen:
         return Registration()
     length_px = math.hypot(found.dy, found.dx)
-    if not found.believed:
-        place = Place.UNSURE
+    if not found.accepted:
+        correction = Correction.UNSURE
     elif length_px > limit_px:
-        place = Place.TOO_FAR
+        correction = Correction.TOO_FAR
     elif not apply:
-        place = Place.LEFT
+        correction = Correction.NOT_REQUESTED
     else:
-        place = Place.MOVED if length_px >= max(LEAST_MOVE_PX, found.doubt(grid.scale)) else Place.IN_PLACE
+        correction = (
+            Correction.APPLIED if length_px >= max(LEAST_MOVE_PX, found.doubt(grid.scale)) else Correction.NOT_NEEDED
+        )
     dy_m, dx_m, residual_m = (round(v * grid.gsd_m, 4) for v in (found.dy, found.dx, found.residual))
-    return Registration(dy_m, dx_m, round(found.agreement, 4), residual_m, found.windows, place)
+    return Registration(dy_m, dx_m, round(found.agreement, 4), residual_m, found.windows, correction)
 
 
 def moves_of(
@@ -151,7 +153,7 @@ def moves_of(
     cell's first."""
     ways: dict[Move, list[int]] = {}
     for number in scenes:
-        dy, dx = fits.get((ref, number), Fit()).registration.taken_m
+        dy, dx = fits.get((ref, number), Fit()).registration.corrected_m
         ways.setdefault((-dx, dy) if dy or dx else STILL, []).append(number)
     found = []
     for move_m, numbers in ways.items():
@@ -172,10 +174,10 @@ def registration_measures(fits: Fits, pairs: set[tuple[int, int]]) -> dict[str, 
     if not found:
         return {}
     measures = {
-        "shift_m": max((r.length_m for r in found if r.place is Place.MOVED), default=0.0),
-        "pairs_flagged": float(sum(r.place in FLAGGED for r in found)),
+        "shift_m": max((r.length_m for r in found if r.correction is Correction.APPLIED), default=0.0),
+        "pairs_flagged": float(sum(r.correction in FLAGGED for r in found)),
     }
     if known := [r for r in found if r.windows]:
         measures["shift_spread_m"] = max(r.residual_m for r in known)
-        measures["shift_residual_m"] = max(r.left_m for r in known)
+        measures["shift_residual_m"] = max(r.remaining_m for r in known)
     return measures

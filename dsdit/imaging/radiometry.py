@@ -41,11 +41,6 @@ class Curve:
 DEFAULT_CURVE = Curve()
 
 
-def display_to_reflectance(dn: NDArray[np.uint8], curve: Curve = DEFAULT_CURVE) -> NDArray[np.float32]:
-    """8-bit display values as reflectance by the inverse of the model's curve: 255 becomes `curve.maximum`."""
-    return np.asarray(dn, np.float32) * np.float32(curve.maximum / 255.0)
-
-
 def encode(reflectance: NDArray[np.float32], valid: NDArray[np.bool_]) -> NDArray[np.uint16]:
     """Reflectance -> the mosaic's uint16; fill where not `valid`. Values out of range are clipped to its ends."""
     with np.errstate(invalid="ignore"):

@@ -126,7 +126,7 @@ class PairShift:
     """Median distance of the believed windows from the common shift: what is left after moving."""
 
     @property
-    def believed(self) -> bool:
+    def accepted(self) -> bool:
         """Whether there is a common shift."""
         return self.windows > 0
 

@@ -107,7 +107,7 @@ class Jobs(Sequence[Index]):
             out[place] = self.mask[have.within(self.window)]
         return out
 
-    def places(self) -> NDArray[np.int32]:
+    def indices(self) -> NDArray[np.int32]:
         """(job, 2) rows and columns."""
         width = max(self.mask.shape[1], 1)
         rows = self._flat // width + self.window.row0

@@ -149,15 +149,6 @@ class Lattice:
         """The job that samples a tile."""
         return Index(tile.row // self.shard_strides, tile.col // self.shard_strides)
 
-    def sample_window(self, job: Index) -> Window:
-        """HR pixels of all tiles of a job."""
-        shard = self.shard_window(job)
-        return Window(shard.row0, shard.col0, shard.row1 + self.overlap_px, shard.col1 + self.overlap_px)
-
-    def sample_context(self, job: Index) -> Window:
-        """HR pixels that the sample step reads: its tiles, the reach of LR, and that of the reference's high band."""
-        return self.sample_window(job).expand(2 * self.halo_px)
-
     def mosaic_window(self, job: Index) -> Window:
         """HR pixels on which the mosaic step blends and restores."""
         return self.shard_window(job).expand(self.halo_px)

@@ -20,10 +20,10 @@ def attributions(plan: Plan) -> list[str]:
         for item in plan.items:
             years.setdefault(item["source"], set()).add(datetime.fromisoformat(item["when"]).year)
     texts = {n: str(s["attribution"]) for n, s in plan.sources.items() if s.get("attribution")}
-    return sorted({say_years(text, years.get(name, ())) for name, text in texts.items()})
+    return sorted({fill_years(text, years.get(name, ())) for name, text in texts.items()})
 
 
-def say_years(text: str, years: Iterable[int]) -> str:
+def fill_years(text: str, years: Iterable[int]) -> str:
     """An attribution with its placeholder filled: 2024, or 2023-2024 for the first and the last."""
     found = sorted(set(years))
     said = "" if not found else f"{found[0]}" if len(found) == 1 else f"{found[0]}-{found[-1]}"

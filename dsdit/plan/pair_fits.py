@@ -1,7 +1,7 @@
-"""What was measured of pairs of items, as columns of numbers: a reference's radiometry and place against a scene's.
+"""Fits of pairs of items: the radiometry and the shift of a reference against an LR scene, as columns of numbers.
 
-A pair's shift is kept with what is known of it, believed or not. Only a shift that is taken out decides pixels, so
-only that one stands in `Fits.rows`, from which digests are made.
+What was measured of a pair's shift is stored whether or not it was accepted. Only a corrected shift decides pixels, so
+digests hold that one alone; see `Fits.deciding`.
 """
 
 from __future__ import annotations
@@ -18,42 +18,42 @@ from numpy.typing import NDArray
 from dsdit.plan.candidates import pair_keys, pair_of
 
 
-class Place(IntEnum):
-    """What becomes of a reference's measured shift."""
+class Correction(IntEnum):
+    """Whether a reference's measured shift is corrected, and why not."""
 
     NOT_MEASURED = 0
-    """Nobody asked, or the pair could not be read, or it shares too little to tell."""
-    MOVED = 1
-    """The shift is taken out as the reference is read."""
-    IN_PLACE = 2
-    """The shift is too small, or too little of it is sure, to be worth another resampling."""
-    LEFT = 3
-    """The shift was asked for, and not to be taken out."""
+    """Registration is off, or the pair could not be read, or too little of it is clear."""
+    APPLIED = 1
+    """The shift is corrected as the reference is read."""
+    NOT_NEEDED = 2
+    """The shift is too small or too uncertain to be worth another resampling."""
+    NOT_REQUESTED = 3
+    """The request wants shifts measured and not corrected."""
     UNSURE = 4
-    """No shift can be believed: nothing is moved."""
+    """No shift was accepted: nothing is corrected."""
     TOO_FAR = 5
-    """The shift is believed and above the limit: nothing is moved."""
+    """The shift was accepted and is above the limit: nothing is corrected."""
 
 
-FLAGGED = (Place.UNSURE, Place.TOO_FAR)
-"""Places that a person should look at."""
+FLAGGED = (Correction.UNSURE, Correction.TOO_FAR)
+"""Those that a person should look at."""
 
 
 @dataclass(frozen=True)
 class Registration:
-    """Where a reference lies beside a scene. Metres of the grid's CRS."""
+    """The shift of a reference against a scene. Metres of the grid's CRS."""
 
     dy_m: float = 0.0
-    """How far down the reference lies."""
+    """How far down the reference is shifted."""
     dx_m: float = 0.0
-    """How far to the right it lies."""
+    """How far to the right it is shifted."""
     agreement: float = 0.0
-    """Correlation, after the shift, of what the LR sensor sees of both."""
+    """Correlation of the two as the LR sensor sees them, after the shift."""
     residual_m: float = 0.0
-    """Median distance of single windows from the pair's shift: its spread, whether or not the shift is taken out."""
+    """Spread: median distance of single windows' shifts from the pair's, whether or not the shift is corrected."""
     windows: int = 0
-    """Windows that tell of the shift; 0 where none is believed."""
-    place: Place = Place.NOT_MEASURED
+    """Windows with an accepted shift; 0 where there is none."""
+    correction: Correction = Correction.NOT_MEASURED
 
     @property
     def length_m(self) -> float:
@@ -61,27 +61,27 @@ class Registration:
         return float(np.hypot(self.dy_m, self.dx_m))
 
     @property
-    def left_m(self) -> float:
-        """How far the reference may lie beside once it is read: the spread, and the shift where it is not taken out.
+    def remaining_m(self) -> float:
+        """How far the reference may still be misregistered once it is read: the spread, and an uncorrected shift.
 
-        Of no meaning where no window is believed.
+        Has no meaning where `windows` is 0.
         """
-        return self.residual_m + (0.0 if self.place is Place.MOVED else self.length_m)
+        return self.residual_m + (0.0 if self.correction is Correction.APPLIED else self.length_m)
 
     @property
-    def taken_m(self) -> tuple[float, float]:
-        """(dy, dx) that is taken out as the reference is read."""
-        return (self.dy_m, self.dx_m) if self.place is Place.MOVED else (0.0, 0.0)
+    def corrected_m(self) -> tuple[float, float]:
+        """(dy, dx) that is corrected as the reference is read."""
+        return (self.dy_m, self.dx_m) if self.correction is Correction.APPLIED else (0.0, 0.0)
 
 
 @dataclass(frozen=True)
 class Fit:
-    """lr = gain * ref + offset in reflectance, per band, and the reference's place; over the overlap of two items."""
+    """lr = gain * ref + offset in reflectance, per band, and the reference's shift; over the overlap of two items."""
 
     gain: tuple[float, ...] = (1.0, 1.0, 1.0)
     offset: tuple[float, ...] = (0.0, 0.0, 0.0)
     samples: int = 0
-    """Pixels behind gain and offset; 0 where nothing could be measured and the reference is taken as it is."""
+    """Pixels from which gain and offset were fitted; 0 where nothing could be measured and the fit changes nothing."""
     registration: Registration = Registration()
 
     @classmethod
@@ -95,7 +95,7 @@ _RGB_VALUES = 6
 
 
 class Fits(Mapping[tuple[int, int], Fit]):
-    """(reference, LR) -> fit."""
+    """(reference, LR) -> fit, both as numbers in the plan's items; in tables sorted by pair."""
 
     def __init__(
         self,
@@ -110,7 +110,7 @@ class Fits(Mapping[tuple[int, int], Fit]):
         """(pair, 2 * bands): gains, then offsets."""
         self.samples = samples
         self.shifts = np.zeros((len(keys), 6), np.float64) if shifts is None else shifts
-        """(pair, 6): dy_m, dx_m, agreement, residual_m, windows and place of `Registration`."""
+        """(pair, 6): dy_m, dx_m, agreement, residual_m, windows and correction of `Registration`."""
 
     @classmethod
     def of(cls, fits: Mapping[tuple[int, int], Fit]) -> Fits:
@@ -120,7 +120,8 @@ class Fits(Mapping[tuple[int, int], Fit]):
         found = [fits[pair] for pair in pairs]
         values = [[*fit.gain, *fit.offset] for fit in found]
         shifts = [
-            [r.dy_m, r.dx_m, r.agreement, r.residual_m, r.windows, r.place] for r in (f.registration for f in found)
+            [r.dy_m, r.dx_m, r.agreement, r.residual_m, r.windows, r.correction]
+            for r in (f.registration for f in found)
         ]
         return cls(
             pair_keys(both[:, 0], both[:, 1]),
@@ -133,25 +134,27 @@ class Fits(Mapping[tuple[int, int], Fit]):
         """Row of each key; -1 where the pair has no fit."""
         if not len(self.keys_):
             return np.full(keys.shape, -1, np.int64)
-        at = np.minimum(np.searchsorted(self.keys_, keys), len(self.keys_) - 1)
-        return np.where(self.keys_[at] == keys, at, -1)
+        # A key behind the last one would be found one past the end.
+        row = np.minimum(np.searchsorted(self.keys_, keys), len(self.keys_) - 1)
+        return np.where(self.keys_[row] == keys, row, -1)
 
     def measured(self, keys: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Row of each key; -1 where the pair has no fit, or one that nothing could be measured for."""
-        at = self.row_numbers(keys)
-        return np.where((at >= 0) & (np.append(self.samples, 0)[at] > 0), at, -1)
+        """Row of each key; -1 where the pair has no fit, or one for which nothing could be measured."""
+        row = self.row_numbers(keys)
+        samples = np.append(self.samples, 0)  # row -1 reads the 0 at the end
+        return np.where((row >= 0) & (samples[row] > 0), row, -1)
 
     def __getitem__(self, pair: tuple[int, int]) -> Fit:
         ref, lr = (np.array([number], np.int32) for number in pair)
-        at = int(self.row_numbers(pair_keys(ref, lr))[0])
-        if at < 0:
+        row = int(self.row_numbers(pair_keys(ref, lr))[0])
+        if row < 0:
             raise KeyError(pair)
-        gain, offset = np.split(self.values_[at], 2)
-        return Fit(tuple(gain.tolist()), tuple(offset.tolist()), int(self.samples[at]), self._registration(at))
+        gain, offset = np.split(self.values_[row], 2)
+        return Fit(tuple(gain.tolist()), tuple(offset.tolist()), int(self.samples[row]), self._registration(row))
 
-    def _registration(self, at: int) -> Registration:
-        dy_m, dx_m, agreement, residual_m, windows, place = self.shifts[at].tolist()
-        return Registration(dy_m, dx_m, agreement, residual_m, int(windows), Place(int(place)))
+    def _registration(self, row: int) -> Registration:
+        dy_m, dx_m, agreement, residual_m, windows, correction = self.shifts[row].tolist()
+        return Registration(dy_m, dx_m, agreement, residual_m, int(windows), Correction(int(correction)))
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
         return map(pair_of, self.keys_.tolist())
@@ -161,21 +164,21 @@ class Fits(Mapping[tuple[int, int], Fit]):
 
     @cached_property
     def deciding(self) -> NDArray[np.float64]:
-        """(pair + 1, 2 * bands + 3): gains, offsets, samples, the corrected shift; the last row stands for no fit."""
+        """(pair + 1, 2 * bands + 3) that decide pixels: gain, offset, samples, corrected shift; last row: no fit."""
         width = self.values_.shape[1]
         rows = np.zeros((len(self) + 1, width + 3), np.float64)
         rows[:-1, :width], rows[:-1, width] = self.values_, self.samples
-        rows[:-1, width + 1 :] = np.where(self.shifts[:, 5:] == Place.MOVED, self.shifts[:, :2], 0.0)
+        rows[:-1, width + 1 :] = np.where(self.shifts[:, 5:] == Correction.APPLIED, self.shifts[:, :2], 0.0)
         return rows
 
-    def count_places(self) -> dict[Place, int]:
-        """Pairs by what becomes of their shift."""
+    def count_corrections(self) -> dict[Correction, int]:
+        """Numbers of pairs by their correction."""
         counted = Counter(self.shifts[:, 5].astype(int).tolist())
-        return {place: counted[place] for place in Place if counted[place]}
+        return {correction: counted[correction] for correction in Correction if counted[correction]}
 
-    def at_place(self, place: Place, most: int) -> list[tuple[tuple[int, int], Registration]]:
-        """The first `most` pairs of a place, the longest shift first."""
-        rows = np.flatnonzero(self.shifts[:, 5] == place)
+    def longest_shifts(self, correction: Correction, most: int) -> list[tuple[tuple[int, int], Registration]]:
+        """At most `most` pairs of one correction, the longest shift first."""
+        rows = np.flatnonzero(self.shifts[:, 5] == correction)
         length = np.hypot(self.shifts[rows, 0], self.shifts[rows, 1])
         rows = rows[np.lexsort((rows, -length))][:most]
         keys = self.keys_[rows].tolist()

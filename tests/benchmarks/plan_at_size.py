@@ -69,7 +69,7 @@ def keep(plan: Plan, folder: Path) -> tuple[str, int]:
     url, receipts = write_plan(plan, str(folder / "plans")), str(folder / "receipts")
     assert join_receipts(receipts, "mosaic") == []
     due = due_jobs(plan, receipts)
-    write_due(url, due.places())
+    write_due(url, due.indices())
     return url, len(due)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dsdit.plan.pair_fits import Place
+from dsdit.plan.pair_fits import Correction
 from dsdit.sampling.sampler import open_sampler
 from dsdit.sampling.tile_batch import TileBatch
 from dsdit.status import PixelStatus
@@ -103,7 +103,11 @@ def test_every_choice_that_looks_beyond_a_pixel_is_the_same_in_a_part(
         return run_here(record)
 
     whole, part = ran("whole", WHOLE, SHARDS_384), ran("part", PART, SHARDS_576)
-    assert whole.plan.composite == "median" and whole.plan.fits.count_places()[Place.MOVED] and whole.plan.seams
+    assert (
+        whole.plan.composite == "median"
+        and whole.plan.fits.count_corrections()[Correction.APPLIED]
+        and whole.plan.seams
+    )
     check_same_answer(whole, part)
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from dsdit.digest import Digest
 from dsdit.lattice.job_mask import Jobs
-from dsdit.plan.pair_fits import FLAGGED, Place
+from dsdit.plan.pair_fits import FLAGGED, Correction
 from dsdit.plan.plan import Plan
 from dsdit.receipts.receipts import Receipt, done_jobs, iterate_receipts
 from dsdit.receipts.tile_states import ABSENT, TileStates
@@ -169,31 +169,31 @@ def finish_report(tally: Tally, receipts: str) -> Report:
 
 def registration_notes(plan: Plan) -> tuple[str, ...]:
     """Lines on the plan's pairs: how many have no radiometry, what is done about their shifts, each flagged pair."""
-    unmatched, counted = int((plan.fits.samples == 0).sum()), plan.fits.count_places()
+    unmatched, counted = int((plan.fits.samples == 0).sum()), plan.fits.count_corrections()
     notes = [f"{unmatched} of {len(plan.fits)} pairs share too little clear ground: {_KEPT}"] if unmatched else []
-    if not counted.keys() - {Place.NOT_MEASURED}:
+    if not counted.keys() - {Correction.NOT_MEASURED}:
         return tuple(notes)
-    moved = [r for _, r in plan.fits.at_place(Place.MOVED, 1)]
-    lines = ["pairs: " + ", ".join(f"{n} {_PLACES[place]}" for place, n in counted.items())]
+    moved = [r for _, r in plan.fits.longest_shifts(Correction.APPLIED, 1)]
+    lines = ["pairs: " + ", ".join(f"{n} {_CORRECTIONS[correction]}" for correction, n in counted.items())]
     if moved:
         lines[0] += f"; longest corrected shift {moved[0].length_m:.2f} m"
-    for place in FLAGGED:
-        for (ref, lr), found in plan.fits.at_place(place, _MOST_FLAGGED):
+    for correction in FLAGGED:
+        for (ref, lr), found in plan.fits.longest_shifts(correction, _MOST_FLAGGED):
             ids = (str(plan.items[number]["id"]) for number in (ref, lr))
             pair = " on ".join("".join(c if c.isprintable() else "?" for c in name) for name in ids)
             shift = f"misregistered by {found.length_m:.2f} m, above the limit"
-            reason = shift if place is Place.TOO_FAR else "shift not sure"
+            reason = shift if correction is Correction.TOO_FAR else "shift not sure"
             lines.append(f"{pair}: {reason} (agreement {found.agreement:.2f}), not moved")
     return (*notes, *lines)
 
 
 _MOST_FLAGGED = 5
 _KEPT = "their references keep their own radiometry"
-_PLACES = {
-    Place.NOT_MEASURED: "not measured",
-    Place.MOVED: "moved",
-    Place.IN_PLACE: "in place",
-    Place.LEFT: "measured only",
-    Place.UNSURE: "not sure",
-    Place.TOO_FAR: "above the limit",
+_CORRECTIONS = {
+    Correction.NOT_MEASURED: "not measured",
+    Correction.APPLIED: "moved",
+    Correction.NOT_NEEDED: "in correction",
+    Correction.NOT_REQUESTED: "measured only",
+    Correction.UNSURE: "not sure",
+    Correction.TOO_FAR: "above the limit",
 }

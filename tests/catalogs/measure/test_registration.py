@@ -28,7 +28,7 @@ from dsdit.errors import RequestError
 from dsdit.grid import Grid
 from dsdit.imaging.sensor import EVALUATION_MTF
 from dsdit.imaging.shift import PairShift
-from dsdit.plan.pair_fits import Fit, Fits, Place, Registration
+from dsdit.plan.pair_fits import Correction, Fit, Fits, Registration
 from dsdit.plan.plan import Plan
 from dsdit.steps.publish.report import make_report
 from dsdit.window import Window
@@ -88,10 +88,10 @@ def test_a_known_displacement_is_measured_and_taken_out(
     place = window.within(Window(row, col, row + values.shape[1], col + values.shape[2]))
     wanted = values[(slice(None), *place)]
     plan = plan_of(folder, weights, tmp_path / "apply")
-    assert set(plan.fits.count_places()) == {Place.MOVED}
+    assert set(plan.fits.count_corrections()) == {Correction.APPLIED}
     assert np.abs(off_by(staged(plan, window), wanted)).max() < 0.3
     untouched = plan_of(folder, weights, tmp_path / "measure", registration="measure")
-    assert set(untouched.fits.count_places()) == {Place.LEFT}
+    assert set(untouched.fits.count_corrections()) == {Correction.NOT_REQUESTED}
     if max(abs(dy), abs(dx)) < 1:
         assert off_by(staged(untouched, window), wanted) == pytest.approx((dy, dx), abs=0.15)
 
@@ -138,14 +138,14 @@ def test_nothing_is_believed_of_a_reference_that_shows_nothing_of_the_scene(
     found = measure_registration(*both(displaced(catalog, tmp_path / "sample", 1.0, 1.0, picture)), GRID)
     assert (found.dy, found.dx, found.windows) == (0.0, 0.0, 0)
     assert found.seen >= 3 and found.agreement < 0.6
-    assert decide(found, GRID, 8.0, True).place is Place.UNSURE
+    assert decide(found, GRID, 8.0, True).correction is Correction.UNSURE
 
 
 def test_a_shift_above_the_limit_is_flagged_and_not_moved(catalog: Path, weights: Path, tmp_path: Path) -> None:
     folder = displaced(catalog, tmp_path / "sample", 3.0, -2.5)
     plan = plan_of(folder, weights, tmp_path / "output", max_shift_px=3.0)
-    assert set(plan.fits.count_places()) == {Place.TOO_FAR}
-    assert all(fit.registration.taken_m == (0.0, 0.0) for fit in plan.fits.values())
+    assert set(plan.fits.count_corrections()) == {Correction.TOO_FAR}
+    assert all(fit.registration.corrected_m == (0.0, 0.0) for fit in plan.fits.values())
     count, first, *_ = price(plan)["registration"]
     assert count.endswith("above the limit")
     assert first.startswith("ref-displaced on s2-") and "beside, above the limit" in first and "not moved" in first
@@ -200,10 +200,10 @@ def test_the_receipt_of_stage_tells_what_is_not_taken_out(
 
 
 def test_what_a_receipt_tells_of_each_place() -> None:
-    far = Registration(-9.0, 12.0, 0.9, 0.5, 4, Place.TOO_FAR)
-    moved = Registration(3.0, 4.0, 0.9, 0.25, 4, Place.MOVED)
-    still = Registration(0.0, 0.125, 0.9, 0.125, 4, Place.IN_PLACE)
-    unsure = Registration(0.0, 0.0, 0.4, 0.0, 0, Place.UNSURE)
+    far = Registration(-9.0, 12.0, 0.9, 0.5, 4, Correction.TOO_FAR)
+    moved = Registration(3.0, 4.0, 0.9, 0.25, 4, Correction.APPLIED)
+    still = Registration(0.0, 0.125, 0.9, 0.125, 4, Correction.NOT_NEEDED)
+    unsure = Registration(0.0, 0.0, 0.4, 0.0, 0, Correction.UNSURE)
     fits = Fits.of({(9, k): Fit(registration=r) for k, r in enumerate((far, moved, still, unsure, Registration()))})
 
     def told(*numbers: int) -> dict[str, float]:
@@ -226,20 +226,22 @@ def test_windows_lie_on_the_lattice_in_both_footprints(catalog: Path, tmp_path: 
 
 
 @pytest.mark.parametrize(
-    ("found", "limit_px", "apply", "place"),
+    ("found", "limit_px", "apply", "correction"),
     [
-        (None, 8.0, True, Place.NOT_MEASURED),
-        (PairShift(), 8.0, True, Place.NOT_MEASURED),
-        (PairShift(agreement=0.3, seen=5), 8.0, True, Place.UNSURE),
-        (PairShift(1.0, 0.0, 0.9, 5, 5, 0.1), 8.0, True, Place.MOVED),
-        (PairShift(1.0, 0.0, 0.9, 5, 5, 0.1), 8.0, False, Place.LEFT),
-        (PairShift(1.0, 0.0, 0.9, 5, 5, 0.1), 0.9, False, Place.TOO_FAR),
-        (PairShift(0.0, 0.1, 0.9, 5, 5, 0.1), 8.0, True, Place.IN_PLACE),
-        (PairShift(0.3, 0.2, 0.9, 1, 5, 0.0), 8.0, True, Place.IN_PLACE),
+        (None, 8.0, True, Correction.NOT_MEASURED),
+        (PairShift(), 8.0, True, Correction.NOT_MEASURED),
+        (PairShift(agreement=0.3, seen=5), 8.0, True, Correction.UNSURE),
+        (PairShift(1.0, 0.0, 0.9, 5, 5, 0.1), 8.0, True, Correction.APPLIED),
+        (PairShift(1.0, 0.0, 0.9, 5, 5, 0.1), 8.0, False, Correction.NOT_REQUESTED),
+        (PairShift(1.0, 0.0, 0.9, 5, 5, 0.1), 0.9, False, Correction.TOO_FAR),
+        (PairShift(0.0, 0.1, 0.9, 5, 5, 0.1), 8.0, True, Correction.NOT_NEEDED),
+        (PairShift(0.3, 0.2, 0.9, 1, 5, 0.0), 8.0, True, Correction.NOT_NEEDED),
     ],
 )
-def test_what_is_done_about_a_shift(found: PairShift | None, limit_px: float, apply: bool, place: Place) -> None:
-    assert decide(found, GRID, limit_px, apply).place is place
+def test_what_is_done_about_a_shift(
+    found: PairShift | None, limit_px: float, apply: bool, correction: Correction
+) -> None:
+    assert decide(found, GRID, limit_px, apply).correction is correction
 
 
 def test_what_a_person_writes(catalog: Path, weights: Path, tmp_path: Path) -> None:

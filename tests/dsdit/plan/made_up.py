@@ -9,7 +9,7 @@ import shapely
 from dsdit.grid import Grid
 from dsdit.lattice.tiling import Lattice
 from dsdit.plan.candidates import CellChoice, Cells, Items
-from dsdit.plan.pair_fits import Fit, Fits, Place, Registration
+from dsdit.plan.pair_fits import Correction, Fit, Fits, Registration
 from dsdit.plan.plan import ModelChoice, Plan
 from dsdit.plan.sampler_settings import SamplerSettings
 from dsdit.region import Region
@@ -36,8 +36,8 @@ def made_up_plan(**changes: Any) -> Plan:
         for col in range(-3, 5)
     }
     choices[Index(0, 0)] = CellChoice((0, 1, 2, 0, 1), (3, 4, 3, 4, 3))
-    moved = Registration(1.5, -2.25, 0.9, 0.5, 7, Place.MOVED)
-    unsure = Registration(0.0, 0.0, 0.3, 0.0, 0, Place.UNSURE)
+    moved = Registration(1.5, -2.25, 0.9, 0.5, 7, Correction.APPLIED)
+    unsure = Registration(0.0, 0.0, 0.3, 0.0, 0, Correction.UNSURE)
     fits = {
         (3, 0): Fit((1.1, 1.0, 0.9), (0.01, 0.0, -0.01), 500, moved),
         (3, 1): Fit((1.0, 1.0, 1.0), (0.02, 0.0, 0.0), 400, unsure),

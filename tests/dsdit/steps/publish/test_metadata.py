@@ -19,7 +19,7 @@ from shapely.geometry import mapping, shape
 from dsdit.grid import Grid
 from dsdit.lonlat import lonlat_bbox, shorten_outline, within_180
 from dsdit.plan.candidates import Items
-from dsdit.plan.licences import attributions, say_years, strictest
+from dsdit.plan.licences import attributions, fill_years, strictest
 from dsdit.plan.plan import Plan
 from dsdit.region import Region
 from dsdit.steps.publish import cog
@@ -83,10 +83,10 @@ def test_one_licence_with_a_name_is_named() -> None:
 
 
 def test_the_years_are_those_of_the_items() -> None:
-    assert say_years("data {year}, modified", [2024, 2024]) == "data 2024, modified"
-    assert say_years("data {year}", [2024, 2021, 2023]) == "data 2021-2024"
-    assert say_years("data {year}", ()) == "data"
-    assert say_years("no years", [2024]) == "no years"
+    assert fill_years("data {year}, modified", [2024, 2024]) == "data 2024, modified"
+    assert fill_years("data {year}", [2024, 2021, 2023]) == "data 2021-2024"
+    assert fill_years("data {year}", ()) == "data"
+    assert fill_years("no years", [2024]) == "no years"
 
 
 def test_the_strictest_terms_count() -> None:

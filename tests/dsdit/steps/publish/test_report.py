@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from dsdit.plan.candidates import Items
-from dsdit.plan.pair_fits import Fit, Fits, Place, Registration
+from dsdit.plan.pair_fits import Correction, Fit, Fits, Registration
 from dsdit.steps.publish.report import registration_notes
 from tests.benchmarks.wavefront_at_size import plan_of_jobs
 
@@ -17,7 +17,7 @@ def test_pairs_without_radiometry_are_counted() -> None:
     fits = {(2, 0): Fit(samples=900), (2, 1): Fit()}
     assert registration_notes(replace(plan, fits=Fits.of(fits))) == (note,)
     assert registration_notes(replace(plan, fits=Fits.of({(2, 0): Fit(samples=900)}))) == ()
-    far = Registration(9.0, 12.0, 0.7, 0.2, 5, Place.TOO_FAR)
+    far = Registration(9.0, 12.0, 0.7, 0.2, 5, Correction.TOO_FAR)
     items = Items.of([{"id": name, "digest": name, "when": "2024-01-01T00:00:00+00:00"} for name in ("a", "b", "c")])
     flagged = replace(plan, items=items, fits=Fits.of(fits | {(2, 0): Fit(samples=900, registration=far)}))
     assert registration_notes(flagged) == (
