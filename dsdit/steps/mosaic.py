@@ -154,7 +154,7 @@ def _tiles(
             continue
         part, pictures, shares = blocks[plan.lattice.owner(tile)]
         at = (tile.row - part.row0, tile.col - part.col0)
-        share = np.repeat(np.repeat(shares[at], token, 0), token, 1)
+        share = np.repeat(np.repeat(shares[at], token, 0), token, 1)  # one value a token -> one a pixel
         yield plan.lattice.tile_window(tile), np.concatenate([pictures[at], share[None]])
 
 

@@ -109,6 +109,7 @@ def pixel_status(
 ) -> NDArray[np.uint8]:
     """(y, x) `PixelStatus` from the pixel's own validity and the worst state of its tiles."""
     own = np.repeat(np.repeat(lr_state, scale, 0), scale, 1)
+    # Later lines win: the pixel's own LR state counts more than the states of its tiles.
     status = np.full(own.shape, PixelStatus.DONE, np.uint8)
     no_ref = (ref_item < 0) | (blended.worst == TileState.NO_REFERENCE)
     status[no_ref] = PixelStatus.NO_REFERENCE
@@ -132,6 +133,7 @@ def block_mean(values: Array, scale: int) -> Array:
 
 def _age(plan: Plan, lr_item: NDArray[np.int32], ref_item: NDArray[np.int32]) -> NDArray[np.float32]:
     """Days from the reference's date to LR's; NaN where either is missing."""
+    # One more entry, NaN: number -1, no item, indexes it.
     when = np.full(len(plan.item_names) + 1, np.nan)
     when[plan.item_numbers[:-1]] = plan.items.days
     days = (when[lr_item] - when[ref_item]).astype(np.float32)

@@ -7,7 +7,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dsdit.mosaic.mosaic_arrays import LR_ARRAYS
+from dsdit.bands import BANDS
+from dsdit.mosaic.mosaic_arrays import LEVEL_ARRAYS, LR_ARRAYS
+from dsdit.steps.scratch import SCRATCH
+from dsdit.store.array_spec import shard_bytes
 from flows.plan.traffic import WRITE_REQUESTS, requests_of_scratch
 from flows.plan.work import SAMPLES_OPEN, STAGES_OPEN
 from tests.benchmarks.continent import LATTICE
@@ -56,15 +59,15 @@ def rows(area_km2: float) -> list[tuple[str, str]]:
     side = LATTICE.shard_px
     jobs = area_km2 * 1e6 / side**2
     tiles = jobs * LATTICE.shard_strides**2
-    pixels = side**2
-    shard_bytes = pixels * 7 * 4 / 3 + (side // LATTICE.scale) ** 2 * 30
+    bands = len(BANDS)
+    level, lr = (shard_bytes(specs, LATTICE, bands) for specs in (LEVEL_ARRAYS, LR_ARRAYS))
+    written = level * 4 / 3 + lr
     objects = jobs * (2 + len(LR_ARRAYS) + 2 / 3 + 1)
     many = 1_000_000  # so that the edge of a region counts for nothing
     scratch_requests = requests_of_scratch(many, many, many) / many
     out_requests = WRITE_REQUESTS * objects / jobs + 2
     short = (area_km2 * 1e6) ** 0.5 / side
-    stage = pixels * 16 + (side // LATTICE.scale) ** 2 * 17
-    sample = LATTICE.shard_strides**2 * (3 * LATTICE.tile_px**2 + (LATTICE.tile_px // LATTICE.token_px) ** 2) * 4
+    stage, sample = (shard_bytes(SCRATCH[step], LATTICE, bands) for step in ("stage", "sample"))
     pixels_ratio = (LATTICE.tile_px / 128) ** 2
     core_hours = tiles * TILE_S.value * pixels_ratio / 3600
     scheduler_s = jobs * JOB_CPU_MS.value / 1000
@@ -78,7 +81,7 @@ def rows(area_km2: float) -> list[tuple[str, str]]:
             "; ".join(f"{core_hours * m.value / TILE_S.value:,.0f}" for m in (GPU_TILE_S, GPU_FED_TILE_S)),
         ),
         ("device-hours a second of network time a tile", f"{tiles / 3600:,.0f}"),
-        ("bytes of the mosaic before compression", f"{jobs * shard_bytes / 1e12:,.0f} TB"),
+        ("bytes of the mosaic before compression", f"{jobs * written / 1e12:,.0f} TB"),
         ("objects", f"{objects:,.0f}"),
         ("scratch at once", f"{short * (STAGES_OPEN * stage + SAMPLES_OPEN * sample) / 1e12:,.2f} TB"),
         ("CPU time of client and scheduler", f"{scheduler_s / 3600:,.1f} h, one process"),
@@ -88,7 +91,7 @@ def rows(area_km2: float) -> list[tuple[str, str]]:
             f"requests a second with {WORKERS:,} devices at 60 s a job: of the mosaic; of scratch in a store",
             f"{WORKERS / 60 * out_requests:,.0f}; {WORKERS / 60 * scratch_requests:,.0f}",
         ),
-        ("bytes written a second then", f"{WORKERS / 60 * shard_bytes / 1e9:,.2f} GB"),
+        ("bytes written a second then", f"{WORKERS / 60 * written / 1e9:,.2f} GB"),
         (f"a nightly run of {CHANGED:.0%} of the jobs: core-hours", f"{core_hours * CHANGED:,.0f}"),
         (
             "a nightly run: requests, of the mosaic; of scratch in a store",

@@ -75,7 +75,7 @@ def overview_objects(plan: Plan, changed: Jobs) -> list[tuple[Index, Jobs]]:
     if factor is None:
         return []
     square, chunk = _sizes(plan, factor)
-    step, mask, found = chunk // square, changed.on(jobs), []
+    step, mask, found = chunk // square, changed.on(jobs), []  # an object holds step x step squares
     for at in Window(0, 0, *jobs.shape).coarsen(step).indices():
         part = mask[at.row * step : (at.row + 1) * step, at.col * step : (at.col + 1) * step]
         if part.any():
@@ -95,12 +95,13 @@ def build_overview(plan: Plan, output: str, at: Index, changed: Jobs) -> None:
     before = {spec.name: read_window(url, spec.name, whole, here) for spec in _ARRAYS}
     after = {name: values.copy() for name, values in before.items()}
     scale, side = plan.lattice.scale, plan.lattice.shard_px
+    # `sr` is read from the coarsest level whose pixels still divide an overview pixel, of px x px HR pixels.
     px, level = factor * scale, 0
     while level + 1 < level_count(plan) and px % (2 << level) == 0:
         level += 1
     lr_first = jobs.refine(side // scale)
     for job in changed:
-        place = Window(*job, job.row + 1, job.col + 1)
+        place = Window(*job, job.row + 1, job.col + 1)  # counted in shards; refined to the pixels of each array
         to = (..., *place.refine(square).within(here))
         lr_place, sr_place = place.refine(side // scale), place.refine(side >> level)
         sr = read_window(level_url(output, level), "sr", level_window(plan, level), sr_place)
@@ -108,6 +109,7 @@ def build_overview(plan: Plan, output: str, at: Index, changed: Jobs) -> None:
         after["lr"][to] = _mean_stored(read_window(join(output, "lr"), "lr", lr_first, lr_place), factor)
         after["residual"][to] = block_nanmean(read_window(join(output, "lr"), "residual", lr_first, lr_place), factor)
     for name, values in after.items():
+        # Bytes, not values: NaN equals NaN.
         if values.tobytes() != before[name].tobytes():
             write_shard(url, name, Index(0, 0), at, values)
 
@@ -126,6 +128,7 @@ def read_coarse(url: str, name: str, first: Window, window: Window, most_px: int
     factor = max(1, -(-max(window.shape) // most_px))
     rows, cols = (-(-n // factor) for n in window.shape)
     out = np.full((*array_shape(url, name)[:-2], rows, cols), np.nan, np.float32)
+    # Blocks are whole numbers of output pixels, so that no average is cut.
     step = max(1, _BLOCK_PX // factor)
     for at in Window(0, 0, rows, cols).coarsen(step).indices():
         part = Window(at.row * step, at.col * step, (at.row + 1) * step, (at.col + 1) * step)

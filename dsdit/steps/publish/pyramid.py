@@ -22,6 +22,7 @@ def level_window(plan: Plan, level: int) -> Window:
     """Pixels of a level, counted in its own pixels; whole shards of that level."""
     window = mosaic_window(plan)
     side = plan.lattice.shard_px
+    # The first pixel need not be that of a shard of the level: shards of coarser levels count from the mosaic's corner.
     rows, cols = (-(-n // (side << level)) * side for n in window.shape)
     row0, col0 = window.row0 >> level, window.col0 >> level
     return Window(row0, col0, row0 + rows, col0 + cols)
@@ -77,6 +78,7 @@ def build_parent(plan: Plan, output: str, level: int, at: Index) -> None:
 def halve(sr: NDArray[np.uint16]) -> NDArray[np.uint16]:
     """(band, 2y, 2x) -> (band, y, x): the rounded mean of the 2 x 2 values that are not fill."""
     corners = [sr[..., r::2, c::2] for r in (0, 1) for c in (0, 1)]
+    # Integers, so that the result is the same on every machine; + count // 2 rounds halves up.
     total = sum(np.where(k == SR_FILL, np.uint32(0), k.astype(np.uint32)) for k in corners)
     count = sum((k != SR_FILL).astype(np.uint32) for k in corners)
     safe = np.maximum(count, 1)
