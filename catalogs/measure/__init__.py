@@ -1,1 +1,1 @@
-"""Measuring: cloud, cover, radiometric fit and shift of items, cached by digest."""
+"""Measures of items and pairs: cover, cloud, radiometric fit and shift, cached by digest."""

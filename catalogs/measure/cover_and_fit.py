@@ -1,8 +1,8 @@
-"""Measuring, from overviews: cloud and cover per (item, cell), gain and offset per (reference, LR) pair of items.
+"""Cover and cloud per (item, cell), gain and offset per (reference, LR) pair of items, measured from overviews.
 
-A measure belongs to items and grid, never to a region: it is kept under their digests and made once, ever. The pair's
-fit is taken over the whole overlap of the two items, in reflectance and well below LR's resolution, where both sensors
-see the same.
+A measure depends on items and grid, never on a region: it is cached under their digests and computed once, ever. The
+fit of a pair is taken over the whole overlap of the two items, in reflectance and well below LR's resolution, where
+both sensors show the same.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from odc.geo.geom import Geometry
 
 from catalogs.item import SceneItem
 from catalogs.masks import CLOUD, NO_DATA
-from catalogs.measure.cache import Job, OnError, Pair, Spread, kept_pairs, make_all, measure_key, parsed, side_by_side
+from catalogs.measure.cache import Job, OnError, Pair, Spread, cached_pairs, measure_key, parsed, run_all, side_by_side
 from catalogs.measure.records import Records
 from catalogs.read.scene import read_mask, read_scene
 from catalogs.source import Source
@@ -30,7 +30,7 @@ from dsdit.plan.pair_fits import Fit
 from dsdit.window import Index, Window
 
 SAMPLES = 32
-"""Samples a side with which a cell is judged."""
+"""Samples along a side of a cell."""
 _FIT_LR_PX = 2
 _FIT_MAX_PX = 1024
 _FIT_MIN_SAMPLES = 64
@@ -51,7 +51,7 @@ COVER_ROW = np.dtype([("row", np.int32), ("col", np.int32), ("cover", np.float32
 
 
 def rows_of(covers: Mapping[Index, Cover]) -> NDArray[np.void]:
-    """A table of `COVER_ROW`, a cell a row: what is held of millions of cells."""
+    """A table of `COVER_ROW`, one row per cell: compact enough for millions of cells."""
     return np.array([(*cell, c.cover, c.clear) for cell, c in covers.items()], COVER_ROW)
 
 
@@ -73,6 +73,7 @@ def measure_cover(item: SceneItem, source: Source, grid: Grid, cells: Window) ->
         return {}
     factor = CELL_LR_PX // SAMPLES
     mask = read_mask(item, source, grid.lr_geobox(touched.refine(SAMPLES), factor))
+    # (row, col, y, x): the samples of one cell are the last two axes.
     blocks = mask.reshape(touched.shape[0], SAMPLES, touched.shape[1], SAMPLES).transpose(0, 2, 1, 3)
     result = {}
     for index in touched.indices():
@@ -84,7 +85,7 @@ def measure_cover(item: SceneItem, source: Source, grid: Grid, cells: Window) ->
 
 
 def measure_fit(ref: SceneItem, ref_source: Source, lr: SceneItem, lr_source: Source, grid: Grid) -> Fit:
-    """Gain and offset that give the reference the mean and deviation of LR, over all that both see clearly.
+    """Gain and offset that give the reference the mean and deviation of LR, over all pixels that are clear in both.
 
     Returns the identity with `samples` 0 where they share too little. Raises ReadError.
     """
@@ -118,36 +119,37 @@ def fit_moments(ref: NDArray[np.float32], lr: NDArray[np.float32]) -> Fit:
     return Fit(tuple(gains), tuple(offsets), int(ref.shape[1]))
 
 
-def kept_covers(
-    asked: Sequence[tuple[SceneItem, Source]],
+def cached_covers(
+    queries: Sequence[tuple[SceneItem, Source]],
     grid: Grid,
     cells: Window,
     folder: str,
     on_error: OnError,
     spread: Spread | None = None,
 ) -> dict[int, NDArray[np.void] | None]:
-    """`measure_cover` of each item, by its number; only new cells are measured. None, told, for what cannot be read.
+    """`measure_cover` of each (item, source), by its number, from the cache; only new cells are measured.
 
-    What is seen is kept below `folder` under the digests of item, source and grid.
+    None, and a call of `on_error`, for an item that cannot be read. Results are cached below `folder` under the digests
+    of item, source and grid.
     """
-    records, place = Records(folder, "cover"), [grid.crs, repr(grid.lr_gsd_m)]
+    records, grid_key = Records(folder, "cover"), [grid.crs, repr(grid.lr_gsd_m)]
 
-    def look(number: int, _: OnError) -> NDArray[np.void] | Job:
-        item, source = asked[number]
-        key = measure_key(place, item.digest, source.digest)
-        at, record = records.get(key)
-        known, seen = parsed(at, records.kind, record or {"seen": [], "cells": []}, _cover_of)
+    def cached(number: int, _: OnError) -> NDArray[np.void] | Job:
+        item, source = queries[number]
+        key = measure_key(grid_key, item.digest, source.digest)
+        url, record = records.get(key)
+        known, measured = parsed(url, records.kind, record or {"seen": [], "cells": []}, _cover_of)
         new = [item_window(item, grid).coarsen(CELL_LR_PX).intersect(cells)]
-        for window in seen:
+        for window in measured:
             new = [part for whole in new for part in whole.without(window)]
         new = [part for part in new if not part.empty]
         if new:
-            return Job(_cover_record, (item, source, grid, known, seen, new), records.url(key))
+            return Job(_cover_record, (item, source, grid, known, measured, new), records.url(key))
         return _inside(known, cells)
 
-    found: dict[int, Any] = side_by_side(range(len(asked)), look, on_error)
+    found: dict[int, Any] = side_by_side(range(len(queries)), cached, on_error)
     missing = [number for number, value in found.items() if isinstance(value, Job)]
-    for number, record in make_all(missing, found.__getitem__, on_error, spread).items():
+    for number, record in run_all(missing, found.__getitem__, on_error, spread).items():
         found[number] = None if record is None else _inside(_cover_of(record)[0], cells)
     return found
 
@@ -157,20 +159,20 @@ def _inside(covers: dict[Index, Cover], cells: Window) -> NDArray[np.void]:
 
 
 def _cover_record(
-    item: SceneItem, source: Source, grid: Grid, known: dict[Index, Cover], seen: list[Window], new: list[Window]
+    item: SceneItem, source: Source, grid: Grid, known: dict[Index, Cover], measured: list[Window], new: list[Window]
 ) -> dict[str, Any]:
-    """The record of an item with new windows in it."""
+    """The record of an item with cells of new windows added; cells without data are in its windows alone."""
     for part in new:
         known = known | measure_cover(item, source, grid, part)
-    told = [[*index, cover.cover, cover.clear] for index, cover in sorted(known.items())]
-    return {"item": item.id, "seen": [list(astuple(window)) for window in [*seen, *new]], "cells": told}
+    cells = [[*index, cover.cover, cover.clear] for index, cover in sorted(known.items())]
+    return {"item": item.id, "seen": [list(astuple(window)) for window in [*measured, *new]], "cells": cells}
 
 
 def _cover_of(record: dict[str, Any]) -> tuple[dict[Index, Cover], list[Window]]:
-    """Known cells and the windows of them, one alone or a list. Raises ValueError and others where it is no record."""
+    """Measured cells and the windows that were measured. Raises ValueError and others where it is no such record."""
     known = {Index(int(r), int(c)): Cover(float(cover), float(clear)) for r, c, cover, clear in record["cells"]}
-    seen = record["seen"]
-    windows = seen if not seen or isinstance(seen[0], list) else [seen]
+    stored = record["seen"]
+    windows = stored if not stored or isinstance(stored[0], list) else [stored]  # old records have a single window
     return known, [Window(*map(int, window)) for window in windows or []]
 
 
@@ -182,7 +184,7 @@ def _fit_of(record: dict[str, Any]) -> Fit:
     return Fit(gain, offset, int(record["samples"]))
 
 
-def kept_fits(
+def cached_fits(
     keys: NDArray[np.int64],
     items: Sequence[SceneItem],
     source: Source,
@@ -192,11 +194,11 @@ def kept_fits(
     on_error: OnError,
     spread: Spread | None = None,
 ) -> dict[Pair, Fit]:
-    """`measure_fit` of every pair (item of `source`, LR item), kept below `folder`.
+    """`measure_fit` of every pair (item of `source`, LR item), cached below `folder`.
 
-    Pairs are given by the keys of their numbers; see `pair_keys`. One that cannot be read gets the identity, is told,
-    and not kept.
+    Pairs are given by the keys of their numbers; see `pair_keys`. One that cannot be read gets the identity and a call
+    of `on_error`, and is not cached.
     """
-    place, pairs, both = [grid.crs, repr(grid.lr_gsd_m)], map(pair_of, keys.tolist()), (source, lr_source)
-    found = kept_pairs("fit", grid, place, pairs, items, both, folder, measure_fit, _fit_of, on_error, spread)
+    grid_key, pairs, both = [grid.crs, repr(grid.lr_gsd_m)], map(pair_of, keys.tolist()), (source, lr_source)
+    found = cached_pairs("fit", grid, grid_key, pairs, items, both, folder, measure_fit, _fit_of, on_error, spread)
     return {pair: fit or Fit() for pair, fit in found.items()}

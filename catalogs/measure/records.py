@@ -1,7 +1,7 @@
-"""Kept records of measures, a kind at a time: an object each when they are made, a table once they are many.
+"""Records of cached measures, by kind: one object each at first, one table once they are many.
 
-A continent has millions, and a night would ask the store for each. An object is younger than the same record in the
-table; one that is lost with a killed run is measured again.
+A continent has millions, and a nightly run would request each from the store. An object is younger than the same record
+in the table; one that is lost with a killed run is measured again.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from dsdit.store.objects import join, list_names, read_json, write_json
 from dsdit.store.parquet import read_table, writing_table
 
 KINDS = ("fit", "shift")
-"""Those that are joined: measures of pairs, of which each is small. What an item covers is read an item at a time."""
+"""Kinds that are joined: measures of pairs, each of them small. Covers are read one item at a time."""
 JOINED_FROM = 1000
-"""Objects of a kind from which on they are brought into its table."""
+"""Objects of a kind from which on they are moved into its table."""
 JOINED_AT_ONCE = 100_000
 _ROWS = 8192
 _SUFFIX = ".json"
 
 
 class Records:
-    """Those of one kind below a folder, by key: 32 hexadecimal digits. The folder is looked at once."""
+    """Records of one kind below a folder, by key: 32 hexadecimal digits. The folder is listed once."""
 
     def __init__(self, folder: str, kind: str) -> None:
         self.kind = kind
@@ -51,7 +51,7 @@ class Records:
         return columns["key"], columns["record"]
 
     def get(self, key: str) -> tuple[str, Any]:
-        """(where it lies, record); None for a record that is not there. Raises StoreError where it is damaged."""
+        """(where it is stored, record); None for a record that is not there. Raises StoreError where it is damaged."""
         url = self.url(key)
         if key in self.objects and (record := read_json(url)) is not None:
             return url, record
@@ -59,11 +59,11 @@ class Records:
         return (url, None) if row is None else (f"{self.table} at {key}", json.loads(self.text(row)))
 
     def put(self, key: str, record: Any) -> None:
-        """Keeps a record, as an object."""
+        """Writes a record, as an object."""
         write_json(self.url(key), record)
 
     def url(self, key: str) -> str:
-        """Where a record lies as an object."""
+        """Where a record is stored as an object."""
         return join(self.folder, key + _SUFFIX)
 
     def text(self, row: int) -> str:
@@ -77,9 +77,9 @@ class Records:
 
 
 def join_records(folder: str, check: Callable[[], None], kinds: tuple[str, ...] = KINDS) -> int:
-    """Brings the objects of each kind that has many into its table; returns how many. `check` is asked before a change.
+    """Moves the objects of each kind that has many into its table; returns how many. `check` runs before each change.
 
-    A damaged object stays where it is. Killed in between it leaves objects that the table holds too. A run that plans
+    A damaged object stays where it is. If it is killed in between, some objects are in the table too. A run that plans
     meanwhile measures again what it does not find.
     """
     joined = 0
@@ -101,9 +101,9 @@ def join_records(folder: str, check: Callable[[], None], kinds: tuple[str, ...] 
 
 
 def _whole(records: Records, keys: Iterator[str]) -> Iterator[tuple[str, str]]:
-    """Objects that can be read, as short JSON; names that are no key are none of ours."""
-    asked = [key for key in keys if len(key) == 32 and set(key) <= set("0123456789abcdef")]
-    for key, (_, content) in zip(asked, read_objects(records.folder, (k + _SUFFIX for k in asked)), strict=True):
+    """Objects that can be read, as compact JSON; files whose names are no keys are skipped."""
+    wanted = [key for key in keys if len(key) == 32 and set(key) <= set("0123456789abcdef")]
+    for key, (_, content) in zip(wanted, read_objects(records.folder, (k + _SUFFIX for k in wanted)), strict=True):
         try:
             record = json.loads(content or b"")
         except ValueError:
@@ -112,10 +112,10 @@ def _whole(records: Records, keys: Iterator[str]) -> Iterator[tuple[str, str]]:
 
 
 def _merged(records: Records, new: dict[str, str]) -> Iterator[tuple[str, str]]:
-    """(key, text) of table and objects in the order of keys; of two of one key the object's."""
+    """(key, text) of table and objects in the order of keys; the object's where both have the key."""
     rest, row = iter(sorted(new.items())), 0
     young = next(rest, None)
-    while row < len(records.keys) or young is not None:
+    while row < len(records.keys) or young is not None:  # a merge of two sorted sequences
         old = records.keys[row].tobytes().hex() if row < len(records.keys) else None
         if young is None or (old is not None and old < young[0]):
             assert old is not None

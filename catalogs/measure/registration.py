@@ -1,8 +1,9 @@
-"""How far a reference lies beside a scene, from fixed windows of the overlap of the two items.
+"""Misregistration of a reference against a scene, from fixed windows of the overlap of the two items.
 
-The windows lie on the global lattice of LR pixels, in an order that follows from the two footprints alone; they are
-read in that order until enough of them tell. So a pair has one shift, whatever region asks. It is kept under the
-digests of both items and measured once, ever. What is done about it is decided by the plan, from the request.
+The windows are on the global lattice of LR pixels, in an order that follows from the two footprints alone; they are
+read in that order until enough of them give an accepted shift. So a pair has one shift, whatever the region. It is
+cached under the digests of both items and measured once, ever. Whether it is corrected is decided by the plan, from
+the request.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import shapely
 from numpy.typing import NDArray
 
 from catalogs.item import SceneItem
-from catalogs.measure.cache import OnError, Pair, Spread, kept_pairs
+from catalogs.measure.cache import OnError, Pair, Spread, cached_pairs
 from catalogs.measure.cover_and_fit import item_outline
 from catalogs.read.scene import STILL, Move, read_bands, read_mask, read_scene
 from catalogs.source import Source
@@ -31,52 +32,53 @@ WINDOWS_LR_PX = (64, 32)
 MAX_WINDOWS = 12
 """Windows of a pair that are read at most."""
 ENOUGH_WINDOWS = 5
-"""Believed windows after which no more are read."""
+"""Accepted windows after which no more are read."""
 LEAST_MOVE_PX = 0.2
-"""Shorter shifts, in HR pixels, stay, and so do those shorter than their doubt: resampling costs detail."""
+"""Shorter shifts, in HR pixels, are not corrected, nor those shorter than their error: resampling costs detail."""
 _FEW = 4
 
 
 def registration_windows(ref: SceneItem, lr: SceneItem, grid: Grid) -> list[Window]:
-    """LR pixels of at most `MAX_WINDOWS` windows that lie in both footprints, spread over the overlap, in order."""
+    """LR pixels of at most `MAX_WINDOWS` windows inside both footprints, spread over the overlap, in order."""
     shared = shapely.intersection(*(shapely.make_valid(item_outline(item, grid)) for item in (ref, lr)))
     if shared.is_empty:
         return []
     bounds = grid.window_of(shared.bounds, grid.lr_gsd_m)
-    places: list[Window] = []
+    blocks_inside: list[Window] = []
     for side in WINDOWS_LR_PX:
         blocks = bounds.coarsen(side)
         stride = max(1, math.isqrt(blocks.shape[0] * blocks.shape[1] // 4096))
         shapely.prepare(shared)
-        places = []
+        blocks_inside = []
         for index in blocks.indices():
             block = Window(*index, index.row + 1, index.col + 1).refine(side)
             on_lattice = not (index.row % stride or index.col % stride)
             if on_lattice and shared.covers(shapely.box(*grid.bounds_of(block, grid.lr_gsd_m))):
-                places.append(block)
-        if len(places) >= _FEW:
-            return _spread(places)
-    return _spread(places)
+                blocks_inside.append(block)
+        if len(blocks_inside) >= _FEW:
+            break
+    return _spread(blocks_inside)
 
 
-def _spread(places: list[Window]) -> list[Window]:
-    """Up to `MAX_WINDOWS` of the places, each as far as can be from those before it; ties go to the first."""
-    if not places:
+def _spread(windows: list[Window]) -> list[Window]:
+    """Up to `MAX_WINDOWS` of the windows, each as far as possible from those before it; ties go to the first."""
+    if not windows:
         return []
-    rows, cols = zip(*(place.corner for place in places), strict=True)
+    rows, cols = zip(*(window.corner for window in windows), strict=True)
     middle = Index((min(rows) + max(rows)) // 2, (min(cols) + max(cols)) // 2)
-    first = min(places, key=lambda place: (_squared(place, middle), place))
+    first = min(windows, key=lambda window: (_squared(window, middle), window))
     chosen = [first]
-    far = [_squared(place, first.corner) for place in places]
-    while len(chosen) < min(MAX_WINDOWS, len(places)):
-        best = max(range(len(places)), key=lambda k: (far[k], -k))
-        chosen.append(places[best])
-        far = [min(old, _squared(place, places[best].corner)) for old, place in zip(far, places, strict=True)]
+    # Farthest-point sampling: `far` is each window's squared distance from the nearest chosen one.
+    far = [_squared(window, first.corner) for window in windows]
+    while len(chosen) < min(MAX_WINDOWS, len(windows)):
+        best = max(range(len(windows)), key=lambda k: (far[k], -k))
+        chosen.append(windows[best])
+        far = [min(old, _squared(window, windows[best].corner)) for old, window in zip(far, windows, strict=True)]
     return chosen
 
 
-def _squared(place: Window, corner: tuple[int, int]) -> int:
-    return (place.row0 - corner[0]) ** 2 + (place.col0 - corner[1]) ** 2
+def _squared(window: Window, corner: tuple[int, int]) -> int:
+    return (window.row0 - corner[0]) ** 2 + (window.col0 - corner[1]) ** 2
 
 
 def measure_registration(ref: SceneItem, ref_source: Source, lr: SceneItem, lr_source: Source, grid: Grid) -> PairShift:
@@ -92,10 +94,10 @@ def measure_registration(ref: SceneItem, ref_source: Source, lr: SceneItem, lr_s
         ref_values, ref_valid = read_bands(ref, ref_source, grid.hr_geobox(window.refine(grid.scale)), "bilinear")
         side = grid.scale
         valid &= ref_valid.reshape(window.shape[0], side, window.shape[1], side).all((1, 3))
-        told = search_shift(lr_values, ref_values, side, lr_source.mtf_nyquist, valid)
-        if told is not None:
-            found.append(told)
-        if sum(believed for _, believed in found) >= ENOUGH_WINDOWS:
+        estimate = search_shift(lr_values, ref_values, side, lr_source.mtf_nyquist, valid)
+        if estimate is not None:
+            found.append(estimate)
+        if sum(accepted for _, accepted in found) >= ENOUGH_WINDOWS:
             break
     return common_shift(found, grid.scale)
 
@@ -108,7 +110,7 @@ def _shift_of(record: dict[str, Any]) -> PairShift:
     return found
 
 
-def kept_registrations(
+def cached_registrations(
     pairs: Iterable[Pair],
     items: Sequence[SceneItem],
     source: Source,
@@ -118,17 +120,17 @@ def kept_registrations(
     on_error: OnError,
     spread: Spread | None = None,
 ) -> dict[Pair, PairShift | None]:
-    """`measure_registration` of every pair (number of an item of `source`, of an LR item), kept below `folder`.
+    """`measure_registration` of every pair (number of an item of `source`, of an LR item), cached below `folder`.
 
-    None, told and not kept, where a pair cannot be read.
+    None, a call of `on_error` and no cached result, where a pair cannot be read.
     """
-    place, both = [grid.crs, repr(grid.gsd_m), repr(grid.scale)], (source, lr_source)
+    grid_key, both = [grid.crs, repr(grid.gsd_m), repr(grid.scale)], (source, lr_source)
     measure = measure_registration
-    return kept_pairs("shift", grid, place, pairs, items, both, folder, measure, _shift_of, on_error, spread)
+    return cached_pairs("shift", grid, grid_key, pairs, items, both, folder, measure, _shift_of, on_error, spread)
 
 
 def decide(found: PairShift | None, grid: Grid, limit_px: float, apply: bool) -> Registration:
-    """What a plan does about a pair's shift. Metres are rounded to tenths of a millimetre."""
+    """The plan's decision on a pair's shift; a shift over `limit_px` HR pixels stays. Metres, rounded to 0.1 mm."""
     if found is None or not found.seen:
         return Registration()
     length_px = math.hypot(found.dy, found.dx)
@@ -149,8 +151,10 @@ def decide(found: PairShift | None, grid: Grid, limit_px: float, apply: bool) ->
 def moves_of(
     fits: Fits, ref: int, scenes: tuple[int, ...], scene: NDArray[np.int32]
 ) -> list[tuple[Move, NDArray[np.bool_]]]:
-    """Each way to lay the reference on some scene, with the pixels (y, x) of it; those without a scene follow the
-    cell's first."""
+    """Each move that corrects the reference for some scene, with the pixels (y, x) of these scenes.
+
+    Pixels without a scene follow the cell's first.
+    """
     ways: dict[Move, list[int]] = {}
     for number in scenes:
         dy, dx = fits.get((ref, number), Fit()).registration.corrected_m
@@ -163,12 +167,12 @@ def moves_of(
 
 
 def registration_measures(fits: Fits, pairs: set[tuple[int, int]]) -> dict[str, float]:
-    """What a receipt tells of the pairs of a job, in metres; empty where no pair has a fit.
+    """Measures of a job's pairs for its receipt, in metres; empty where no pair has a fit.
 
-    `shift_m` is the longest shift that was taken out, `shift_spread_m` the widest spread of a pair's windows around
-    its shift, `shift_residual_m` how far a reference may still lie beside its scene: the spread where the shift was
-    taken out, shift and spread where it stays. These two are left out where no pair's shift is known; `pairs_flagged`
-    counts the pairs that cannot be believed, whose residual is unknown, and those above the limit.
+    `shift_m` is the longest corrected shift, `shift_spread_m` the widest spread of a pair's windows around its shift,
+    `shift_residual_m` how far a reference may still be off its scene: the spread where the shift was corrected, shift
+    and spread where it was not. These two are left out where no pair's shift is known; `pairs_flagged` counts the pairs
+    whose shift was not accepted, so that their residual is unknown, and those above the limit.
     """
     found = [fits[pair].registration for pair in sorted(pairs) if pair in fits]
     if not found:

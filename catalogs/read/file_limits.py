@@ -25,7 +25,7 @@ _ELSEWHERE = "OVERVIEWS"
 """Domain of metadata that tells GDAL where overviews and masks lie."""
 
 
-def check_believed(file: rasterio.DatasetReader) -> None:
+def check_limits(file: rasterio.DatasetReader) -> None:
     """Raises ValueError where the file is beyond these bounds, names another file, has complex pixels or no CRS.
 
     GDAL reads reduced pictures out of whatever file, of whatever driver and host, the metadata of this one names.
@@ -44,7 +44,7 @@ def check_believed(file: rasterio.DatasetReader) -> None:
 
 
 def check_pictures(gdal_path: str) -> None:
-    """Raises ValueError where a reduced picture or a mask of a TIFF is beyond what `check_believed` bounds.
+    """Raises ValueError where a reduced picture or a mask of a TIFF is beyond what `check_limits` bounds.
 
     `gdal_path` is as `gdal_path` of catalogs/allowed.py gives it. One that GDAL cannot open, it does not read out of.
     """

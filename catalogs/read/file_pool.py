@@ -1,7 +1,7 @@
 """Files kept open between reads, since opening one costs requests.
 
 A file is lent to one thread at a time. The longest unused is closed first, one on which a read failed is closed at
-once, and none is kept for longer than `KEPT_S`.
+once, and none is kept for longer than `MAX_OPEN_S`.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from typing import NamedTuple
 
 import rasterio
 
-KEPT_FILES = 32
+MAX_IDLE_FILES = 32
 """Most files that a process keeps open between reads."""
-KEPT_S = 600.0
+MAX_OPEN_S = 600.0
 """Longest time that a file is kept open: what lies at its URL may change."""
 
 
@@ -26,7 +26,7 @@ class _Idle(NamedTuple):
     file: rasterio.DatasetReader
 
 
-class KeptFiles:
+class FilePool:
     """Open files of a process."""
 
     def __init__(self) -> None:
@@ -50,14 +50,14 @@ class KeptFiles:
             raise
         with self._lock:
             self._idle.append(own)
-            surplus = self._idle[:-KEPT_FILES]
-            self._idle = self._idle[-KEPT_FILES:]
+            surplus = self._idle[:-MAX_IDLE_FILES]
+            self._idle = self._idle[-MAX_IDLE_FILES:]
         for old in surplus:
             old.file.close()
 
     def _taken(self, key: Hashable, only: str | None) -> _Idle | None:
         with self._lock:
-            since = time.monotonic() - KEPT_S
+            since = time.monotonic() - MAX_OPEN_S
             refused = [only is not None and one.key == key and one.file.name != only for one in self._idle]
             stale = [one for one, bad in zip(self._idle, refused, strict=True) if bad or one.opened_s < since]
             self._idle = [one for one in self._idle if one not in stale]

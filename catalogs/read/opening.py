@@ -18,8 +18,8 @@ from rasterio.errors import CRSError, RasterioError, RasterioIOError, WindowErro
 
 from catalogs.allowed import accepted_href, gdal_path, local_path, plain
 from catalogs.item import SceneItem
-from catalogs.read.file_limits import check_believed, check_pictures
-from catalogs.read.file_pool import KeptFiles
+from catalogs.read.file_limits import check_limits, check_pictures
+from catalogs.read.file_pool import FilePool
 from catalogs.read.redirects import check_redirects
 from catalogs.read.retry import PAUSES_S, may_pass, uncached
 from catalogs.read.signing import is_refused, signed
@@ -162,7 +162,7 @@ def _open(href: str, url: str, source: Source) -> rasterio.DatasetReader:
 def _believed(file: rasterio.DatasetReader) -> rasterio.DatasetReader:
     """The file, unless it is not believed; then it is closed. Raises ValueError."""
     try:
-        check_believed(file)
+        check_limits(file)
         if file.driver == "GTiff":
             check_pictures(gdal_path(file.name))
     except BaseException:
@@ -171,15 +171,15 @@ def _believed(file: rasterio.DatasetReader) -> rasterio.DatasetReader:
     return file
 
 
-_KEPT = KeptFiles()
+_KEPT = FilePool()
 atexit.register(_KEPT.close)
 
 
 def _forget() -> None:
     """In a forked process: the parent's files are neither read nor closed."""
     global _KEPT, _parents
-    _parents, _KEPT = _KEPT, KeptFiles()
+    _parents, _KEPT = _KEPT, FilePool()
 
 
-_parents: KeptFiles | None = None
+_parents: FilePool | None = None
 os.register_at_fork(after_in_child=_forget)

@@ -25,7 +25,7 @@ from dsdit.store.objects import join, read_bytes, read_json, remove, write_bytes
 _EDGE_DEG = 1e-9
 
 
-def keep_answer(
+def save_answer(
     folder: str,
     kind: str,
     source: Source,

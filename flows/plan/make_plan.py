@@ -17,7 +17,7 @@ from catalogs.choose.ranking import COMPOSITES
 from catalogs.choose.reference_score import coarseness_us
 from catalogs.item import SceneItem
 from catalogs.measure.cache import Spread
-from catalogs.measure.cover_and_fit import kept_fits
+from catalogs.measure.cover_and_fit import cached_fits
 from dsdit.errors import ReadError, RequestError
 from dsdit.model.weights_config import WeightsConfig
 from dsdit.mosaic.template import published_names
@@ -102,7 +102,7 @@ def make_plan(
     if request.ref is not None and ref_source is not None:
         fits = measure_pairs(request.ref, ref_source, lr_source, items, cells, grid, folder, on_error, spread)
     keys = seam_pairs(cells) if request.lr.balance else np.empty(0, np.int64)
-    seams = kept_fits(keys, items, lr_source, lr_source, grid, folder, on_error, spread)
+    seams = cached_fits(keys, items, lr_source, lr_source, grid, folder, on_error, spread)
     return Plan(
         region=prepared.region,
         lattice=prepared.lattice,

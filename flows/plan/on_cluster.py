@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-from catalogs.measure.cache import Job, Made, Spread, make_jobs
+from catalogs.measure.cache import Job, JobResult, Spread, run_jobs
 from dsdit.malloc import keep_freed_memory
 from dsdit.store.options import use_storage
 from flows.plan.prepared import Prepared
@@ -18,11 +18,11 @@ from flows.run.cluster import open_cluster
 from flows.run.futures import run_bounded
 
 
-def measure_block(block: tuple[int, list[Job]], storage: dict[str, Any] | None = None) -> list[Made]:
+def measure_block(block: tuple[int, list[Job]], storage: dict[str, Any] | None = None) -> list[JobResult]:
     """Takes and stores one block of measures, on a worker."""
     keep_freed_memory()
     use_storage(storage or {})
-    return make_jobs(block[1])
+    return run_jobs(block[1])
 
 
 @contextmanager
@@ -31,7 +31,7 @@ def measuring_on_cluster(prepared: Prepared, log: Callable[[str], None]) -> Iter
     compute, opened = prepared.request.compute, list[Any]()
     with ExitStack() as stack:
 
-        def spread(blocks: Iterator[tuple[int, list[Job]]]) -> Iterator[tuple[int, list[Made]]]:
+        def spread(blocks: Iterator[tuple[int, list[Job]]]) -> Iterator[tuple[int, list[JobResult]]]:
             if not opened:
                 log("measure: many are missing: they are taken on the cluster")
                 opened.append(stack.enter_context(open_cluster(compute, prepared.cluster)))

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 from catalogs.item import SceneItem
 from catalogs.measure.cache import Spread
-from catalogs.measure.cover_and_fit import kept_fits
-from catalogs.measure.registration import decide, kept_registrations
+from catalogs.measure.cover_and_fit import cached_fits
+from catalogs.measure.registration import cached_registrations, decide
 from catalogs.source import Source
 from dsdit.errors import ReadError
 from dsdit.grid import Grid
@@ -30,10 +30,10 @@ def measure_pairs(
 ) -> Fits:
     """The fits of all pairs of `cells`, with their registration as the request wants it; kept below `folder`."""
     limit_px = float(choice.max_shift_px or grid.scale)
-    fits = kept_fits(cells.pairs(), items, ref_source, lr_source, grid, folder, on_error, spread)
+    fits = cached_fits(cells.pairs(), items, ref_source, lr_source, grid, folder, on_error, spread)
     if choice.registration == "off":
         return Fits.of(fits)
-    shifts = kept_registrations(fits, items, ref_source, lr_source, grid, folder, on_error, spread)
+    shifts = cached_registrations(fits, items, ref_source, lr_source, grid, folder, on_error, spread)
     for pair, fit in fits.items():
         registration = decide(shifts[pair], grid, limit_px, choice.registration == "apply")
         fits[pair] = replace(fit, registration=registration)

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from catalogs.choose.cells import sort_items
 from catalogs.item import SceneItem
 from catalogs.measure.cache import Spread
-from catalogs.measure.cover_and_fit import Cover, item_window, kept_covers, rows_of
-from catalogs.search.replay import keep_answer, replay_answer
+from catalogs.measure.cover_and_fit import Cover, cached_covers, item_window, rows_of
+from catalogs.search.replay import replay_answer, save_answer
 from catalogs.search.usable_scenes import SearchResult, search_items
 from catalogs.source import Source
 from dsdit.errors import CatalogError
@@ -108,7 +108,7 @@ def _found(
     if request.search == "replay":
         return replay_answer(folder, kind, source, footprint, None if request.period.moves else (start, end))
     result = search_items(source, footprint, start, until)
-    keep_answer(folder, kind, source, footprint, (start, end), result)
+    save_answer(folder, kind, source, footprint, (start, end), result)
     return result
 
 
@@ -128,7 +128,7 @@ def measure_items(
         assert source is not None
         queries.append((item, source))
     grid, cells = prepared.region.grid, prepared.cells
-    covers = kept_covers(queries, grid, cells, folder, lambda error: log(f"measure: {error}"), spread)
+    covers = cached_covers(queries, grid, cells, folder, lambda error: log(f"measure: {error}"), spread)
     return items, lr, {n: _assumed(items[n], prepared) if rows is None else rows for n, rows in covers.items()}
 
 

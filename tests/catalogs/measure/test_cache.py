@@ -17,7 +17,7 @@ from shapely.geometry import mapping
 from catalogs.item import SceneItem
 from catalogs.measure import cover_and_fit
 from catalogs.measure.cache import MEASURING_THREADS, OnError, Pair, side_by_side
-from catalogs.measure.cover_and_fit import Cover, item_window, kept_covers
+from catalogs.measure.cover_and_fit import Cover, cached_covers, item_window
 from catalogs.source import Source
 from dsdit.errors import ReadError, StoreError
 from dsdit.grid import Grid
@@ -139,7 +139,7 @@ def test_what_is_no_measure_is_told_with_the_way_out(
 
 
 def covers_of(item: SceneItem, source: Source, grid: Grid, cells: Window, folder: str) -> dict[Index, Cover]:
-    rows = kept_covers([(item, source)], grid, cells, folder, pytest.fail)[0]
+    rows = cached_covers([(item, source)], grid, cells, folder, pytest.fail)[0]
     assert rows is not None
     return {Index(row, col): Cover(cover, clear) for row, col, cover, clear in rows.tolist()}
 

@@ -16,7 +16,7 @@ from rasterio.windows import Window
 
 from catalogs.item import SceneItem
 from catalogs.read import file_pool, opening
-from catalogs.read.file_pool import KeptFiles
+from catalogs.read.file_pool import FilePool
 from catalogs.read.scene import read_band, read_bands, read_mask, read_scene
 from catalogs.source import Source
 from dsdit.bands import BANDS
@@ -121,13 +121,13 @@ def test_looking_at_every_picture_of_a_file_asks_for_nothing_more(tmp_path: Path
 
 
 def test_only_few_are_kept_and_none_that_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    kept = KeptFiles()
+    kept = FilePool()
     monkeypatch.setattr(opening, "_KEPT", kept)
-    for number in range(file_pool.KEPT_FILES + 5):
+    for number in range(file_pool.MAX_IDLE_FILES + 5):
         write(tmp_path / f"{number}.tif", picture(64, 64))
         read_bands(*scene(tmp_path, f"{number}.tif"), GeoBox((8, 8), ORIGIN, UTM), "nearest")
     files = [one.file for one in kept._idle]
-    assert len(files) == file_pool.KEPT_FILES
+    assert len(files) == file_pool.MAX_IDLE_FILES
     assert Path(files[0].name).stem == "5"
     kept.close()
     assert all(file.closed for file in files)
@@ -139,13 +139,13 @@ def test_only_few_are_kept_and_none_that_failed(tmp_path: Path, monkeypatch: pyt
 
 def test_a_file_is_not_kept_longer_than_stated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(tmp_path / "a.tif", picture())
-    kept = KeptFiles()
+    kept = FilePool()
     monkeypatch.setattr(opening, "_KEPT", kept)
     read_bands(*scene(tmp_path, "a.tif"), BOX, "nearest")
     (first,) = kept._idle
     read_bands(*scene(tmp_path, "a.tif"), BOX, "nearest")
     assert kept._idle == [first]
-    monkeypatch.setattr(file_pool, "KEPT_S", -1.0)
+    monkeypatch.setattr(file_pool, "MAX_OPEN_S", -1.0)
     read_bands(*scene(tmp_path, "a.tif"), BOX, "nearest")
     assert first.file.closed
 

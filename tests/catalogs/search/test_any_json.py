@@ -14,7 +14,7 @@ from catalogs.choose.reference_score import coarseness_us
 from catalogs.item import SceneItem, scene_item
 from catalogs.search.geoparquet import item_json, pack, unpack
 from catalogs.search.parsing import BadItem, read_item
-from catalogs.search.replay import keep_answer, replay_answer
+from catalogs.search.replay import replay_answer, save_answer
 from catalogs.search.usable_scenes import search_items
 from dsdit.errors import CatalogError
 from tests.catalogs.search.test_search import AREA, END, START, collection
@@ -134,6 +134,6 @@ def test_a_field_of_another_kind_is_left_out_and_told_and_the_scene_is_used(name
     (note,) = found.notes
     assert note.startswith(f"item odd-1: {said}")
     assert note.endswith(": left out (so in 2 more items)")
-    keep_answer(str(tmp_path / "kept"), "lr", source, AREA, (START, END), found)
+    save_answer(str(tmp_path / "kept"), "lr", source, AREA, (START, END), found)
     assert replay_answer(str(tmp_path / "kept"), "lr", source, AREA, (START, END)).items == found.items
     assert all(SceneItem.from_dict(item.to_dict()) == item for item in found.items)

@@ -17,12 +17,12 @@ from odc.geo.geobox import GeoBox
 from rich.console import Console
 
 from catalogs.item import scene_item
-from catalogs.measure.cover_and_fit import item_window, kept_covers
+from catalogs.measure.cover_and_fit import cached_covers, item_window
 from catalogs.read import redirects
 from catalogs.read.scene import read_bands
 from catalogs.search.http import RETRY
 from catalogs.search.parsing import MAX_ITEM_BYTES, BadItem, read_item
-from catalogs.search.replay import keep_answer
+from catalogs.search.replay import save_answer
 from catalogs.search.usable_scenes import SearchResult, search_items
 from catalogs.source import load_source
 from dsdit.errors import CatalogError, ReadError
@@ -273,8 +273,8 @@ def test_a_strange_name_is_used_in_no_path(name: str, tmp_path: Path) -> None:
     source = make_source(folder / "items.json")
     grid = Grid("EPSG:32632", 1.25, 8)
     cells = item_window(kept, grid).coarsen(CELL_LR_PX)
-    kept_covers([(kept, source)], grid, cells, str(tmp_path / "out" / "measures"), pytest.fail)
-    keep_answer(str(tmp_path / "out" / "search"), "lr", source, AREA, (START, END), found)
+    cached_covers([(kept, source)], grid, cells, str(tmp_path / "out" / "measures"), pytest.fail)
+    save_answer(str(tmp_path / "out" / "search"), "lr", source, AREA, (START, END), found)
     made = {path for path in tmp_path.rglob("*") if path.is_file()} - before
     assert {path.parent.relative_to(tmp_path).as_posix() for path in made} == {"out/search", "out/measures/cover"}
     names = {path.name for path in made}

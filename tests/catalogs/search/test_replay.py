@@ -14,7 +14,7 @@ from shapely.geometry import box
 
 from catalogs.search import geoparquet
 from catalogs.search.geoparquet import decompress_item, item_json, pack, read_geoparquet, unpack
-from catalogs.search.replay import keep_answer, replay_answer
+from catalogs.search.replay import replay_answer, save_answer
 from catalogs.search.usable_scenes import search_items
 from catalogs.source import load_source
 from dsdit.errors import CatalogError
@@ -83,7 +83,7 @@ def test_a_replay_gives_the_same_scenes_and_asks_nobody(tmp_path: Path) -> None:
     (tmp_path / "items.json").write_text(collection([*many(), make_item("hostile", host="https://evil.example")]))
     source = make_source(tmp_path / "items.json")
     found = search_items(source, AREA, START, END)
-    keep_answer(str(tmp_path / "kept"), "lr", source, AREA, (START, END), found)
+    save_answer(str(tmp_path / "kept"), "lr", source, AREA, (START, END), found)
     (tmp_path / "items.json").unlink()
     with pytest.raises(CatalogError, match="is not there"):
         search_items(source, AREA, START, END)
@@ -98,7 +98,7 @@ def test_a_replay_gives_the_same_scenes_and_asks_nobody(tmp_path: Path) -> None:
 def test_an_empty_answer_is_kept_too(tmp_path: Path) -> None:
     (tmp_path / "items.json").write_text(collection([]))
     source = make_source(tmp_path / "items.json")
-    keep_answer(str(tmp_path), "lr", source, AREA, (START, END), search_items(source, AREA, START, END))
+    save_answer(str(tmp_path), "lr", source, AREA, (START, END), search_items(source, AREA, START, END))
     assert replay_answer(str(tmp_path), "lr", source, AREA, None).items == ()
     assert not (tmp_path / "lr.parquet").exists()
 
@@ -108,7 +108,7 @@ def test_an_answer_to_another_question_is_not_replayed(tmp_path: Path) -> None:
     source, kept = make_source(tmp_path / "items.json"), str(tmp_path / "kept")
     with pytest.raises(CatalogError, match="keeps no answer for lr: run once with search: keep"):
         replay_answer(kept, "lr", source, AREA, None)
-    keep_answer(kept, "lr", source, AREA, (START, END), search_items(source, AREA, START, END))
+    save_answer(kept, "lr", source, AREA, (START, END), search_items(source, AREA, START, END))
     for other, area, period, said in (
         (make_source(tmp_path / "items.json", where="gsd = 10"), AREA, None, "its where is None, asked is gsd = 10"),
         (make_source(tmp_path), AREA, None, "endpoint"),
@@ -138,12 +138,12 @@ def test_items_of_an_answer_that_was_cut_off_are_not_taken_for_those_of_the_one_
         (tmp_path / "items.json").write_text(collection(count))
         source = make_source(tmp_path / "items.json")
         with suppress(KeyboardInterrupt):
-            keep_answer(kept, "lr", source, AREA, (START, END), search_items(source, AREA, START, END))
+            save_answer(kept, "lr", source, AREA, (START, END), search_items(source, AREA, START, END))
         monkeypatch.setattr("catalogs.search.replay.write_json", killed)
     with pytest.raises(CatalogError, match=r"of another answer for lr than lr\.json: .*run once with search: keep"):
         replay_answer(kept, "lr", source, AREA, (START, END))
     monkeypatch.undo()
-    keep_answer(kept, "lr", source, AREA, (START, END), search_items(source, AREA, START, END))
+    save_answer(kept, "lr", source, AREA, (START, END), search_items(source, AREA, START, END))
     assert len(replay_answer(kept, "lr", source, AREA, (START, END)).items) == 5
     path = tmp_path / "kept" / "lr.json"
     record = json.loads(path.read_text())

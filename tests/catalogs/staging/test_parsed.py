@@ -19,7 +19,7 @@ import catalogs.item
 from catalogs.choose.reprocessed import newer_processings
 from catalogs.item import SceneItem
 from catalogs.measure.cover_and_fit import item_window
-from catalogs.search.replay import keep_answer, replay_answer
+from catalogs.search.replay import replay_answer, save_answer
 from catalogs.search.usable_scenes import search_items
 from catalogs.source import Source
 from catalogs.staging.stage import Reader, read_scenes
@@ -92,7 +92,7 @@ def test_a_searched_record_is_parsed_once_with_its_geometry(tmp_path: Path, call
     assert calls == {"STAC item": 5, "geometry of a record": 5}
     calls.clear()
     period = (START, END)
-    keep_answer(str(tmp_path / "kept"), "lr", source, AREA, period, found)
+    save_answer(str(tmp_path / "kept"), "lr", source, AREA, period, found)
     assert calls == {"geometry of a record": 5}, "a row of the file has a footprint of its own"
     calls.clear()
     assert replay_answer(str(tmp_path / "kept"), "lr", source, AREA, period) == found
