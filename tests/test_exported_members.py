@@ -5,11 +5,14 @@ from __future__ import annotations
 import importlib
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 EXPORTS = {
     "catalogs": ["SceneItem", "Source", "known_sources", "load_source", "search_items", "stack"],
+    "flows": ["Request", "cost", "load_request", "make_plan", "run_region"],
+    "flows.request": ["Request", "load_request", "make_request", "region_names"],
 }
 """Public names by package."""
 HEAVY = ["torch", "xarray", "pystac", "rasterio", "zarr", "prefect", "dask"]
@@ -30,3 +33,7 @@ def test_a_door_loads_nothing_heavy(package: str) -> None:
     code = f"import sys, {package}; print(*[name for name in {HEAVY} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert done.stdout.split() == []
+
+
+def test_types_are_shipped() -> None:
+    assert (Path(importlib.import_module("flows").__file__ or "").parent / "py.typed").is_file()

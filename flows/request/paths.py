@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -28,9 +29,10 @@ _YAML = (".yaml", ".yml")
 
 
 def resolve_paths(record: dict[str, Any], base: Path) -> dict[str, Any]:
-    """The record of a request's file with its relative paths joined to `base`, the folder of the file.
+    """The record of a request's file with its relative paths taken from `base`, the folder of the file.
 
-    Absolute paths, URLs, names that ship and values of a wrong type stay as they are: the request's checks report them.
+    The paths become absolute, so that a plan is the same from any working folder. URLs, names that ship and values of
+    a wrong type stay as they are: the request's checks report them.
     """
     for key in _PATHS:
         record = _replaced(record, key, partial(_joined, base))
@@ -50,7 +52,7 @@ def _replaced(record: dict[str, Any], key: str, change: Callable[[str], str]) ->
 
 
 def _joined(base: Path, value: str) -> str:
-    return value if "://" in value else str(base / value)
+    return value if "://" in value else os.path.normpath(base.resolve() / value)
 
 
 def _file(base: Path, names: Sequence[str], value: str) -> str:

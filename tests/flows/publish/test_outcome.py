@@ -128,7 +128,7 @@ def test_a_night_in_which_shards_fail_publishes_the_others_and_ends_as_failed(
     fault.add("0")
     with pytest.raises(typer.Exit) as ended:
         flows.cli.main.run(str(Path(record["output"]).parent / "request.yaml"))
-    assert ended.value.exit_code == 2
+    assert ended.value.exit_code == 3
     words = capsys.readouterr()
     assert "dsdit: 1 of 2 due shards of region 'test' failed" in words.err
     assert f"look at `dsdit status {record['output']}`" in words.err
