@@ -1,4 +1,4 @@
-"""Prefect flows over `catalogs` and `dsdit`: requests, plans and their cost, runs on a cluster, and the command `dsdit`.
+"""Prefect flows over `catalogs` and `dsdit`: requests, plans and their cost, runs on a cluster, the command `dsdit`.
 
 Names are loaded when they are used: Prefect and Dask with `run_region` alone.
 """
