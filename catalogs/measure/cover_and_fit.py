@@ -24,6 +24,7 @@ from catalogs.read.scene import read_mask, read_scene
 from catalogs.source import Source
 from dsdit.bands import BANDS
 from dsdit.grid import Grid
+from dsdit.imaging.matching import MIN_SAMPLES, match_moments
 from dsdit.lattice.tiling import CELL_LR_PX
 from dsdit.plan.candidates import pair_of
 from dsdit.plan.pair_fits import Fit
@@ -33,8 +34,6 @@ SAMPLES = 32
 """Samples along a side of a cell."""
 _FIT_LR_PX = 2
 _FIT_MAX_PX = 1024
-_FIT_MIN_SAMPLES = 64
-_GAIN_LIMITS = (0.1, 10.0)
 
 
 @dataclass(frozen=True)
@@ -99,24 +98,15 @@ def measure_fit(ref: SceneItem, ref_source: Source, lr: SceneItem, lr_source: So
     ref_values, ref_valid, ref_mask = read_scene(ref, ref_source, geobox, "average")
     lr_values, lr_valid, lr_mask = read_scene(lr, lr_source, geobox, "average")
     valid = ref_valid & lr_valid & (lr_mask == 0) & (ref_mask == 0)
-    if int(valid.sum()) < _FIT_MIN_SAMPLES:
+    if int(valid.sum()) < MIN_SAMPLES:
         return Fit()
     return fit_moments(ref_values[:, valid], lr_values[:, valid])
 
 
 def fit_moments(ref: NDArray[np.float32], lr: NDArray[np.float32]) -> Fit:
-    """Fit of (band, n) samples: gain = std(lr) / std(ref), offset = mean(lr) - gain mean(ref), without the outer 2%."""
-    gains, offsets = [], []
-    for r, t in zip(ref.astype(np.float64), lr.astype(np.float64), strict=True):
-        r_low, r_high = np.quantile(r, (0.01, 0.99))
-        t_low, t_high = np.quantile(t, (0.01, 0.99))
-        keep = (r >= r_low) & (r <= r_high) & (t >= t_low) & (t <= t_high)
-        if keep.sum() < _FIT_MIN_SAMPLES // 2 or r[keep].std() < 1e-6:
-            return Fit()
-        gain = float(np.clip(t[keep].std() / r[keep].std(), *_GAIN_LIMITS))
-        gains.append(round(gain, 5))
-        offsets.append(round(float(t[keep].mean() - gains[-1] * r[keep].mean()), 6))
-    return Fit(tuple(gains), tuple(offsets), int(ref.shape[1]))
+    """`match_moments` of (band, n) samples as a fit; the identity with `samples` 0 where nothing can be fitted."""
+    found = match_moments(ref, lr)
+    return Fit() if found is None else Fit(*found, int(ref.shape[1]))
 
 
 def cached_covers(

@@ -33,8 +33,6 @@ MAX_WINDOWS = 12
 """Windows of a pair that are read at most."""
 ENOUGH_WINDOWS = 5
 """Accepted windows after which no more are read."""
-LEAST_MOVE_PX = 0.2
-"""Shorter shifts, in HR pixels, are not corrected, nor those shorter than their error: resampling costs detail."""
 _FEW = 4
 
 
@@ -141,9 +139,7 @@ def decide(found: PairShift | None, grid: Grid, limit_px: float, apply: bool) ->
     elif not apply:
         correction = Correction.NOT_REQUESTED
     else:
-        correction = (
-            Correction.APPLIED if length_px >= max(LEAST_MOVE_PX, found.doubt(grid.scale)) else Correction.NOT_NEEDED
-        )
+        correction = Correction.APPLIED if found.worth_moving(grid.scale) else Correction.NOT_NEEDED
     dy_m, dx_m, residual_m = (round(v * grid.gsd_m, 4) for v in (found.dy, found.dx, found.residual))
     return Registration(dy_m, dx_m, round(found.agreement, 4), residual_m, found.windows, correction)
 

@@ -22,6 +22,7 @@ from catalogs.read.scene import STILL, Move, read_scene
 from catalogs.staging.composite import DEPTH, Picture, compose
 from catalogs.staging.parsed import parse_item, parse_source
 from dsdit.errors import ReadError
+from dsdit.imaging.fill import carry
 from dsdit.lattice.tiling import CELL_LR_PX, FILL_RADIUS_LR_PX
 from dsdit.mosaic.lease import Check, unchecked
 from dsdit.plan.pair_fits import Fit
@@ -32,8 +33,6 @@ from dsdit.status import JobState, LrState
 from dsdit.steps.scratch import origin
 from dsdit.store.arrays import write_shard
 from dsdit.window import Index, Window
-
-_FAR_REFLECTANCE = 0.1
 
 
 class Reader:
@@ -201,35 +200,3 @@ def _harmonised(
     other = (scene >= 0) & ~np.isin(scene, scenes)
     out[:, other] = values[:, other]
     return out
-
-
-def carry(values: NDArray[np.float32], valid: NDArray[np.bool_], radius: int) -> NDArray[np.float32]:
-    """Fills invalid pixels with the mean of their already filled 4-neighbours, ring by ring up to `radius`.
-
-    Sums run in a fixed order and a ring reaches one pixel further, so the result depends on nothing beyond `radius`.
-    What lies further takes one fixed reflectance.
-    """
-    out = np.where(valid, values, np.float32(0))
-    have = valid.copy()
-    for _ in range(radius):
-        if have.all():
-            break
-        total, count = np.zeros_like(out), np.zeros(have.shape, np.float32)
-        for target, source in _SHIFTS:
-            weight = have[source].astype(np.float32)
-            total[(slice(None), *target)] += out[(slice(None), *source)] * weight
-            count[target] += weight
-        new = ~have & (count > 0)
-        out[:, new] = total[:, new] / count[new]
-        have |= new
-    out[:, ~have] = np.float32(_FAR_REFLECTANCE)
-    return out
-
-
-_ALL = slice(None)
-_SHIFTS = (
-    ((slice(1, None), _ALL), (slice(None, -1), _ALL)),
-    ((slice(None, -1), _ALL), (slice(1, None), _ALL)),
-    ((_ALL, slice(1, None)), (_ALL, slice(None, -1))),
-    ((_ALL, slice(None, -1)), (_ALL, slice(1, None))),
-)

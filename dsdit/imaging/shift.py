@@ -35,6 +35,8 @@ WINDOW_ERROR_LR = 0.06
 """What one believed window errs where ground has changed, in LR pixels."""
 SPREAD_LR = 0.25
 """Median distance of a pair's windows from their common shift above which there is no common shift, in LR pixels."""
+LEAST_MOVE_PX = 0.2
+"""Shorter shifts, in HR pixels, are not corrected, nor are those shorter than their error: resampling costs detail."""
 _ITERATIONS = 4
 _FLATTEN_LR = 4.0
 _MARGIN_LR = 2
@@ -133,6 +135,10 @@ class PairShift:
     def doubt(self, scale: int) -> float:
         """About the error of the shift, in HR pixels: what one window errs, or what they differ, by their number."""
         return max(self.residual, WINDOW_ERROR_LR * scale) / math.sqrt(max(self.windows, 1))
+
+    def worth_moving(self, scale: int) -> bool:
+        """True where the shift is known and longer than `LEAST_MOVE_PX` and than its own error."""
+        return self.accepted and math.hypot(self.dy, self.dx) >= max(LEAST_MOVE_PX, self.doubt(scale))
 
 
 def search_shift(

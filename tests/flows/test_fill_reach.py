@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from catalogs.staging.stage import FILL_RADIUS_LR_PX, Reader, carry, read_scenes
+from catalogs.staging.stage import FILL_RADIUS_LR_PX, Reader, read_scenes
+from dsdit.imaging.fill import carry
 from dsdit.plan.plan import Plan
 from dsdit.status import LrState
 from dsdit.window import Index
