@@ -1,7 +1,7 @@
-"""What a plan chose, as columns of numbers: items and the candidates of each cell. Fits of pairs are in pair_fits.py.
+"""Items and the candidates of each cell, as columns of numbers. Fits of pairs are in pair_fits.py.
 
-A continent has a million cells: they are looked up, never listed as objects. Each table is a mapping or a sequence, so
-that whoever reads a plan's choice of one cell needs to know nothing of columns.
+A continent has a million cells: they are looked up in arrays and never listed as objects. Items are a sequence of dicts
+and cells a mapping from index to choice, so that readers need not know the columns.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ from dsdit.digest import Digests, text_digests
 from dsdit.window import Index, Window
 
 FEW_CANDIDATES = 4
-"""Candidates kept for a cell, of each kind, where one of them reaches over all of it."""
+"""Candidates of a cell, of each kind, where one of them covers all of it; digests count candidates in this step."""
 MAX_CANDIDATES = 12
-"""Most candidates kept for a cell, of each kind: bounds what a job may read."""
+"""Most candidates of a cell, of each kind: a bound on what a job may read."""
 
 
 @dataclass(frozen=True)
 class CellChoice:
-    """Candidates of one cell, best first, as numbers into the plan's items."""
+    """Candidates of one cell, best first, as indices into the plan's items."""
 
     lr: tuple[int, ...] = ()
     ref: tuple[int, ...] = ()
 
 
 class Items(Sequence[dict[str, Any]]):
-    """Item records in JSON, each turned into a dict when it is asked for."""
+    """Item records in JSON, each parsed when it is read."""
 
     def __init__(self, records: Any, digests: Digests | None = None) -> None:
         if digests is not None:
@@ -44,7 +44,7 @@ class Items(Sequence[dict[str, Any]]):
 
     @classmethod
     def of(cls, records: Sequence[Mapping[str, Any]]) -> Items:
-        """From dicts; each has `id`, `digest`, `when`."""
+        """From dicts; each has `id`, `digest` (text) and `when` (ISO time)."""
         texts = [json.dumps(record, sort_keys=True, separators=(",", ":")) for record in records]
         return cls(texts, text_digests([str(record["digest"]) for record in records]))
 
@@ -62,12 +62,12 @@ class Items(Sequence[dict[str, Any]]):
         return record
 
     def take(self, numbers: NDArray[np.int64]) -> Items:
-        """Some of the items, in the order of `numbers`."""
+        """The items of these numbers, in their order."""
         return Items([str(self.records[n]) for n in numbers.tolist()], self.digests[numbers])
 
     @cached_property
     def digests(self) -> Digests:
-        """(item, 32) sha256 of each item's digest."""
+        """(item, 32) digest of each item's own digest, which is text."""
         return text_digests([str(record["digest"]) for record in self])
 
     @cached_property
@@ -77,7 +77,7 @@ class Items(Sequence[dict[str, Any]]):
 
 
 class Cells(Mapping[Index, CellChoice]):
-    """Candidates of every cell of a window; cells without any count as absent."""
+    """Index -> candidates, for the cells of a window. A cell without candidates is not in the mapping."""
 
     def __init__(self, window: Window, lr: NDArray[np.int32], ref: NDArray[np.int32]) -> None:
         self.window = window
@@ -96,9 +96,9 @@ class Cells(Mapping[Index, CellChoice]):
             for kind in ([choice.lr for choice in choices.values()], [choice.ref for choice in choices.values()])
         )
         for cell, choice in choices.items():
-            place = cell.row - window.row0, cell.col - window.col0
-            lr[place][: len(choice.lr)] = choice.lr
-            ref[place][: len(choice.ref)] = choice.ref
+            row, col = cell.row - window.row0, cell.col - window.col0
+            lr[row, col, : len(choice.lr)] = choice.lr
+            ref[row, col, : len(choice.ref)] = choice.ref
         return cls(window, lr, ref)
 
     @cached_property
@@ -109,10 +109,9 @@ class Cells(Mapping[Index, CellChoice]):
     def __getitem__(self, cell: Index) -> CellChoice:
         if cell not in self:
             raise KeyError(cell)
-        place = cell[0] - self.window.row0, cell[1] - self.window.col0
-        return CellChoice(
-            tuple(int(n) for n in self.lr[place] if n >= 0), tuple(int(n) for n in self.ref[place] if n >= 0)
-        )
+        row, col = cell[0] - self.window.row0, cell[1] - self.window.col0
+        lr, ref = (tuple(int(n) for n in table[row, col] if n >= 0) for table in (self.lr, self.ref))
+        return CellChoice(lr, ref)
 
     def __contains__(self, cell: object) -> bool:
         if cell not in self.window:
@@ -128,25 +127,24 @@ class Cells(Mapping[Index, CellChoice]):
         return int(self.chosen.sum())
 
     def part(self, window: Window) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-        """`lr` and `ref` on a window of cells, `MAX_CANDIDATES` wide; -1 beyond what is known."""
-        have = window.intersect(self.window)
+        """`lr` and `ref` on a window of cells, always `MAX_CANDIDATES` wide; -1 outside the table."""
+        common = window.intersect(self.window)
         found = []
         for table in (self.lr, self.ref):
             out = np.full((*window.shape, MAX_CANDIDATES), -1, np.int32)
-            if not have.empty:
-                out[(*have.within(window), slice(table.shape[2]))] = table[have.within(self.window)]
+            if not common.empty:
+                out[(*common.within(window), slice(table.shape[2]))] = table[common.within(self.window)]
             found.append(out)
         return found[0], found[1]
 
     def columns(self) -> dict[str, NDArray[Any]]:
-        """Rows of a table, for the cells that have any candidate."""
+        """One row for each cell with candidates: row, col, lr0, lr1, ..., ref0, ref1, ..."""
         rows, cols = np.nonzero(self.chosen)
-        at = (rows, cols)
-        place = {"row": rows + self.window.row0, "col": cols + self.window.col0}
-        columns: dict[str, NDArray[Any]] = {name: axis.astype(np.int32) for name, axis in place.items()}
+        index = {"row": rows + self.window.row0, "col": cols + self.window.col0}
+        columns: dict[str, NDArray[Any]] = {name: axis.astype(np.int32) for name, axis in index.items()}
         for kind, table in (("lr", self.lr), ("ref", self.ref)):
             for k in range(table.shape[2]):
-                columns[f"{kind}{k}"] = table[..., k][at]
+                columns[f"{kind}{k}"] = table[rows, cols, k]
         return columns
 
     @classmethod
@@ -156,18 +154,18 @@ class Cells(Mapping[Index, CellChoice]):
         if not len(rows):
             return cls.of({})
         window = Window(int(rows.min()), int(cols.min()), int(rows.max()) + 1, int(cols.max()) + 1)
-        at = (rows - window.row0, cols - window.col0)
         tables = []
         for kind in ("lr", "ref"):
             width = sum(f"{kind}{k}" in columns for k in range(MAX_CANDIDATES))
             tables.append(np.full((*window.shape, width), -1, np.int32))
             for k in range(width):
-                tables[-1][..., k][at] = columns[f"{kind}{k}"]
+                tables[-1][rows - window.row0, cols - window.col0, k] = columns[f"{kind}{k}"]
         return cls(window, *tables)
 
     def pairs(self) -> NDArray[np.int64]:
         """Sorted keys of the (reference, LR) pairs that meet in some cell; see `pair_keys`."""
         found = [np.empty(0, np.int64)]
+        # A band of 64 rows at a time: keys of all pairs of all cells of a continent would be gigabytes.
         for r in range(0, self.window.shape[0], 64):
             lr, ref = self.lr[r : r + 64], self.ref[r : r + 64]
             keys = [pair_keys(ref[..., i], lr[..., k]) for i in range(ref.shape[2]) for k in range(lr.shape[2])]
@@ -176,21 +174,27 @@ class Cells(Mapping[Index, CellChoice]):
 
     def only_used(self, count: int) -> tuple[NDArray[np.int64], Cells]:
         """Numbers, of `count` items, that some cell may read; and the same choices with those items renumbered."""
-        seen = np.zeros(count + 1, bool)
-        seen[self.lr] = seen[self.ref] = True
-        used = np.flatnonzero(seen[:count])
+        # The last entry of both tables is where -1, no item, is looked up.
+        is_used = np.zeros(count + 1, bool)
+        is_used[self.lr] = is_used[self.ref] = True
+        used = np.flatnonzero(is_used[:count])
         number = np.full(count + 1, -1, np.int32)
         number[used] = np.arange(len(used))
         return used, Cells(self.window, number[self.lr], number[self.ref])
 
 
 def _distinct(keys: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Sorted, each key (none is negative) once."""
     keys = np.sort(keys)
-    return keys[np.diff(keys, prepend=-1) != 0]
+    first: NDArray[np.bool_] = np.diff(keys, prepend=-1) != 0
+    return keys[first]
 
 
 def pair_keys(ref: NDArray[np.int32], lr: NDArray[np.int32]) -> NDArray[np.int64]:
-    """One number for each (reference, LR) pair, ordered as pairs are; -1 where either is missing."""
+    """One number for each (reference, LR) pair; -1 where either is missing.
+
+    The reference is in the upper 32 bits and the scene in the lower ones, so keys are ordered as pairs are.
+    """
     keys = (ref.astype(np.int64) << 32) | lr.astype(np.int64)
     return np.where((ref >= 0) & (lr >= 0), keys, -1)
 

@@ -1,4 +1,4 @@
-"""The terms of what a plan is made from: what its sources ask to be said, their licences, and the strictest of all."""
+"""Terms of the sources of a plan: their attributions, their licences, and the strictest rule on derivatives."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from datetime import datetime
 from dsdit.plan.plan import Plan
 
 YEAR = "{year}"
-"""Stands in a source's attribution for the years of its items."""
+"""Placeholder in a source's attribution for the years of its items."""
 _STRICT = ("yes", "non-commercial", "no")
-"""What a source says of derivatives, from free to forbidden."""
+"""Values of a source's `derivatives`, from free to forbidden."""
 
 
 def attributions(plan: Plan) -> list[str]:
-    """What the sources ask to be said, with the years of each source's items in the plan."""
+    """Attributions of the sources, sorted, with the years of each source's items in the plan."""
     years: dict[str, set[int]] = {}
     if any(YEAR in str(source.get("attribution", "")) for source in plan.sources.values()):
         for item in plan.items:
@@ -26,8 +26,8 @@ def attributions(plan: Plan) -> list[str]:
 def fill_years(text: str, years: Iterable[int]) -> str:
     """An attribution with its placeholder filled: 2024, or 2023-2024 for the first and the last."""
     found = sorted(set(years))
-    said = "" if not found else f"{found[0]}" if len(found) == 1 else f"{found[0]}-{found[-1]}"
-    return " ".join(text.replace(YEAR, said).split())
+    span = "" if not found else f"{found[0]}" if len(found) == 1 else f"{found[0]}-{found[-1]}"
+    return " ".join(text.replace(YEAR, span).split())
 
 
 def licences(plan: Plan) -> list[str]:
@@ -36,12 +36,12 @@ def licences(plan: Plan) -> list[str]:
 
 
 def strictest(plan: Plan) -> tuple[str, list[str]] | None:
-    """What may be made of a mosaic of this plan (yes, non-commercial or no), and the sources that ask for it.
+    """Whether derivatives of a mosaic of this plan are allowed (yes, non-commercial or no), and whose terms decide it.
 
-    None where no source says anything.
+    None where no source states `derivatives`.
     """
-    said = {name: str(s["derivatives"]) for name, s in plan.sources.items() if s.get("derivatives")}
-    if not said:
+    stated = {name: str(s["derivatives"]) for name, s in plan.sources.items() if s.get("derivatives")}
+    if not stated:
         return None
-    rank = max(_STRICT.index(word) for word in said.values())
-    return _STRICT[rank], sorted(name for name, word in said.items() if _STRICT.index(word) == rank)
+    rank = max(_STRICT.index(word) for word in stated.values())
+    return _STRICT[rank], sorted(name for name, word in stated.items() if _STRICT.index(word) == rank)

@@ -1,4 +1,4 @@
-"""How the network is run: what weights say of themselves, and what a plan fixes."""
+"""Settings of the sampler: defaults that weights state in their config, and the settings of a plan."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class SamplerDefaults:
     """Autoguidance weight; 1 takes one network call a step, others two."""
     guidance_from: str = "ref_scale"
     """What autoguidance leads away from: "ref_scale" is the published pass with ref_scale 0, in which patch-level
-    weighting still hears the reference; "no_reference" is the tile as if none had been found."""
+    weighting still reads the reference; "no_reference" is the tile as if none had been found."""
     start_sigma: float = 1.0
     """Noise level at which sampling starts; below 1 it starts from the LR picture under noise."""
     ensemble: int = 1
@@ -52,7 +52,7 @@ class SamplerSettings(SamplerDefaults):
 
     @property
     def digested(self) -> dict[str, Any]:
-        """What digests of plans are made of; the schedule is among it where it is not "spaced"."""
+        """What digests of plans are computed from; the schedule is part of it where it is not "spaced"."""
         record = asdict(self)
         if self.schedule == "spaced":
             del record["schedule"]

@@ -1,4 +1,4 @@
-"""Seams between LR scenes: where one cell's first scene meets another's, and how the step between them is taken out.
+"""Seams between LR scenes: where one cell's first scene meets another's, and how the step between them is removed.
 
 Seam lines are those of the lattice of cells. Across them radiometry goes from one scene's to the other's over the
 width of a cell. Each cell states a target at its centre, the radiometry of its own first scene; between centres the

@@ -1,1 +1,5 @@
-"""Receipts: proof that a step of a job is done."""
+"""Receipts: proof of what is done, in objects and tables. Names load when used."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

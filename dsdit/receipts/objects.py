@@ -1,7 +1,7 @@
-"""A receipt as an object: one small JSON a job and step, written after the data it proves.
+"""Receipts as objects: one small JSON file per job and step, written after the data that it proves.
 
-The status stands in the key, so that a listing tells the state of a run. An object that cannot be read, or whose own
-checksum is wrong, counts as none. Many are read and removed in bulk.
+The state is part of the object's name, so that a listing gives the state of a run. An object that cannot be parsed, or
+whose checksum is wrong, counts as missing. Many are read and removed in bulk.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from dsdit.window import Index
 
 @dataclass(frozen=True)
 class Receipt:
-    """One step of one job."""
+    """What became of one step of one job."""
 
     step: str
     job: Index
@@ -37,7 +37,7 @@ class Receipt:
     sources: tuple[str, ...] = ()
     """Ids of the items that were read."""
     errors: tuple[str, ...] = ()
-    """What went wrong, one sentence each."""
+    """One sentence for each thing that went wrong."""
     measures: dict[str, float] = field(default_factory=dict)
     """Figures of the step, such as mean |A(sr) - lr| before and after restoring."""
     calls: int = 0
@@ -45,7 +45,7 @@ class Receipt:
 
 
 Listed = dict[Index, tuple[str, ...]]
-"""Job -> names of its objects; where a killed writer left several, those that say more of what is done come first."""
+"""Job -> names of its objects; where a killed writer left several, the state nearest to done comes first."""
 
 
 def _checksum(record: dict[str, Any]) -> str:
@@ -58,12 +58,12 @@ def receipt_name(job: Index, state: JobState) -> str:
 
 
 def receipt_object(step: str, job: Index, state: JobState) -> str:
-    """Name of a receipt's object below the place of all receipts."""
+    """Name of a receipt's object below the folder of all receipts."""
     return join(step, receipt_name(job, state))
 
 
 def receipt_record(receipt: Receipt) -> dict[str, Any]:
-    """Plain JSON."""
+    """A receipt as plain JSON."""
     return {
         **vars(receipt),
         "job": list(receipt.job),
@@ -76,7 +76,7 @@ def receipt_record(receipt: Receipt) -> dict[str, Any]:
 
 
 def receipt_of(record: dict[str, Any]) -> Receipt:
-    """The receipt of such a record."""
+    """The receipt of a record; inverse of `receipt_record`."""
     parsed = {
         "job": Index(*record["job"]),
         "state": JobState(record["state"]),
@@ -116,7 +116,7 @@ def _decode(content: bytes | None) -> Receipt | None:
 
 
 def remove_receipts(url: str, step: str, jobs: Iterable[Index]) -> None:
-    """Removes the receipt objects of jobs: what they proved is about to go."""
+    """Removes the receipt objects of jobs, whose data is about to be removed."""
     remove_objects(join(url, step), (receipt_name(job, state) for job in jobs for state in JobState))
 
 
@@ -133,16 +133,16 @@ def list_objects(url: str, step: str) -> Listed:
 
 
 def state_of(names: tuple[str, ...]) -> JobState:
-    """State that a job's objects say by their names."""
+    """State of a job by the names of its objects."""
     return JobState(names[0].split(".")[1])
 
 
 def read_listed(url: str, step: str, listed: Listed) -> Iterator[tuple[Index, Receipt | None, bool]]:
-    """(job, its receipt, whether anything was there) of listed objects, one at a time, read in bulk."""
-    asked = [(job, name) for job, names in listed.items() for name in names]
-    contents = read_objects(join(url, step), (name for _, name in asked))
-    told = ((job, content) for (job, _), (_, content) in zip(asked, contents, strict=True))
-    for job, group in groupby(told, key=lambda pair: pair[0]):
-        there = [content for _, content in group if content is not None]
-        receipt = next((found for content in there if (found := _decode(content)) is not None), None)
-        yield job, receipt, bool(there)
+    """(job, its receipt, whether any object existed) of listed objects, one at a time, read in bulk."""
+    wanted = [(job, name) for job, names in listed.items() for name in names]
+    contents = read_objects(join(url, step), (name for _, name in wanted))
+    by_job = ((job, content) for (job, _), (_, content) in zip(wanted, contents, strict=True))
+    for job, group in groupby(by_job, key=lambda pair: pair[0]):
+        existing = [content for _, content in group if content is not None]
+        receipt = next((found for content in existing if (found := _decode(content)) is not None), None)
+        yield job, receipt, bool(existing)

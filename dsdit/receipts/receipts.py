@@ -1,10 +1,10 @@
 """Receipts: proof that a job's step is done. The state of a run is rebuilt from them alone.
 
-A receipt is written as an object (`dsdit.receipts.objects`). `join_receipts` brings the objects of a step into a table,
-so that each is read once; `compact_receipts` brings such tables into the one of all versions published before. What is
-younger says more: an object than any table, a table than those before it. Killed between the two, either leaves in an
-object or a younger table what an older one says too. Tables are read and written in batches: nothing but places and
-digests is held of all jobs at once.
+A receipt is written as an object (`dsdit.receipts.objects`). `join_receipts` copies the objects of a step into a table
+and removes them, so that each is read once; `compact_receipts` merges such tables into the one of all published
+versions. Of several receipts of a job the youngest counts: an object before any table, a table before older ones. A
+process killed in between leaves the same receipt in two places and loses none. Tables are read and written in batches:
+only indices and digests of all jobs are in memory at once.
 
 A receipt holds the digest of the step's inputs: one with another digest is stale, and its job is due.
 """
@@ -36,11 +36,11 @@ from dsdit.receipts.tables import (
     batches,
     columns_of,
     damaged_tables,
+    index_keys,
     keys_of,
     list_tables,
     next_table,
     oldest_table,
-    place_keys,
     receipts_of,
 )
 from dsdit.status import JobState
@@ -66,12 +66,12 @@ __all__ = [
     "write_receipt_table",
 ]
 JOINED_AT_ONCE = 50_000
-"""Objects that become one table: as many are read again at most where the process is killed."""
+"""Objects that become one table: at most so many are read again where the process is killed."""
 _ROWS = 4096
 
 
 def list_receipts(url: str, step: str) -> dict[Index, JobState]:
-    """Jobs that have a receipt of `step`, from the listing and columns of the tables alone."""
+    """Job -> state of its receipt of `step`, from the listing and columns of the tables alone."""
     listed = {job: state_of(names) for job, names in list_objects(url, step).items()}
     found: dict[Index, JobState] = {}
     for table in reversed(list_tables(url, step)):
@@ -93,16 +93,16 @@ def unjoined_jobs(url: str, step: str) -> list[Index]:
 def iterate_receipts(
     url: str, step: str, jobs: Iterable[Index] | None = None, compacted: bool = True
 ) -> Iterator[Receipt]:
-    """Receipts of those of `jobs` that have one, or of all jobs, one at a time: those in objects, then the tables'.
+    """Receipts of those of `jobs` that have one, or of all jobs, one at a time: objects first, then tables.
 
-    Without `compacted` those that were written since `compact_receipts` was last called.
+    With `compacted` False, those that were written since `compact_receipts` was last called.
     """
     wanted = jobs if jobs is None or isinstance(jobs, Container) else set(jobs)
-    # The listing comes first: what is joined meanwhile is then found in a table, and what is compacted in the last.
+    # Objects are listed before tables: one that is joined meanwhile is then found in a table.
     listed = list_objects(url, step)
-    asked = listed if wanted is None else {job: names for job, names in listed.items() if job in wanted}
+    chosen = listed if wanted is None else {job: names for job, names in listed.items() if job in wanted}
     known: list[Index] = []
-    for job, receipt, _ in read_listed(url, step, asked):
+    for job, receipt, _ in read_listed(url, step, chosen):
         if receipt is not None:
             known.append(job)
             yield receipt
@@ -119,7 +119,7 @@ def _youngest(
     for table in tables:
         known, here = np.sort(known), [known]
         for rows in batches(url, table, columns):
-            keys = place_keys(rows["row"], rows["col"])
+            keys = index_keys(rows["row"], rows["col"])
             here.append(keys)
             yield take_rows(rows, ~among(keys, known))
         known = np.concatenate(here)
@@ -142,7 +142,7 @@ def read_receipts(url: str, step: str, jobs: Iterable[Index] | None = None) -> d
 
 
 def done_jobs(url: str, step: str) -> tuple[NDArray[np.int32], Digests]:
-    """(job, 2) places and (job, 32) digests of the jobs whose receipt says done. A damaged object hides the tables."""
+    """(job, 2) indices and (job, 32) digests of the jobs whose receipt is done. A damaged object hides the tables."""
     jobs, done, digests = [], [], []
     for job, receipt, there in read_listed(url, step, list_objects(url, step)):
         if there:
@@ -153,16 +153,16 @@ def done_jobs(url: str, step: str) -> tuple[NDArray[np.int32], Digests]:
     found = [(np.array(done, np.int32).reshape(-1, 2), stack_digests(digests))]
     columns = ("row", "col", "state", "digest")
     for rows in _youngest(url, list_tables(url, step), keys_of(jobs), columns):
-        kept = take_rows(rows, rows["state"] == STATES.index(JobState.DONE))
-        found.append((np.stack([kept["row"], kept["col"]], 1), kept["digest"]))
-    return np.concatenate([places for places, _ in found]), np.concatenate([raw for _, raw in found])
+        rows = take_rows(rows, rows["state"] == STATES.index(JobState.DONE))
+        found.append((np.stack([rows["row"], rows["col"]], 1), rows["digest"]))
+    return np.concatenate([indices for indices, _ in found]), np.concatenate([digests for _, digests in found])
 
 
 def join_receipts(url: str, step: str) -> list[str]:
-    """Brings the objects of a step into a table, so that each is read once; returns the names of what was damaged.
+    """Moves the objects of a step into a table, so that each is read once; returns the names of what was damaged.
 
-    A damaged object becomes a failed receipt, a damaged table goes: their jobs are due. Nobody else may be writing
-    receipts of these jobs.
+    A damaged object becomes a failed receipt and a damaged table is removed: their jobs are due. No other process may
+    write receipts of these jobs meanwhile.
     """
     damaged = damaged_tables(url, step)
     remove_objects(url, damaged)
@@ -182,9 +182,9 @@ def _lost(step: str, job: Index) -> Receipt:
 
 
 def compact_receipts(url: str, step: str) -> int:
-    """Joins the receipts of a step, then brings them into the table of all; returns the number of the new ones.
+    """Joins the receipts of a step, then merges all its tables into one; returns the number of the new receipts.
 
-    Killed in between it leaves a table that says what the table of all says.
+    Where it is killed, a younger table may be left whose rows the merged one holds too.
     """
     join_receipts(url, step)
     *young, oldest = list_tables(url, step)
@@ -199,7 +199,7 @@ def compact_receipts(url: str, step: str) -> int:
 
 
 def write_receipt_table(url: str, step: str, receipts: Iterable[Receipt]) -> None:
-    """The table of a step from receipts at hand, in place of those that are there."""
+    """Writes the table of a step from receipts in memory; it replaces the step's tables."""
     rest, young = iter(receipts), list_tables(url, step)[:-1]
     with writing_table(join(url, oldest_table(step))) as table:
         while block := list(islice(rest, _ROWS)):
@@ -208,6 +208,6 @@ def write_receipt_table(url: str, step: str, receipts: Iterable[Receipt]) -> Non
 
 
 def _remove_tables(url: str, young: list[str]) -> None:
-    # The oldest first: none is ever the youngest that tells of a job and says less than the table of all.
+    # The oldest first: if this is killed, no table that is left hides a newer receipt of the merged one.
     for name in reversed(young):
         remove_objects(url, [name])

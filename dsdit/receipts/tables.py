@@ -1,7 +1,7 @@
-"""Receipts as rows of tables: of each step one of all versions published before, and younger ones beside it.
+"""Receipts as rows of Parquet tables: one table of all published versions for each step, and younger ones.
 
-A row holds place, state and digest in columns of their own, the states of tiles as bytes, and the rest as JSON: a
-continent's are some hundred MB, where as Python objects they would be several GB. Batches of rows are what is held.
+A row has columns for index, state and digest, the states of tiles as bytes, and the rest as JSON. A continent takes
+some hundred MB so, and several GB as Python objects. Only a batch of rows is in memory at a time.
 """
 
 from __future__ import annotations
@@ -29,31 +29,31 @@ _PARTS = ("seconds", "pixels", "sources", "errors", "measures", "calls")
 
 
 def oldest_table(step: str) -> str:
-    """Name of the table of all versions published before."""
+    """Name of the table of all published versions."""
     return f"{step}.parquet"
 
 
 def list_tables(url: str, step: str) -> list[str]:
-    """Names of the step's tables below `url`, the youngest first; that of all is always among them, as the last."""
+    """Names of the step's tables below `url`, the youngest first; that of all published versions is always the last."""
     young = [name for name in list_names(join(url, f"{step}.new")) if name.endswith(".parquet")]
     return [*(join(f"{step}.new", name) for name in reversed(young)), oldest_table(step)]
 
 
 def next_table(url: str, step: str) -> str:
-    """Name of a table younger than all that are there."""
+    """Name of a table that is younger than all existing ones."""
     youngest = list_tables(url, step)[0]
     number = 0 if youngest == oldest_table(step) else 1 + int(youngest.rsplit("/", 1)[1].removesuffix(".parquet"))
     return join(f"{step}.new", f"{number:06d}.parquet")
 
 
 def batches(url: str, name: str, columns: Sequence[str] | None = None) -> Iterator[dict[str, Any]]:
-    """Rows of a table in batches; of a damaged one those before the damage: see `damaged_tables`."""
+    """Rows of a table in batches; of a damaged table those before the damage. See `damaged_tables`."""
     with suppress(StoreError):
         yield from read_batches(join(url, name), columns)
 
 
 def damaged_tables(url: str, step: str) -> list[str]:
-    """Names of the step's tables that cannot be read to their end: checksums over bytes, no receipt is made of them."""
+    """Names of the step's tables that cannot be read to their end, by Parquet's checksums; nothing is parsed."""
     found = []
     for name in list_tables(url, step):
         try:
@@ -65,11 +65,11 @@ def damaged_tables(url: str, step: str) -> list[str]:
 
 
 def columns_of(receipts: Sequence[Receipt]) -> dict[str, Any]:
-    """Rows of receipts."""
-    places = np.array([r.job for r in receipts], np.int32).reshape(-1, 2)
+    """Receipts as rows of a table."""
+    jobs = np.array([r.job for r in receipts], np.int32).reshape(-1, 2)
     return {
-        "row": places[:, 0],
-        "col": places[:, 1],
+        "row": jobs[:, 0],
+        "col": jobs[:, 1],
         "state": np.array([STATES.index(r.state) for r in receipts], np.uint8),
         "digest": stack_digests([r.digest for r in receipts]),
         "record": [_rest(r) for r in receipts],
@@ -82,7 +82,7 @@ def _rest(receipt: Receipt) -> str:
 
 
 def receipts_of(step: str, rows: dict[str, Any]) -> Iterator[Receipt]:
-    """Receipts of rows, one at a time. Rows without a column of tiles hold all in their JSON."""
+    """Receipts of rows, one at a time. Rows without a column of tiles (older tables) hold everything in their JSON."""
     if "tiles" not in rows:
         yield from (receipt_of(json.loads(str(record))) for record in rows["record"])
         return
@@ -95,18 +95,20 @@ def receipts_of(step: str, rows: dict[str, Any]) -> Iterator[Receipt]:
 
 
 def keys_of(jobs: Sequence[Index]) -> Keys:
-    """A number a job; see `place_keys`."""
-    places = np.array(jobs, np.int64).reshape(-1, 2)
-    return place_keys(places[:, 0], places[:, 1])
+    """One number for each job; see `index_keys`."""
+    indices = np.array(jobs, np.int64).reshape(-1, 2)
+    return index_keys(indices[:, 0], indices[:, 1])
 
 
-def place_keys(row: NDArray[Any], col: NDArray[Any]) -> Keys:
-    """A number for each place."""
-    return row.astype(np.int64) * 2**32 + col
+def index_keys(row: NDArray[Any], col: NDArray[Any]) -> Keys:
+    """One number for each (row, col), with the row in the upper 32 bits."""
+    keys: Keys = row.astype(np.int64) * 2**32 + col
+    return keys
 
 
 def among(keys: Keys, known: Keys) -> NDArray[np.bool_]:
-    """Which keys are among `known`, which is sorted."""
+    """True for each key that is among `known`, which is sorted."""
     if not len(known):
         return np.zeros(len(keys), bool)
-    return known[np.minimum(np.searchsorted(known, keys), len(known) - 1)] == keys
+    found: NDArray[np.bool_] = known[np.minimum(np.searchsorted(known, keys), len(known) - 1)] == keys
+    return found

@@ -1,4 +1,4 @@
-"""States of the tiles of one step, a byte a tile: a continent has more of them than memory has room for as objects."""
+"""States of the tiles of one step, one byte a tile: as Python objects those of a continent would not fit in memory."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from dsdit.window import Window
 
 ABSENT = 255
-"""Of a place in the window that is not among the tiles."""
+"""State of an index in the window that is not among the tiles."""
 
 
 class TileStates(Mapping[str, int]):
@@ -23,20 +23,20 @@ class TileStates(Mapping[str, int]):
 
     @classmethod
     def of(cls, tiles: Mapping[str, int]) -> TileStates:
-        """The same tiles, packed."""
+        """The same tiles as an array of states on a window."""
         if isinstance(tiles, TileStates):
             return tiles
-        places = np.array([name.split(",") for name in tiles], np.int64).reshape(-1, 2)
-        if not len(places):
+        indices = np.array([name.split(",") for name in tiles], np.int64).reshape(-1, 2)
+        if not len(indices):
             return cls(Window(0, 0, 0, 0), np.zeros((0, 0), np.uint8))
-        (row0, col0), (row1, col1) = places.min(0).tolist(), (places.max(0) + 1).tolist()
+        (row0, col0), (row1, col1) = indices.min(0).tolist(), (indices.max(0) + 1).tolist()
         states = np.full((row1 - row0, col1 - col0), ABSENT, np.uint8)
-        states[places[:, 0] - row0, places[:, 1] - col0] = list(tiles.values())
+        states[indices[:, 0] - row0, indices[:, 1] - col0] = list(tiles.values())
         return cls(Window(row0, col0, row1, col1), states)
 
     @classmethod
     def from_bytes(cls, packed: bytes) -> TileStates:
-        """What `to_bytes` gave."""
+        """Inverse of `to_bytes`."""
         if not packed:
             return cls.of({})
         row0, col0, rows, cols = np.frombuffer(packed, "<i4", 4).tolist()

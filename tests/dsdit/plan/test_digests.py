@@ -34,7 +34,7 @@ KNOWN = {
         "cells": "0ad81252e5b25371d10420fd2208f5f2712676edd080cd96fdf6c682f8af90a7",
     },
 }
-"""In hex, as version 0.1.0 computed them; of arrays the sha256 of their bytes."""
+"""In hex, as the first release computed them; of arrays the sha256 of their bytes."""
 
 
 @pytest.fixture(params=list(KNOWN))

@@ -1,4 +1,4 @@
-"""Receipts: what was written is read back, a damaged one counts as none, a listing tells the state."""
+"""Receipts: what was written is read back, a damaged one counts as missing, a listing gives the state."""
 
 from pathlib import Path
 

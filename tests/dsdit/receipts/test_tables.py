@@ -47,17 +47,17 @@ def receipt(col: int, state: JobState = JobState.DONE, seconds: float = 1.5) -> 
 def test_all_of_a_receipt_comes_back_from_a_table(tmp_path: Path) -> None:
     url = str(tmp_path)
     odd = replace(receipt(9), digest=NO_DIGEST, tiles={}, pixels={}, sources=(), errors=(), measures={}, calls=0)
-    told = [*(receipt(col, state) for col, state in enumerate(JobState)), odd]
-    for each in told:
+    written = [*(receipt(col, state) for col, state in enumerate(JobState)), odd]
+    for each in written:
         write_receipt(url, each)
     assert join_receipts(url, "mosaic") == []
-    assert list(iterate_receipts(url, "mosaic")) == told
+    assert list(iterate_receipts(url, "mosaic")) == written
     assert isinstance(next(iterate_receipts(url, "mosaic")).tiles, TileStates)
-    assert compact_receipts(url, "mosaic") == len(told)
-    assert list(iterate_receipts(url, "mosaic")) == told
+    assert compact_receipts(url, "mosaic") == len(written)
+    assert list(iterate_receipts(url, "mosaic")) == written
     again = read_receipts(url, "mosaic")[Index(-3, 1)]
     write_receipt(url, again)
-    assert read_receipts(url, "mosaic")[Index(-3, 1)] == again == told[1]
+    assert read_receipts(url, "mosaic")[Index(-3, 1)] == again == written[1]
 
 
 def test_the_youngest_receipt_counts(tmp_path: Path) -> None:
@@ -86,18 +86,16 @@ def test_the_youngest_receipt_counts(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["mosaic.parquet"]
 
 
-def test_each_object_is_read_once_for_all_that_a_night_makes_of_them(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_each_object_is_read_once_in_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     url, read = str(tmp_path), []
     for col in range(20):
         write_receipt(url, receipt(col))
     plain = dsdit.store.bulk.read_objects
 
     def counted(folder: str, names: Any) -> Any:
-        told = list(names)
-        read.extend(told)
-        return plain(folder, told)
+        listed = list(names)
+        read.extend(listed)
+        return plain(folder, listed)
 
     monkeypatch.setattr(dsdit.receipts.objects, "read_objects", counted)
     join_receipts(url, "mosaic")
@@ -161,7 +159,7 @@ def test_killed_at_any_moment_no_receipt_is_lost(
     assert moments >= 9
 
 
-def test_a_damaged_object_hides_what_the_table_said_before(tmp_path: Path) -> None:
+def test_a_damaged_object_hides_older_rows_of_the_table(tmp_path: Path) -> None:
     url = str(tmp_path)
     write_receipt_table(url, "mosaic", [receipt(0), receipt(1)])
     write_receipt(url, receipt(0, seconds=2.5))
@@ -175,7 +173,7 @@ def test_a_damaged_object_hides_what_the_table_said_before(tmp_path: Path) -> No
     assert (lost.state, lost.errors) == (JobState.FAILED, (f"the receipt of mosaic {Index(-3, 0)} was damaged",))
 
 
-def test_a_damaged_table_is_said_and_goes(tmp_path: Path) -> None:
+def test_a_damaged_table_is_reported_and_removed(tmp_path: Path) -> None:
     url = str(tmp_path)
     write_receipt_table(url, "mosaic", [receipt(0), receipt(1)])
     write_receipt(url, receipt(2))
@@ -189,17 +187,17 @@ def test_a_damaged_table_is_said_and_goes(tmp_path: Path) -> None:
     assert [job.col for job in read_receipts(url, "mosaic")] == [2]
 
 
-def test_a_table_whose_json_holds_all_is_read_and_made_anew(tmp_path: Path) -> None:
-    url, told = str(tmp_path), [receipt(0), receipt(1, JobState.DEGRADED)]
-    columns = columns_of(told)
+def test_a_table_whose_json_holds_all_is_read_and_written_anew(tmp_path: Path) -> None:
+    url, written = str(tmp_path), [receipt(0), receipt(1, JobState.DEGRADED)]
+    columns = columns_of(written)
     del columns["tiles"]
-    columns["record"] = [json.dumps(receipt_record(each)) for each in told]
+    columns["record"] = [json.dumps(receipt_record(each)) for each in written]
     write_table(f"{url}/mosaic.parquet", columns)
-    assert list(iterate_receipts(url, "mosaic")) == told
+    assert list(iterate_receipts(url, "mosaic")) == written
     assert done_jobs(url, "mosaic")[0].tolist() == [[-3, 0]]
     write_receipt(url, receipt(2))
     assert compact_receipts(url, "mosaic") == 1
-    assert read_receipts(url, "mosaic") == {r.job: r for r in (*told, receipt(2))}
+    assert read_receipts(url, "mosaic") == {r.job: r for r in (*written, receipt(2))}
     assert "tiles" in (read_table(f"{url}/mosaic.parquet") or {})
 
 
@@ -225,7 +223,7 @@ compact_receipts(url, "mosaic")
 
 
 @pytest.mark.short
-def test_what_is_held_does_not_grow_with_the_receipts_tiles(tmp_path: Path) -> None:
+def test_memory_does_not_grow_with_the_receipts_tiles(tmp_path: Path) -> None:
     peaks = []
     for count in (12_000, 48_000):
         url, side = str(tmp_path / str(count)), 10
