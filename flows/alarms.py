@@ -1,10 +1,10 @@
-"""What the Prefect server does when a night goes wrong: it marks runs of dead processes, and tells somebody.
+"""Alarms on the Prefect server: it marks runs whose process is dead, and notifies a webhook of nightly runs that fail.
 
-A process that was killed can mark nothing. Its heartbeats end, and the server calls the run crashed, which frees its
-concurrency slot. A night that fails, is late or never comes is posted as JSON to the webhook in `DSDIT_WEBHOOK`. Nights
-are the runs of those deployments of the flow sr-region whose names begin with `nightly`; each is watched for itself.
-`python -m flows.alarms` sets all this on the server of `PREFECT_API_URL` for the deployments that are there, and may be
-run again.
+A process that was killed cannot report its own end. Its heartbeats stop, and the server marks the run as crashed, which
+frees its concurrency slot. A nightly run that fails, is late or never comes is posted as JSON to the webhook in
+`DSDIT_WEBHOOK`. Nightly runs are those of the deployments of the flow sr-region whose names begin with `nightly`; each
+deployment is watched on its own. `python -m flows.alarms` sets the alarms on the server of `PREFECT_API_URL` for its
+present deployments, and can be run again.
 """
 
 from __future__ import annotations
@@ -29,13 +29,15 @@ from dsdit.errors import RequestError
 from flows.logs import command_errors
 
 WEBHOOK = "DSDIT_WEBHOOK"
-"""Environment variable with the URL that is told. It is kept on the server as a secret."""
+"""Environment variable with the URL that is notified. It is stored on the server as a secret."""
 HEARTBEAT_S = 30
-"""How often a run says that it lives; `infra/prefect.yaml` sets it."""
+"""Time between two heartbeats of a run; `infra/prefect.yaml` sets it."""
 DEAD_S = 5 * HEARTBEAT_S
 ABSENT = timedelta(hours=26)
 """A nightly run must have been completed within this time."""
-DEAD, WRONG, MISSING = "alarm: a run is dead", "alarm: a night went wrong", "alarm: no night was completed"
+DEAD, WRONG, MISSING = "alarm: a run is dead", "alarm: a nightly run failed", "alarm: no nightly run was completed"
+_EARLIER = ("alarm: a night went wrong", "alarm: no night was completed")
+"""Names of alarms that an earlier version set, which are removed too."""
 FLOW, NIGHTLY = "sr-region", "nightly"
 """The flow whose runs are watched, and how the names of its nightly deployments begin."""
 _BLOCK = "dsdit-nights"
@@ -44,9 +46,9 @@ _WRONG = ("Failed", "Crashed", "TimedOut", "Cancelled", "Late")
 
 
 def set_alarms(webhook: str | None, absent: timedelta = ABSENT) -> list[str]:
-    """Sets the automations anew, those that tell somebody only where there is a `webhook`; returns their names.
+    """Replaces the automations, with those that notify only where there is a `webhook`; returns their names.
 
-    Raises RequestError for a webhook that nobody could call: a night that went wrong would be told to nobody.
+    Raises RequestError for a webhook that cannot be called: nobody would be notified.
     """
     automations = [_dead_runs()]
     url = urlsplit(webhook or "")
@@ -57,20 +59,20 @@ def set_alarms(webhook: str | None, absent: timedelta = ABSENT) -> list[str]:
             block = Webhook(url=SecretStr(webhook)).save(_BLOCK, overwrite=True)
             assert isinstance(block, UUID)
             automations.append(_wrong(block))
-            automations += [_missing(block, absent, name, region) for name, region in _nights(client)]
+            automations += [_missing(block, absent, name, region) for name, region in _nightly_deployments(client)]
         for old in client.read_automations():
-            if old.name.startswith((DEAD, WRONG, MISSING)):
+            if old.name.startswith((DEAD, WRONG, MISSING, *_EARLIER)):
                 client.delete_automation(old.id)
         for automation in automations:
             client.create_automation(automation)
     return [automation.name for automation in automations]
 
 
-def _nights(client: SyncPrefectClient) -> list[tuple[str, str]]:
+def _nightly_deployments(client: SyncPrefectClient) -> list[tuple[str, str]]:
     """(name, region) of the flow's deployments that run every night."""
     ours = client.read_deployments(flow_filter=FlowFilter(name=FlowFilterName(any_=[FLOW])))
-    nights = sorted((d.name, str(d.parameters.get("region", ""))) for d in ours if d.name.startswith(NIGHTLY))
-    return nights or [(f"{NIGHTLY}*", "")]
+    found = sorted((d.name, str(d.parameters.get("region", ""))) for d in ours if d.name.startswith(NIGHTLY))
+    return found or [(f"{NIGHTLY}*", "")]
 
 
 def _related(*resources: dict[str, str]) -> list[ResourceSpecification | dict[str, str | list[str]]]:
@@ -112,8 +114,8 @@ def _dead_runs() -> AutomationCore:
 
 
 def _wrong(block: UUID) -> AutomationCore:
-    """Every run of a nightly deployment that ends in another way than it should, or begins late."""
-    told = {
+    """Every run of a nightly deployment that does not end as completed, or begins late."""
+    fields = {
         "what": "event.event",
         "deployment": "deployment.name",
         "region": "flow_run.parameters.region",
@@ -121,7 +123,7 @@ def _wrong(block: UUID) -> AutomationCore:
         "id": "flow_run.id | string",
         "message": "flow_run.state.message",
     }
-    words = ", ".join(f'"{key}": {{{{ {value} | default("", true) | tojson }}}}' for key, value in told.items())
+    members = ", ".join(f'"{key}": {{{{ {value} | default("", true) | tojson }}}}' for key, value in fields.items())
     return AutomationCore(
         name=WRONG,
         trigger=EventTrigger(
@@ -132,13 +134,13 @@ def _wrong(block: UUID) -> AutomationCore:
             threshold=1,
             within=timedelta(0),
         ),
-        actions=[CallWebhook(block_document_id=block, payload=f'{{"alarm": {json.dumps(WRONG)}, {words}}}')],
+        actions=[CallWebhook(block_document_id=block, payload=f'{{"alarm": {json.dumps(WRONG)}, {members}}}')],
     )
 
 
 def _missing(block: UUID, absent: timedelta, name: str, region: str) -> AutomationCore:
-    """One deployment of which no run was completed: another one's completed run says nothing about it."""
-    told = {"alarm": MISSING, "what": f"none was completed within {absent}", "deployment": name, "region": region}
+    """One deployment of which no run was completed; completed runs of other deployments do not count."""
+    payload = {"alarm": MISSING, "what": f"none was completed within {absent}", "deployment": name, "region": region}
     return AutomationCore(
         name=f"{MISSING} ({name})",
         trigger=EventTrigger(
@@ -149,7 +151,7 @@ def _missing(block: UUID, absent: timedelta, name: str, region: str) -> Automati
             threshold=1,
             within=absent,
         ),
-        actions=[CallWebhook(block_document_id=block, payload=json.dumps(told))],
+        actions=[CallWebhook(block_document_id=block, payload=json.dumps(payload))],
     )
 
 

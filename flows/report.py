@@ -1,4 +1,4 @@
-"""The report as a person reads it: on the terminal, as an artifact, and as a file beside the mosaic."""
+"""The report for people: on the terminal, as a Prefect artifact, and as a file beside the mosaic."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def _cell(text: str) -> str:
 
 @contextmanager
 def pair_progress() -> Iterator[Callable[[int, int], None]]:
-    """A bar on the terminal, told (done, total)."""
+    """A progress bar on the terminal, updated with (done, total)."""
     with Progress(console=Console(stderr=True)) as bar:
         task = bar.add_task("pairs", total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
@@ -91,7 +91,7 @@ def pair_progress() -> Iterator[Callable[[int, int], None]]:
 
 @contextmanager
 def step_progress() -> Iterator[Callable[[float, str], None]]:
-    """A bar on the terminal, told (share done, a line about it)."""
+    """A progress bar on the terminal, updated with (share done, a line about it)."""
     with Progress(console=Console(stderr=True)) as bar:
         task = bar.add_task("training", total=1.0)
         yield lambda share, line: bar.update(task, completed=share, description=line)

@@ -2,7 +2,7 @@
 
 prefect server start; prefect deploy --all --prefect-file infra/prefect.yaml; prefect worker start --pool sr
 
-Beside them stand the alarms of `flows.alarms`. The leases of concurrency slots lie on disk: in memory they would go
+The alarms of `flows.alarms` are set too. Leases of concurrency slots are stored on disk: in memory they would be lost
 with the server, and the slot of a run that died with it would never be free again.
 """
 
@@ -52,7 +52,7 @@ def serve(port: int = 4200) -> None:
         sys.stdout.flush()
         while all(process.poll() is None for process in running):
             time.sleep(0.5)
-        raise DsditError("the Prefect server or worker has ended: see its words above")
+        raise DsditError("the Prefect server or worker has ended: see its output above")
     except KeyboardInterrupt:
         return
     finally:
@@ -77,7 +77,7 @@ def _call(arguments: list[str], environment: dict[str, str], module: str = "pref
     command = _command(arguments, module)
     done = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, check=False)  # noqa: S603
     if done.returncode:
-        raise DsditError(f"`{' '.join(command[1:])}` ended with code {done.returncode}: see its words above")
+        raise DsditError(f"`{' '.join(command[1:])}` ended with code {done.returncode}: see its output above")
 
 
 def _healthy(api: str) -> bool:

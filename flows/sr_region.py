@@ -87,9 +87,9 @@ def sr_region(region: str = "sample", overrides: dict[str, Any] | None = None, n
     prepared = opened if isinstance(opened, Prepared) else prepare(opened, to_run=True)
     with hold_output(request, now) as lease:
         plan_url = plan_region(prepared, now, lease)
-        night = process(prepared, plan_url, lease)
-        places = publish_region(prepared, plan_url, lease, night)
-    check_all_done(request, night)
+        outcome = process(prepared, plan_url, lease)
+        places = publish_region(prepared, plan_url, lease, outcome)
+    check_all_done(request, outcome)
     return {**places, "report": join(request.output, "report.json")}
 
 

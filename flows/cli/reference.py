@@ -140,8 +140,8 @@ def accepted(schema: Schema) -> str:
 
 def _limits(schema: Schema) -> str:
     limits = {"minimum": "from", "exclusiveMinimum": "above", "maximum": "up to", "exclusiveMaximum": "below"}
-    said = [f"{word} {_short(schema[key])}" for key, word in limits.items() if key in schema]
-    return f" {' '.join(said)}" if said else ""
+    parts = [f"{word} {_short(schema[key])}" for key, word in limits.items() if key in schema]
+    return f" {' '.join(parts)}" if parts else ""
 
 
 def _short(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""What `dsdit status` shows of a running or dead run: its report, a map of its shards, and what was done before."""
+"""What `dsdit status` shows of a run, live or dead: its report, a map of its shards, and the history of the mosaic."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ _ENTRIES = 10
 
 
 def show_status(output: str, scratch: str, console: Console, picture: Path | None = None) -> None:
-    """Prints the state of the run at `output`, out of receipts alone; writes the map as PNG to `picture`.
+    """Prints the state of the run at `output`, from receipts alone; writes the map as PNG to `picture`.
 
-    Raises StoreError where nothing was run.
+    Raises StoreError where there was no run.
     """
     plan = latest_plan(output)
     receipts, running = join(output, "receipts"), join(scratch, "receipts")
-    standing = chain.from_iterable(iterate_receipts(running, step) for step in ("stage", "sample"))
-    report, kept = make_report(plan, receipts, standing), read_report(output)
+    in_scratch = chain.from_iterable(iterate_receipts(running, step) for step in ("stage", "sample"))
+    report, kept = make_report(plan, receipts, in_scratch), read_report(output)
     whole = kept is not None and kept.plan == plan.digest.hex() and report.complete
     print_report(kept if whole and kept is not None else report, console)
     holder = lease.read(join(output, lease.NAME))
@@ -44,7 +44,7 @@ def show_status(output: str, scratch: str, console: Console, picture: Path | Non
         limit_s = f"{holder.expire_s:.0f} s"
         console.print(f"held by: {escape(holder.description)}; without a sign of life for {limit_s} it is dead")
     for name in damaged_receipts(receipts, "mosaic"):
-        console.print(f"damaged: {escape(name)}: a run does again what it told of")
+        console.print(f"damaged: {escape(name)}: the next run repeats that shard")
     states = shard_states(plan, receipts, running)
     console.print(_map(coarsen_states(states, _MAP_ROWS, _MAP_COLS)))
     if picture is not None:
@@ -61,14 +61,14 @@ def show_status(output: str, scratch: str, console: Console, picture: Path | Non
 
 def _map(cells: NDArray[np.uint8]) -> Text:
     """Two columns of colour a cell, and the legend of what is there."""
-    text, seen = Text(), set()
+    text, shown = Text(), set()
     for row in cells.tolist():
         for value in row:
             state = ShardState(value)
-            seen.add(state)
+            shown.add(state)
             text.append("  " if state is ShardState.OUTSIDE else f"{_letter(state)} ", _style(state))
         text.append("\n")
-    for state in sorted(seen - {ShardState.OUTSIDE}):
+    for state in sorted(shown - {ShardState.OUTSIDE}):
         text.append(f"{_letter(state)} ", _style(state))
         text.append(f" {state.name.lower()}  ")
     return text

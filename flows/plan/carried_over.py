@@ -1,8 +1,7 @@
-"""Scenes that a rolling period has left behind and that still are the best there is.
+"""Scenes from before a rolling period that are still the best available.
 
-What a night took for clear stays until a scene of the period is clear there: a cell whose period holds none keeps those
-that the last plan gave it, in the order of all (choose/ranking.py). A cell with a clear one of the period forgets
-the others.
+A cell without a clear scene in the period keeps those of the last plan, ranked with all others (choose/ranking.py).
+Once a scene of the period is clear there, the cell drops the earlier ones.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from dsdit.store.objects import join
 def carried_scenes(output: str, source: Source, start: datetime, found: Collection[SceneItem] = ()) -> list[SceneItem]:
     """Scenes of `source` in the last plan at `output` that were taken before `start` and are not `found` anyway.
 
-    None where the source has changed since: what it once allowed, and read in another way, is not its answer any more.
+    Empty where the source has changed since: its items may no longer match, and their pixels may be read differently.
     """
     folder = join(output, "plans")
     kept = dsdit.plan.files.latest_sources(folder).get(source.name, {})
@@ -33,4 +32,4 @@ def carried_scenes(output: str, source: Source, start: datetime, found: Collecti
 
 
 _SAME = ("endpoint", "collection", "where", "bands", "rule", "mask", "nodata", "alpha", "mtf_nyquist")
-"""Parts of a source that say which scenes it has and what their pixels are."""
+"""Parts of a source that decide which scenes it has and what their pixels are."""

@@ -1,4 +1,4 @@
-"""What is measured of every (reference, scene) pair that meets in some cell, and what of it a person should know."""
+"""Measures of every (reference, scene) pair that meets in some cell: harmonising fit, and registration."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def measure_pairs(
     on_error: Callable[[ReadError], None],
     spread: Spread | None = None,
 ) -> Fits:
-    """The fits of all pairs of `cells`, with their registration as the request wants it; kept below `folder`."""
+    """The fits of all pairs of `cells`, with their registration as the request sets it; cached below `folder`."""
     limit_px = float(choice.max_shift_px or grid.scale)
     fits = cached_fits(cells.pairs(), items, ref_source, lr_source, grid, folder, on_error, spread)
     if choice.registration == "off":

@@ -1,6 +1,6 @@
-"""The land mask: polygons of a file of the user's, cut to the region and put into its CRS.
+"""The land mask: polygons of the user's file, clipped to the region and projected to its CRS.
 
-It says which jobs there are, and nothing about pixels: a shard that touches land is made whole.
+It selects jobs, not pixels: a shard that touches land is made whole.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from dsdit.region import Region
 
 _DENSIFY_DEG = 0.01
 _MARGIN_DEG = 0.5
-"""Land this far around the region is kept: edges of the region in degrees are not straight in its CRS."""
+"""Land this far around the region is used: edges that are straight in degrees are curved in its CRS."""
 
 
 def read_land(path: Path, region: Region, lattice: Lattice) -> str:
-    """WKT in CRS units of the land around the region, out of a GeoJSON file in degrees with any number of polygons.
+    """WKT in CRS units of the land around the region, from a GeoJSON file in degrees with any number of polygons.
 
     Raises RequestError where the file cannot be read, holds no polygon, or none that comes near the region.
     """

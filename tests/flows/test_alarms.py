@@ -1,4 +1,4 @@
-"""Nights that fail, die or stay away, on a real Prefect server: somebody is told."""
+"""Nightly runs that fail, die or do not come, on a real Prefect server: the webhook is notified."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ from tests.support.web import Quiet, serving
 @contextmanager
 def receiver() -> Iterator[tuple[str, list[dict[str, Any]]]]:
     """(URL, what was posted to it) of a server that listens."""
-    told: list[dict[str, Any]] = []
+    posted: list[dict[str, Any]] = []
 
     class Receiver(Quiet):
         def do_POST(self) -> None:
-            told.append(json.loads(self.rfile.read(int(self.headers["content-length"]))))
+            posted.append(json.loads(self.rfile.read(int(self.headers["content-length"]))))
             self.reply(200)
 
     with serving(Receiver) as url:
-        yield url, told
+        yield url, posted
 
 
 def set_alarms(here: Installation, webhook: str, absent: timedelta) -> list[str]:
-    """Sets the alarms of the server; in this process, with a shorter night."""
+    """Sets the alarms of the server; in this process, with a shorter time."""
     with patch.dict(os.environ, {k: v for k, v in here.env.items() if k.startswith("PREFECT_")}):
         from prefect.settings import PREFECT_API_URL, temporary_settings
 
@@ -71,48 +71,48 @@ def end_run(here: Installation, deployment: str, region: str, state: str) -> str
 def due_run(here: Installation, deployment: str, region: str, when: datetime) -> str:
     """A run that was to begin at a moment; its id."""
     state = {"type": "SCHEDULED", "state_details": {"scheduled_time": when.isoformat()}}
-    asked = {"parameters": {"region": region}, "state": state}
-    return here.ask(f"deployments/{deployment}/create_flow_run", **asked)["id"]
+    body = {"parameters": {"region": region}, "state": state}
+    return here.ask(f"deployments/{deployment}/create_flow_run", **body)["id"]
 
 
 @pytest.mark.short
-def test_a_failed_a_late_and_an_absent_night_are_told(tmp_path: Path) -> None:
-    """Without a worker: the states of runs are set by hand, as a worker would."""
+def test_a_failed_a_late_and_an_absent_run_are_notified(tmp_path: Path) -> None:
+    """Without a worker: the states of runs are set by hand, as a worker would set them."""
     with ExitStack() as stack:
-        url, told = stack.enter_context(receiver())
+        url, posted = stack.enter_context(receiver())
         here = stack.enter_context(prefect_server(tmp_path))
         woods = deploy(here, "sr-region", "nightly-woods", "woods.yaml")
         other = deploy(here, "another-flow", "nightly", "none")
-        nights = [f"{MISSING} (nightly)", f"{MISSING} (nightly-woods)"]
+        missing = [f"{MISSING} (nightly)", f"{MISSING} (nightly-woods)"]
         done = call([sys.executable, "-m", "flows.alarms"], {**here.env, "DSDIT_WEBHOOK": url})
         assert done.returncode == 0, done.stderr
-        assert done.stdout.splitlines() == [DEAD, WRONG, *nights]
+        assert done.stdout.splitlines() == [DEAD, WRONG, *missing]
         assert url not in json.dumps(here.ask("block_documents/filter"))
         on_demand, nightly = (here.deployment(name)["id"] for name in ("sr-region", "nightly"))
         for deployment, state in ((on_demand, "FAILED"), (other, "CRASHED"), (nightly, "COMPLETED")):
             end_run(here, deployment, "sample", state)
         run = end_run(here, woods, "woods.yaml", "CRASHED")
-        wait_for(lambda: told, 120, "the webhook is told of a crashed night", 0.5)
+        wait_for(lambda: posted, 120, "the webhook is notified of a crashed run", 0.5)
         name = here.ask("flow_runs/filter", flow_runs={"id": {"any_": [run]}})[0]["name"]
         where = {"deployment": "nightly-woods", "region": "woods.yaml"}
         wrong = {"alarm": WRONG, "what": "prefect.flow-run.Crashed", "run": name, "id": run}
-        assert told == [{**wrong, **where, "message": 'CRASHED: "quoted" words'}]
+        assert posted == [{**wrong, **where, "message": 'CRASHED: "quoted" words'}]
         late = due_run(here, woods, "woods.yaml", datetime.now(UTC) - timedelta(minutes=5))
-        wait_for(lambda: len(told) > 1, 120, "the webhook is told of a night that no worker takes", 0.5)
+        wait_for(lambda: len(posted) > 1, 120, "the webhook is notified of a run that no worker takes", 0.5)
         assert here.state_of(late) == "Late"
         begun_late = {"alarm": WRONG, "what": "prefect.flow-run.Late", "id": late, **where}
-        assert {key: told[1][key] for key in begun_late} == begun_late
-        assert set_alarms(here, url, timedelta(seconds=45)) == [DEAD, WRONG, *nights]
+        assert {key: posted[1][key] for key in begun_late} == begun_late
+        assert set_alarms(here, url, timedelta(seconds=45)) == [DEAD, WRONG, *missing]
         assert len(here.ask("automations/filter")) == 4
         end_run(here, nightly, "sample", "COMPLETED")
-        wait_for(lambda: len(told) > 2, 180, "the webhook is told of a night that did not come", 0.5)
-        assert told[2] == {"alarm": MISSING, "what": "none was completed within 0:00:45", **where}
+        wait_for(lambda: len(posted) > 2, 180, "the webhook is notified of a run that did not come", 0.5)
+        assert posted[2] == {"alarm": MISSING, "what": "none was completed within 0:00:45", **where}
         assert set_alarms(here, "", timedelta(hours=26)) == [DEAD]
         assert [automation["name"] for automation in here.ask("automations/filter")] == [DEAD]
 
 
 def beat(here: Installation, flow: str, deployment: str) -> str:
-    """A run that says once that it lives, as Prefect's engine does, and no more; its id."""
+    """A run that sends one heartbeat, as Prefect's engine does, and no more; its id."""
     run = end_run(here, deployment, "sample", "RUNNING")
     related = [
         {"prefect.resource.id": f"prefect.flow.{flow}", "prefect.resource.role": "flow", "prefect.resource.name": flow},

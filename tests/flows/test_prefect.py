@@ -74,11 +74,13 @@ def test_a_deployment_run_makes_the_mosaic_and_its_artifacts(
     installation: Installation, straight: Ran, catalog: Path, weights: Path, tmp_path: Path
 ) -> None:
     output = tmp_path / "out"
-    request = write_request(tmp_path / "request.yaml", sample_record(catalog, weights, output, ONE_SHARD))
+    record = sample_record(catalog, weights, Path("out"), ONE_SHARD)  # relative to the request's file
+    request = write_request(tmp_path / "request.yaml", record)
     done = installation.run(f"region={request}")
     assert done.returncode == 0, done.stdout + done.stderr
     (run,) = installation.ask("flow_runs/filter", flow_runs={"state": {"type": {"any_": ["COMPLETED"]}}})
     assert run["state_name"] == "Completed"
+    assert run["name"] == "test 2024-06-15 to 2024-07-15"
     assert run["parameters"]["region"] == str(request)
     ran = Ran(straight.request, straight.plan, straight.places._replace(mosaic=str(output / "mosaic.zarr")), [], None)  # type: ignore[arg-type]
     assert digest_of(ran) == digest_of(straight)
@@ -108,12 +110,26 @@ def test_a_parameter_that_nobody_knows_is_refused_at_submission(installation: In
     assert installation.ask("flow_runs/count") == before
 
 
+def test_a_refused_deployment_leaves_nothing_behind(
+    installation: Installation, catalog: Path, weights: Path, tmp_path: Path
+) -> None:
+    record = sample_record(catalog, weights, Path("out"), ONE_SHARD, land="none.geojson", scratch="scratch")
+    request = write_request(tmp_path / "refused.yaml", record)
+    done = installation.run(f"region={request}")
+    assert done.returncode != 0
+    runs = installation.ask("flow_runs/filter", flow_runs={"state": {"type": {"any_": ["FAILED"]}}})
+    (run,) = [run for run in runs if run["parameters"]["region"] == str(request)]
+    assert f"land '{tmp_path / 'none.geojson'}' cannot be read" in run["state"]["message"]
+    assert [path.name for path in tmp_path.iterdir()] == ["refused.yaml"]
+
+
 @pytest.mark.slow
 def test_a_request_that_cannot_be_used_fails_with_its_sentence(installation: Installation, tmp_path: Path) -> None:
     path = tmp_path / "none.yaml"
     done = installation.run(f"region={path}")
     assert done.returncode != 0
-    (run,) = installation.ask("flow_runs/filter", flow_runs={"state": {"type": {"any_": ["FAILED"]}}})
+    runs = installation.ask("flow_runs/filter", flow_runs={"state": {"type": {"any_": ["FAILED"]}}})
+    (run,) = [run for run in runs if run["parameters"]["region"] == str(path)]
     assert "neither a name that ships" in run["state"]["message"]
 
     def logged() -> list[str]:

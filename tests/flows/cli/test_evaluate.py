@@ -35,8 +35,8 @@ def test_from_a_folder_to_figures_tables_and_pictures(tmp_path):
     weights = make_weights(tmp_path / "random")
     out, sheets = tmp_path / "out.json", tmp_path / "sheets"
     command = ["evaluate", str(tmp_path), "--weights", str(weights), "--scale", "10", "--split", "val", "--nfe", "2"]
-    asked = CliRunner().invoke(app, [*command, "--json", str(out), "--pictures", str(sheets)])
-    assert asked.exit_code == 0, asked.output
+    result = CliRunner().invoke(app, [*command, "--json", str(out), "--pictures", str(sheets)])
+    assert result.exit_code == 0, result.output
     record = json.loads(out.read_text())
     assert set(record["rows"]) >= ROWS and record["scale"] == 10 and record["split"] == "val"
     for name, parts in record["rows"].items():
@@ -47,9 +47,9 @@ def test_from_a_folder_to_figures_tables_and_pictures(tmp_path):
     assert [record["rows"]["model"][part]["pairs"] for part in ("all", "agreeing", "disagreeing")] == [2, 1, 1]
     assert record["rows"]["reference"]["agreeing"]["psnr"] > record["rows"]["reference"]["disagreeing"]["psnr"] + 10
     for title in ("all: 2 pairs, random at scale 10", "agreeing: 1 pairs", "changed: blocks of 2 pairs"):
-        assert title in asked.output
+        assert title in result.output
     psnr = record["rows"]["model_faithful"]["all"]["psnr"]
-    lines = [line for line in asked.output.splitlines() if "model_faithful" in line]
+    lines = [line for line in result.output.splitlines() if "model_faithful" in line]
     assert len(lines) == len(PARTS) and f"{psnr:.2f}" in lines[0]
     for name in ("x-0", "x-1"):
         with Image.open(sheets / f"{name}.png") as sheet:
@@ -58,15 +58,16 @@ def test_from_a_folder_to_figures_tables_and_pictures(tmp_path):
 
 def test_a_device_that_is_not_there_is_one_sentence(tmp_path):
     for device in ("cuda:7", "gpu"):
-        asked = CliRunner().invoke(app, ["evaluate", str(tmp_path), "--device", device])
-        assert asked.exit_code == 2 and f"--device '{device}' is not on this machine" in " ".join(asked.output.split())
+        result = CliRunner().invoke(app, ["evaluate", str(tmp_path), "--device", device])
+        assert result.exit_code == 2
+        assert f"--device '{device}' is not on this machine" in " ".join(result.output.split())
 
 
 def test_a_mistyped_row_is_one_sentence(tmp_path):
-    asked = CliRunner().invoke(app, ["evaluate", str(tmp_path), "--row", "modle"])
-    assert asked.exit_code == 2 and "Traceback" not in asked.output
-    said = " ".join(asked.output.split())
-    assert "--row modle is not known: use bicubic, bicubic_restored" in said
+    result = CliRunner().invoke(app, ["evaluate", str(tmp_path), "--row", "modle"])
+    assert result.exit_code == 2 and "Traceback" not in result.output
+    text = " ".join(result.output.split())
+    assert "--row modle is not known: use bicubic, bicubic_restored" in text
 
 
 def test_what_is_replaced_stands_in_the_record(tmp_path):
@@ -77,8 +78,8 @@ def test_what_is_replaced_stands_in_the_record(tmp_path):
     command = ["evaluate", str(tmp_path), "--weights", str(weights), "--row", "model", "--json", str(out)]
     psnr = []
     for replaced in ([], ["--schedule", "published", "--solver", "published_dpmpp_2m", "--steps", "4"]):
-        asked = CliRunner().invoke(app, [*command, *replaced])
-        assert asked.exit_code == 0, asked.output
+        result = CliRunner().invoke(app, [*command, *replaced])
+        assert result.exit_code == 0, result.output
         record = json.loads(out.read_text())
         psnr.append(record["rows"]["model"]["all"]["psnr"])
         assert ("sampling" in record) == bool(replaced)

@@ -39,14 +39,14 @@ def test_the_table_has_every_source_and_a_broken_one_is_a_sentence(tmp_path: Pat
     assert "requester pays" in listed.output
     broken = tmp_path / "broken.yaml"
     broken.write_text(yaml.safe_dump(make_source(tmp_path).model_dump(mode="json") | {"where": "platform =="}))
-    told = CliRunner().invoke(app, ["sources", "--file", str(broken)])
-    assert told.exit_code == 2
-    assert "no CQL2" in told.stderr
-    assert "Traceback" not in told.output
+    listed = CliRunner().invoke(app, ["sources", "--file", str(broken)])
+    assert listed.exit_code == 2
+    assert "no CQL2" in listed.stderr
+    assert "Traceback" not in listed.output
 
 
-def test_a_live_catalog_is_asked_and_a_window_of_its_pixels_read(tmp_path: Path) -> None:
-    with file_server(tmp_path / "files") as (web, asked):
+def test_a_live_catalog_is_queried_and_a_window_of_its_pixels_read(tmp_path: Path) -> None:
+    with file_server(tmp_path / "files") as (web, requested):
         item = make_item("scene-[red]-1", host=web)
         for key in ("red", "green", "blue"):
             cog(tmp_path / "files" / "scene-[red]-1" / f"{key}.tif", 3500)
@@ -57,9 +57,9 @@ def test_a_live_catalog_is_asked_and_a_window_of_its_pixels_read(tmp_path: Path)
             own = own_source(tmp_path, api)
             found = CliRunner().invoke(app, ["sources", "check", str(own)])
         assert found.exit_code == 0, found.output
-        for said in ("scene-[red]-1", "EPSG:32632", "-0.1 reflectance", "64 x 64 px, 100% valid, 100% cloud", "0.2500"):
-            assert said in found.output
-        assert any("red.tif" in path for path in asked)
+        for part in ("scene-[red]-1", "EPSG:32632", "-0.1 reflectance", "64 x 64 px, 100% valid, 100% cloud", "0.2500"):
+            assert part in found.output
+        assert any("red.tif" in path for path in requested)
     gone = CliRunner().invoke(app, ["sources", "check", str(own)])
     assert gone.exit_code == 2
     assert "cannot be asked: nothing listens there" in gone.stderr

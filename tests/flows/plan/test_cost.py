@@ -1,4 +1,4 @@
-"""A plan says what it will cost, and a land mask leaves out jobs and never a pixel of those that run."""
+"""The cost of a plan; a land mask leaves out jobs and changes no pixel of the others."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def test_land_everywhere_is_as_none(whole: Ran, catalog: Path, weights: Path, tm
     check_same_answer(whole, run_here(record))
 
 
-def test_off_land_is_what_a_plain_test_of_each_shard_says(catalog: Path, weights: Path, tmp_path: Path) -> None:
+def test_off_land_is_what_a_plain_test_of_each_shard_gives(catalog: Path, weights: Path, tmp_path: Path) -> None:
     tiling = {"chunk_strides": 2, "shard_chunks": 2}
     record = sample_record(catalog, weights, tmp_path / "output", box(0, 480, 640, 0), tiling=tiling)
     _, plan, _ = prepare(record)
@@ -120,7 +120,7 @@ def test_off_land_is_what_a_plain_test_of_each_shard_says(catalog: Path, weights
 
 
 @pytest.mark.parametrize(
-    ("content", "words"),
+    ("content", "parts"),
     [
         ("no json", ("cannot be read as GeoJSON",)),
         ('{"type": "Point", "coordinates": [12, 48]}', ("holds no polygon",)),
@@ -129,14 +129,14 @@ def test_off_land_is_what_a_plain_test_of_each_shard_says(catalog: Path, weights
     ],
 )
 def test_a_land_file_that_cannot_be_used_is_one_sentence(
-    content: str, words: tuple[str, ...], whole: Ran, tmp_path: Path
+    content: str, parts: tuple[str, ...], whole: Ran, tmp_path: Path
 ) -> None:
     path = tmp_path / "land.geojson"
     path.write_text(content)
     with pytest.raises(RequestError) as caught:
         read_land(path, whole.plan.region, whole.plan.lattice)
     assert "\n" not in str(caught.value)
-    assert all(word in str(caught.value) for word in (str(path), *words))
+    assert all(word in str(caught.value) for word in (str(path), *parts))
     with pytest.raises(RequestError, match=r"missing\.geojson"):
         read_land(tmp_path / "missing.geojson", whole.plan.region, whole.plan.lattice)
 
@@ -177,11 +177,11 @@ def test_money_needs_a_price_and_is_a_sum(whole: Ran) -> None:
     plain = price(plan)
     assert not [key for key in plain if key.startswith("price")]
     cost = Cost(device_hour=3.0, thousand_requests=0.4, gb_month=0.02, seconds_per_tile=36.0)
-    asked = price(plan, None, cost)
-    assert asked["device_hours"] == pytest.approx((asked["tiles"] - asked["tiles_without_scene"]) * 0.01)
-    assert asked["price_of_the_run"] == pytest.approx(asked["device_hours"] * 3 + asked["requests"] * 0.0004)
-    assert asked["price_of_keeping_a_month"] == pytest.approx(asked["bytes_written"] / 1e9 * 0.02)
-    assert "as set" in asked["speed"] and "assumed" in plain["speed"]
+    result = price(plan, None, cost)
+    assert result["device_hours"] == pytest.approx((result["tiles"] - result["tiles_without_scene"]) * 0.01)
+    assert result["price_of_the_run"] == pytest.approx(result["device_hours"] * 3 + result["requests"] * 0.0004)
+    assert result["price_of_keeping_a_month"] == pytest.approx(result["bytes_written"] / 1e9 * 0.02)
+    assert "as set" in result["speed"] and "assumed" in plain["speed"]
 
 
 def test_hours_follow_from_the_last_run_of_the_same_network(whole: Ran) -> None:
@@ -190,9 +190,9 @@ def test_hours_follow_from_the_last_run_of_the_same_network(whole: Ran) -> None:
     write_json(f"{output}/report.json", report_record(whole.report))
     found = last_speed(plan, output)
     assert found is not None and found[0] == whole.report.seconds["sample"] / whole.report.calls
-    asked = price(plan, None, None, found)
-    assert asked["device_hours"] == pytest.approx(whole.report.seconds["sample"] / 3600)
-    assert "measured" in asked["speed"]
+    result = price(plan, None, None, found)
+    assert result["device_hours"] == pytest.approx(whole.report.seconds["sample"] / 3600)
+    assert "measured" in result["speed"]
     assert last_speed(replace(plan, model=replace(plan.model, digest="0" * 64)), output) is None
     assert last_speed(replace(plan, sampler=replace(plan.sampler, batch=5)), output) is None
 
@@ -223,32 +223,32 @@ def test_status_shows_how_far_a_dead_run_came(whole: Ran, catalog: Path, weights
     dead = sample_record(catalog, weights, tmp_path / "dead", WHOLE, tiling=SHARDS_384)
     run_here(dead, stop_after=steps.index("mosaic") + 1)
     picture = tmp_path / "map.png"
-    asked = CliRunner().invoke(app, ["status", str(tmp_path / "dead"), "--picture", str(picture)])
-    assert asked.exit_code == 0, asked.output
-    assert "1 done, 3 due" in asked.output
-    legend = {word: letter for letter, word in re.findall(r"(\S)\s+(done|waiting|staged|sampled)\b", asked.output)}
-    rows = [line.split() for line in asked.output.splitlines() if set(line.split()) <= set(legend.values()) and line]
+    result = CliRunner().invoke(app, ["status", str(tmp_path / "dead"), "--picture", str(picture)])
+    assert result.exit_code == 0, result.output
+    assert "1 done, 3 due" in result.output
+    legend = {word: letter for letter, word in re.findall(r"(\S)\s+(done|waiting|staged|sampled)\b", result.output)}
+    rows = [line.split() for line in result.output.splitlines() if set(line.split()) <= set(legend.values()) and line]
     shown = Counter(letter for row in rows for letter in row)
-    assert shown[legend["done"]] == 1 and shown.total() == 4, asked.output
+    assert shown[legend["done"]] == 1 and shown.total() == 4, result.output
     assert COLOURS["done"] in colours(picture.read_bytes())
     assert colours(picture.read_bytes()) & {COLOURS[name] for name in ("waiting", "staged", "sampled")}
 
 
-def test_the_command_says_all_of_it(catalog: Path, weights: Path, tmp_path: Path) -> None:
+def test_the_command_prints_all_of_it(catalog: Path, weights: Path, tmp_path: Path) -> None:
     record: dict[str, Any] = sample_record(catalog, weights, tmp_path / "out", WHOLE, tiling=SHARDS_384)
     path = tmp_path / "request.yaml"
     path.write_text(yaml.safe_dump(record))
-    asked = CliRunner().invoke(app, ["plan", str(path), "--set", "cost.device_hour=2.5"])
-    assert asked.exit_code == 0, asked.output
-    for words in ("shards off land", "tiles without scene", "bytes scratch peak", "requests", "price of the run"):
-        assert words in asked.output
-    said = " ".join(asked.output.replace("│", " ").split())
-    assert "sample-lr: CC0-1.0 (derivatives: yes)" in said and "sample-ref: CC0-1.0 (derivatives: yes)" in said
-    assert "derivatives yes (source sample-lr, sample-ref)" in said
+    result = CliRunner().invoke(app, ["plan", str(path), "--set", "cost.device_hour=2.5"])
+    assert result.exit_code == 0, result.output
+    for parts in ("shards off land", "tiles without scene", "bytes scratch peak", "requests", "price of the run"):
+        assert parts in result.output
+    text = " ".join(result.output.replace("│", " ").split())
+    assert "sample-lr: CC0-1.0 (derivatives: yes)" in text and "sample-ref: CC0-1.0 (derivatives: yes)" in text
+    assert "derivatives yes (source sample-lr, sample-ref)" in text
     for setting in ("default", "faithful"):
-        assert f"{setting}: euler, steps 2 (spaced), guidance 1, ensemble 1, 2 network passes a tile" in said
+        assert f"{setting}: euler, steps 2 (spaced), guidance 1, ensemble 1, 2 network passes a tile" in text
     picture = tmp_path / "out" / "plan.png"
-    assert f"picture: {picture}" in asked.output.replace("\n", "") and Image.open(picture).size[0] > 100
+    assert f"picture: {picture}" in result.output.replace("\n", "") and Image.open(picture).size[0] > 100
     wrong = CliRunner().invoke(app, ["plan", str(path), "--set", "land=no-such.geojson"])
     assert wrong.exit_code == 2 and "no-such.geojson" in wrong.output
 
@@ -261,14 +261,14 @@ def own_source(folder: Path, name: str, derivatives: str) -> Path:
     return path
 
 
-def test_the_strictest_terms_are_told_before_a_run(catalog: Path, weights: Path, tmp_path: Path) -> None:
+def test_the_strictest_terms_are_shown_before_a_run(catalog: Path, weights: Path, tmp_path: Path) -> None:
     record = sample_record(catalog, weights, tmp_path / "out", WHOLE, tiling=SHARDS_384)
     record["ref"]["source"] = str(own_source(tmp_path, "sample-ref", "non-commercial"))
     path = tmp_path / "request.yaml"
     path.write_text(yaml.safe_dump(record))
-    asked = CliRunner().invoke(app, ["plan", str(path)])
-    assert asked.exit_code == 0, asked.output
-    assert "derivatives non-commercial (source sample-ref)" in " ".join(asked.output.replace("│", " ").split())
+    result = CliRunner().invoke(app, ["plan", str(path)])
+    assert result.exit_code == 0, result.output
+    assert "derivatives non-commercial (source sample-ref)" in " ".join(result.output.replace("│", " ").split())
 
 
 @pytest.mark.parametrize("command", ["plan", "run"])
@@ -280,7 +280,7 @@ def test_a_source_that_allows_no_derivatives_is_refused(
     record[kind]["source"] = str(own_source(tmp_path, f"sample-{kind}", "no"))
     path = tmp_path / "request.yaml"
     path.write_text(yaml.safe_dump(record))
-    asked = CliRunner().invoke(app, [command, str(path)])
-    assert asked.exit_code == 2
-    assert f"source sample-{kind} allows no derivatives (CC-BY-NC-4.0): take another one" in asked.output
+    result = CliRunner().invoke(app, [command, str(path)])
+    assert result.exit_code == 2
+    assert f"source sample-{kind} allows no derivatives (CC-BY-NC-4.0): take another one" in result.output
     assert not list((tmp_path / "out").glob("plans/*"))

@@ -1,4 +1,4 @@
-"""Numbers of items in shards that a night leaves alone mean, after it, what they meant before."""
+"""Numbers of items in shards that a run leaves alone mean the same after it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Many measures are made on the run's cluster: the same plan, the same records, and what cannot be read is told."""
+"""Many measures are taken on the run's cluster: the same plan and records, and unreadable files are reported."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ def records_of(output: Path) -> dict[str, Any]:
 
 
 def planned(sample: Path, weights: Path, output: Path, spread: bool) -> tuple[str, list[str]]:
-    """Digest of the plan, and what was said."""
+    """Digest of the plan, and what was logged."""
     record = sample_record(sample, weights, output, WHOLE)
     record["lr"]["balance"] = True
-    prepared, said = prepare(make_request(record)), list[str]()
+    prepared, lines = prepare(make_request(record)), list[str]()
     if not spread:
-        return make_plan(prepared, NOW, said.append).digest, said
-    with measuring_on_cluster(prepared, said.append) as made:
-        return make_plan(prepared, NOW, said.append, made).digest, said
+        return make_plan(prepared, NOW, lines.append).digest, lines
+    with measuring_on_cluster(prepared, lines.append) as made:
+        return make_plan(prepared, NOW, lines.append, made).digest, lines
 
 
 def test_measured_on_workers_is_measured_here(
@@ -43,30 +43,30 @@ def test_measured_on_workers_is_measured_here(
     here, _ = planned(sample, weights, tmp_path / "here", spread=False)
     monkeypatch.setattr("catalogs.measure.cache.SPREAD_FROM", 1)
     monkeypatch.setattr("catalogs.measure.cache._BLOCK", 2)
-    there, said = planned(sample, weights, tmp_path / "there", spread=True)
-    assert said.count("measure: many are missing: they are taken on the cluster") == 1
+    there, lines = planned(sample, weights, tmp_path / "there", spread=True)
+    assert lines.count("measure: many are missing: they are taken on the cluster") == 1
     assert there == here
     assert records_of(tmp_path / "there") == records_of(tmp_path / "here")
-    again, said = planned(sample, weights, tmp_path / "there", spread=True)
-    assert again == here and not [line for line in said if "cluster" in line], "all is kept"
+    again, lines = planned(sample, weights, tmp_path / "there", spread=True)
+    assert again == here and not [line for line in lines if "cluster" in line], "all is cached"
 
 
-def test_what_a_worker_cannot_read_is_told_as_it_is_here(
+def test_what_a_worker_cannot_read_is_reported_as_it_is_here(
     catalog: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sample = tmp_path / "sample"
     shutil.copytree(catalog, sample)
     broken = sorted((sample / "sample-ref").rglob("*.tif"))[0]
     broken.write_bytes(broken.read_bytes()[:2000])
-    here, told_here = planned(sample, weights, tmp_path / "here", spread=False)
+    here, logged_here = planned(sample, weights, tmp_path / "here", spread=False)
     monkeypatch.setattr("catalogs.measure.cache.SPREAD_FROM", 1)
-    there, told_there = planned(sample, weights, tmp_path / "there", spread=True)
+    there, logged_there = planned(sample, weights, tmp_path / "there", spread=True)
     assert there == here
-    unread = [line for line in told_here if line.startswith("measure: ")]
+    unread = [line for line in logged_here if line.startswith("measure: ")]
     assert unread and broken.parent.name in unread[0]
-    assert [line for line in told_there if line.startswith("measure: ") and "cluster" not in line] == unread
+    assert [line for line in logged_there if line.startswith("measure: ") and "cluster" not in line] == unread
 
 
 def test_few_are_measured_here(catalog: Path, weights: Path, tmp_path: Path) -> None:
-    _, said = planned(catalog, weights, tmp_path / "out", spread=True)
-    assert not [line for line in said if "cluster" in line]
+    _, lines = planned(catalog, weights, tmp_path / "out", spread=True)
+    assert not [line for line in lines if "cluster" in line]

@@ -1,4 +1,4 @@
-"""Which times the catalogs are asked for: references are wanted on both sides of the scenes."""
+"""Times for which the catalogs are queried: references may be from before and after the scenes."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def request(catalog: Path, weights: Path, folder: Path, items: Path, days: float
     return make_request(record | changes)
 
 
-def asked(question: Request, now: datetime) -> Searched:
+def searched(question: Request, now: datetime) -> Searched:
     return search_catalogs(prepare(question), now, lambda text: None)
 
 
@@ -56,13 +56,13 @@ def test_a_flight_after_the_scenes_is_a_reference_and_a_replay_gives_it_again(
         (366.0, {"2021-07-20", "2022-06-30"}),
         (900.0, {"2020-01-01", "2021-07-20", "2022-06-30", "2022-12-01"}),
     ):
-        found = asked(request(catalog, weights, tmp_path, items, days), NOW)
+        found = searched(request(catalog, weights, tmp_path, items, days), NOW)
         assert {item.id for item in found.ref} == expected, days
         assert len(found.lr) == 1
     again = request(catalog, weights, tmp_path, items, 900.0, search="replay")
-    assert asked(again, NOW.replace(year=2024)).ref == found.ref
+    assert searched(again, NOW.replace(year=2024)).ref == found.ref
     with pytest.raises(CatalogError, match="period"):
-        asked(request(catalog, weights, tmp_path, items, 800.0, search="replay"), NOW)
+        searched(request(catalog, weights, tmp_path, items, 800.0, search="replay"), NOW)
 
 
 def test_an_age_beyond_all_calendars_is_refused(catalog: Path, weights: Path, tmp_path: Path) -> None:
@@ -70,7 +70,7 @@ def test_an_age_beyond_all_calendars_is_refused(catalog: Path, weights: Path, tm
         request(catalog, weights, tmp_path, catalog / "items.json", 1e9)
 
 
-def test_references_are_asked_for_around_the_oldest_scene_that_is_carried(
+def test_references_are_searched_around_the_oldest_scene_that_is_carried(
     catalog: Path, weights: Path, tmp_path: Path
 ) -> None:
     """A flight within the age of the scene of June stays its reference when June has left the period."""
@@ -79,7 +79,7 @@ def test_references_are_asked_for_around_the_oldest_scene_that_is_carried(
     first = make_plan(rolling, datetime(2021, 6, 20, tzinfo=UTC), lambda _: None)
     keep_plan(first, rolling.output)
     assert {item["id"] for item in first.items if item["source"] == "sample-ref"} == {"2020-01-01"}
-    later = asked(rolling, datetime(2021, 11, 1, tzinfo=UTC))
+    later = searched(rolling, datetime(2021, 11, 1, tzinfo=UTC))
     assert [scene.when.month for scene in later.carried] == [6]
     assert later.lr == later.carried
     assert {item.id for item in later.ref} == {"2020-01-01", "2021-07-20"}
@@ -91,4 +91,4 @@ def test_a_period_without_a_scene_is_an_error_where_none_is_carried(
     items = flights(catalog, tmp_path / "catalog")
     rolling = request(catalog, weights, tmp_path, items, 600.0, period={"latest_days": 10})
     with pytest.raises(CatalogError, match="nothing to do: no scene in"):
-        asked(rolling, datetime(2021, 7, 1, tzinfo=UTC))
+        searched(rolling, datetime(2021, 7, 1, tzinfo=UTC))

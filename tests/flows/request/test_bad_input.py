@@ -67,17 +67,17 @@ CASES: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
 }
 
 
-def one_sentence(stderr: str, *said: str) -> None:
-    """`stderr` ends in the command's sentence, which says all of `said`, and holds no traceback."""
+def one_sentence(stderr: str, *parts: str) -> None:
+    """`stderr` ends in the command's sentence, which contains all of `parts`, and holds no traceback."""
     assert "Traceback" not in stderr
     lines = [line for line in stderr.splitlines() if line.startswith("dsdit:")]
     assert len(lines) == 1, stderr
     assert stderr.rstrip().splitlines()[-1] == lines[0]
-    for part in said:
+    for part in parts:
         assert part in lines[0], lines[0]
 
 
-def run(command: str, record: dict[str, Any] | str, folder: Path, *said: str) -> None:
+def run(command: str, record: dict[str, Any] | str, folder: Path, *parts: str) -> None:
     path = folder / "request.yaml"
     if isinstance(record, dict):
         write_request(path, record)
@@ -85,7 +85,7 @@ def run(command: str, record: dict[str, Any] | str, folder: Path, *said: str) ->
         path.write_text(record)
     result = CliRunner(env={"NO_COLOR": "1", "COLUMNS": "400"}).invoke(app, [command, str(path)])
     assert result.exit_code == 2, result.output
-    one_sentence(result.stderr, *said)
+    one_sentence(result.stderr, *parts)
 
 
 def nothing_written(output: Path) -> None:
@@ -95,15 +95,15 @@ def nothing_written(output: Path) -> None:
 @pytest.mark.parametrize("command", ["plan", "run"])
 @pytest.mark.parametrize("case", [name for name in CASES if name != "nothing found"])
 def test_what_is_wrong_in_a_request(case: str, command: str, catalog: Path, weights: Path, tmp_path: Path) -> None:
-    change, said = CASES[case]
+    change, parts = CASES[case]
     record = {**sample_record(catalog, weights, tmp_path / "out", ONE_SHARD), **change}
-    run(command, {k: v for k, v in record.items() if v is not None}, tmp_path, *said)
+    run(command, {k: v for k, v in record.items() if v is not None}, tmp_path, *parts)
     nothing_written(tmp_path / "out")
 
 
 @pytest.mark.parametrize("command", ["plan", "run"])
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "parts"),
     [
         ("- a\n- b\n", ("does not hold a mapping",)),
         ("just words\n", ("does not hold a mapping",)),
@@ -111,8 +111,8 @@ def test_what_is_wrong_in_a_request(case: str, command: str, catalog: Path, weig
         ("", ("does not hold a mapping",)),
     ],
 )
-def test_a_file_that_is_no_mapping(text: str, said: tuple[str, ...], command: str, tmp_path: Path) -> None:
-    run(command, text, tmp_path, "request.yaml", *said)
+def test_a_file_that_is_no_mapping(text: str, parts: tuple[str, ...], command: str, tmp_path: Path) -> None:
+    run(command, text, tmp_path, "request.yaml", *parts)
 
 
 @pytest.mark.parametrize("command", ["plan", "run"])
@@ -159,20 +159,20 @@ def test_weights_that_are_a_pickle_are_refused_unopened(
 
 
 def test_nothing_found_is_one_sentence_of_a_plan(catalog: Path, weights: Path, tmp_path: Path) -> None:
-    change, said = CASES["nothing found"]
-    run("plan", {**sample_record(catalog, weights, tmp_path / "out", ONE_SHARD), **change}, tmp_path, *said)
+    change, parts = CASES["nothing found"]
+    run("plan", {**sample_record(catalog, weights, tmp_path / "out", ONE_SHARD), **change}, tmp_path, *parts)
 
 
 def test_a_wrong_key_on_the_command_line(catalog: Path, weights: Path, tmp_path: Path) -> None:
     path = write_request(tmp_path / "r.yaml", sample_record(catalog, weights, tmp_path / "out", ONE_SHARD))
-    for value, said in (
+    for value, parts in (
         ("scale", "is not key=value"),
         ("compute.nonsense=1", "compute.nonsense"),
         ("scale=7.5", "7.5"),
     ):
         result = CliRunner(env={"COLUMNS": "400"}).invoke(app, ["plan", str(path), "--set", value])
         assert result.exit_code == 2
-        one_sentence(result.stderr, said)
+        one_sentence(result.stderr, parts)
     nothing_written(tmp_path / "out")
 
 
@@ -186,11 +186,13 @@ def test_the_command_itself_before_and_within_the_flow(catalog: Path, weights: P
     one_sentence(done.stderr, "EPSG:4326", "projected")
     assert done.stdout == ""
     nothing_written(tmp_path / "out")
-    change, said = CASES["nothing found"]
+    change, parts = CASES["nothing found"]
     path.write_text(yaml.safe_dump({**record, **change}))
     done = call([*DSDIT, "run", str(path)], env)
     assert done.returncode == 2
     assert "Traceback" not in done.stdout
     assert sum("nothing to do" in line for line in (done.stdout + done.stderr).splitlines()) == 1
-    one_sentence("\n".join(line for line in done.stderr.splitlines() if "Stopping temporary server" not in line), *said)
+    one_sentence(
+        "\n".join(line for line in done.stderr.splitlines() if "Stopping temporary server" not in line), *parts
+    )
     assert not (tmp_path / "out" / "mosaic.zarr").exists()

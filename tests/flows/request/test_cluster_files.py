@@ -72,7 +72,7 @@ def test_beside_a_worker_a_gpu_are_others_that_share_it_and_some_without() -> No
 
 
 @pytest.mark.parametrize(
-    ("content", "words"),
+    ("content", "parts"),
     [
         (None, ("neither one of", "kubernetes", "slurm")),
         ("- a list", ("holds no mapping",)),
@@ -88,7 +88,7 @@ def test_beside_a_worker_a_gpu_are_others_that_share_it_and_some_without() -> No
     ],
 )
 def test_a_file_that_cannot_be_used_is_one_sentence(
-    content: str | None, words: tuple[str, ...], tmp_path: Path
+    content: str | None, parts: tuple[str, ...], tmp_path: Path
 ) -> None:
     path = tmp_path / "mine.yaml"
     if content is not None:
@@ -96,10 +96,10 @@ def test_a_file_that_cannot_be_used_is_one_sentence(
     with pytest.raises(RequestError) as caught, open_cluster(Compute(cluster=str(path))):
         pass
     assert "\n" not in str(caught.value)
-    assert all(word in str(caught.value) for word in (str(path), *words))
+    assert all(word in str(caught.value) for word in (str(path), *parts))
 
 
-def test_the_manifest_is_one_the_operator_takes_with_the_workers_asked_for() -> None:
+def test_the_manifest_is_one_the_operator_takes_with_the_requested_workers() -> None:
     _, manifest = load_cluster("kubernetes")
     assert manifest is not None
     made = worker_manifest(Compute(cluster="kubernetes", workers=7), manifest)
@@ -136,10 +136,10 @@ def test_the_manifest_is_one_the_operator_takes_with_the_workers_asked_for() -> 
 
 
 def test_kubernetes_that_is_not_there_is_one_sentence() -> None:
-    words = "needs dask-kubernetes: .*kubernetes.*cluster: local"
+    parts = "needs dask-kubernetes: .*kubernetes.*cluster: local"
     if find_spec("dask_kubernetes"):
-        words = "could not be started .*kubectl.*operator"
-    with pytest.raises(RequestError, match=words) as caught, open_cluster(Compute(cluster="kubernetes")):
+        parts = "could not be started .*kubectl.*operator"
+    with pytest.raises(RequestError, match=parts) as caught, open_cluster(Compute(cluster="kubernetes")):
         pass
     assert "\n" not in str(caught.value)
 
@@ -162,13 +162,13 @@ def test_the_job_script_asks_for_one_gpu_and_starts_one_worker(tmp_path: Path) -
     for line in ("#SBATCH -p gpu", "#SBATCH --cpus-per-task=4", "#SBATCH --gres=gpu:1", "#SBATCH -t 08:00:00"):
         assert line in script.splitlines(), line
     assert "export OMP_NUM_THREADS=1" in script
-    for words in (
+    for parts in (
         r"--nthreads 1\b",
         r"--lifetime 7h50m",
         rf"--tls-ca-file {re.escape(tls.ca)}",
         r"tls://127\.0\.0\.1:",
     ):
-        assert re.search(words, script), words
+        assert re.search(parts, script), parts
 
 
 @pytest.mark.parametrize("cluster", ["local", "cuda", "kubernetes"])
@@ -182,8 +182,8 @@ def test_certificates_that_a_cluster_would_not_use_are_refused(cluster: str) -> 
 
 
 def test_slurm_that_is_not_there_is_one_sentence() -> None:
-    words = "needs Slurm's command sbatch" if find_spec("dask_jobqueue") else r"needs dask-jobqueue: .*cluster: local"
-    with pytest.raises(RequestError, match=words), open_cluster(Compute(cluster="slurm")):
+    parts = "needs Slurm's command sbatch" if find_spec("dask_jobqueue") else r"needs dask-jobqueue: .*cluster: local"
+    with pytest.raises(RequestError, match=parts), open_cluster(Compute(cluster="slurm")):
         pass
 
 
@@ -218,15 +218,15 @@ def test_nobody_enters_without_the_certificates(
     monkeypatch.setattr(flows.run.cluster, "CONNECT_S", 2.0)
     url = trusted[0].replace("tls", scheme, 1)
     for tls in (None, Tls(**make_certificates(tmp_path / "others"))):
-        asked = Compute(cluster="address", address=url, tls=tls)
-        with pytest.raises(RequestError, match="no Dask scheduler answers at") as caught, open_cluster(asked):
+        compute = Compute(cluster="address", address=url, tls=tls)
+        with pytest.raises(RequestError, match="no Dask scheduler answers at") as caught, open_cluster(compute):
             pass
         assert "\n" not in str(caught.value)
 
 
 def test_a_certificate_that_is_not_there_is_one_sentence() -> None:
-    asked = Compute(cluster="address", address="tls://127.0.0.1:1", tls=Tls(**TLS))
-    with pytest.raises(RequestError, match=r"compute\.tls: 'ca\.pem' cannot be read"), open_cluster(asked):
+    compute = Compute(cluster="address", address="tls://127.0.0.1:1", tls=Tls(**TLS))
+    with pytest.raises(RequestError, match=r"compute\.tls: 'ca\.pem' cannot be read"), open_cluster(compute):
         pass
 
 

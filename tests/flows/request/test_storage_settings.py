@@ -1,4 +1,4 @@
-"""What an object store is told with each request: heard by a real server, and never a login."""
+"""Options sent to an object store with each request: received by a real server, and never a login."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def encrypted(s3: S3, prefix: str) -> set[bool]:
     return {s3.client.head_object(Bucket=BUCKET, Key=key).get("ServerSideEncryption") == "AES256" for key in keys}
 
 
-def test_small_objects_and_arrays_are_written_with_what_is_asked(s3: S3) -> None:
+def test_small_objects_and_arrays_are_written_with_these_options(s3: S3) -> None:
     for name, settings in (("plain", {}), ("encrypted", ENCRYPTED)):
         use_storage(settings)
         url = f"s3://{BUCKET}/{name}"
@@ -60,8 +60,8 @@ def test_small_objects_and_arrays_are_written_with_what_is_asked(s3: S3) -> None
 def test_a_worker_writes_with_what_the_request_asks(catalog: Path, weights: Path, tmp_path: Path, s3: S3) -> None:
     record = sample_record(catalog, weights, tmp_path / "out", box(40, 240, 360, 80))
     _, plan, places = prepare(record)
-    asked = places._replace(scratch_receipts=f"s3://{BUCKET}/receipts", storage=ENCRYPTED)
-    receipt = run_step("stage", plan.layout.stage_jobs[0], asked)
+    encrypting = places._replace(scratch_receipts=f"s3://{BUCKET}/receipts", storage=ENCRYPTED)
+    receipt = run_step("stage", plan.layout.stage_jobs[0], encrypting)
     assert receipt.state is JobState.DONE
     assert encrypted(s3, "receipts/") == {True}
     run_step("stage", Index(*plan.layout.stage_jobs[0]), places)
@@ -72,16 +72,17 @@ def test_a_worker_writes_with_what_the_request_asks(catalog: Path, weights: Path
 def test_a_whole_run_finds_its_store_by_the_request_alone(
     s3: S3, weights: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """The environment has the login; where the store is, and that all is to be encrypted, only the request says."""
-    catalog, place = equator_catalog(tmp_path_factory.getbasetemp()), f"s3://{BUCKET}/asked"
+    """The login is in the environment; address of the store and encryption are in the request alone."""
+    catalog, place = equator_catalog(tmp_path_factory.getbasetemp()), f"s3://{BUCKET}/requested"
     settings = {**ENCRYPTED, "client_kwargs": {"endpoint_url": s3.endpoint}}
     record = equator_record(catalog, weights, Path("replaced"), SOUTH, storage_options=settings)
     path = write_request(tmp_path / "request.yaml", {**record, "output": f"{place}/out", "scratch": f"{place}/scratch"})
     env = {key: value for key, value in served().items() if key not in ("AWS_ENDPOINT_URL", "AWS_S3_ENDPOINT")}
     ran = call([*DSDIT, "run", str(path)], env)
     assert ran.returncode == 0, ran.stderr
-    assert {"asked/out/sr.tif", "asked/out/report.json", "asked/out/mosaic.zarr/zarr.json"} <= set(s3.objects("asked/"))
-    assert encrypted(s3, "asked/") == {True}
+    written = {f"requested/out/{name}" for name in ("sr.tif", "report.json", "mosaic.zarr/zarr.json")}
+    assert written <= set(s3.objects("requested/"))
+    assert encrypted(s3, "requested/") == {True}
 
 
 @pytest.mark.parametrize(
