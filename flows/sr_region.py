@@ -25,9 +25,7 @@ from flows.plan.make_plan import utc_now
 from flows.plan.prepared import Prepared, prepare
 from flows.publish.outcome import check_all_done
 from flows.request.request import Request, load_request, replace_keys
-from flows.tasks import check_nightly, hold_output, make_sample, plan_region, process, publish_region
-
-plain_errors()
+from flows.tasks import check_nightly, hold_output, make_sample, plan_region, publish_region, run_jobs
 
 _OPENED: ContextVar[Request | Prepared | None] = ContextVar("request opened by the caller", default=None)
 """Parameters of a flow are JSON: what the caller has opened reaches the flow of this process beside them."""
@@ -77,6 +75,7 @@ def sr_region(region: str = "sample", overrides: dict[str, Any] | None = None, n
     Returns:
         Locations of mosaic, picture, STAC item and COG.
     """
+    plain_errors()
     opened, now = _OPENED.get() or load_request(region, overrides), utc_now()
     request = opened.request if isinstance(opened, Prepared) else opened
     _name_run(request, now)
@@ -87,7 +86,7 @@ def sr_region(region: str = "sample", overrides: dict[str, Any] | None = None, n
     prepared = opened if isinstance(opened, Prepared) else prepare(opened, to_run=True)
     with hold_output(request, now) as lease:
         plan_url = plan_region(prepared, now, lease)
-        outcome = process(prepared, plan_url, lease)
+        outcome = run_jobs(prepared, plan_url, lease)
         places = publish_region(prepared, plan_url, lease, outcome)
     check_all_done(request, outcome)
     return {**places, "report": join(request.output, "report.json")}

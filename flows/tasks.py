@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
+from uuid import UUID
 
 from prefect import task
 from prefect.artifacts import (
@@ -24,30 +25,29 @@ from catalogs.sample_region import make_sample_region
 from dsdit.errors import DsditError, RequestError
 from dsdit.mosaic.history import write_history
 from dsdit.mosaic.lease import Lease, held
-from dsdit.mosaic.template import create_mosaic
-from dsdit.plan.files import write_due
-from dsdit.receipts.receipts import Receipt, compact_receipts, join_receipts, new_receipts
+from dsdit.mosaic.version import Version
+from dsdit.mosaic.versions import MosaicStore
+from dsdit.plan.plan import Plan
+from dsdit.receipts.receipts import compact_receipts, new_receipts
 from dsdit.steps.publish.mosaic_picture import thumbnail_uri
 from dsdit.steps.publish.publish import PUBLISHED
-from dsdit.steps.publish.report import STALE, Tally, due_jobs, finish_report
-from dsdit.store.arrays import forget_arrays
-from dsdit.store.objects import is_remote, join, read_bytes, remove, write_json
+from dsdit.steps.publish.report import STALE, Report
+from dsdit.store.objects import is_remote, join, read_bytes
+from flows.due_jobs import run_due_jobs
 from flows.plan.make_plan import keep_plan, make_plan, utc_now
 from flows.plan.on_cluster import measuring_on_cluster
 from flows.plan.prepared import Prepared
-from flows.publish.cleanup import drop_scratch, finish_publish, forget_plans, make_scratch, remove_partials
-from flows.publish.outcome import Night, put_back_failed, report_of, written
-from flows.publish.publish import no_cog, publish_night
-from flows.report import report_markdown, report_record
+from flows.publish.cleanup import forget_plans
+from flows.publish.outcome import RunOutcome, put_back_failed, report_of, written
+from flows.publish.publish import no_cog, publish_run
+from flows.report import report_markdown
 from flows.request.request import Request
 from flows.request.settings import SampleRegion
-from flows.run.cluster import open_cluster, quiet
-from flows.run.commits import Commits
-from flows.run.loop import Progress, Wavefront, run_wavefront
-from flows.run.run_step import Places, read_plan
-from flows.run.workers import try_batch_on
+from flows.run.progress import Progress
+from flows.run.run_step import read_plan
 
 PROGRESS_EVERY_S = 3.0
+"""Least seconds between two lines of progress."""
 
 
 def check_nightly(request: Request) -> None:
@@ -55,7 +55,7 @@ def check_nightly(request: Request) -> None:
     if is_remote(request.output) and request.store == "zarr":
         raise RequestError(
             f"output {request.output!r}: on an object store a plain Zarr is written in place, and readers of a nightly "
-            "mosaic would see half of a night: give a folder, set store: icechunk, or run it once with "
+            "mosaic would see a run that is half done: give a folder, set store: icechunk, or run it once with "
             "sr-region/sr-region"
         )
 
@@ -63,10 +63,10 @@ def check_nightly(request: Request) -> None:
 @contextmanager
 def hold_output(request: Request, now: datetime) -> Iterator[Lease]:
     """The lease of the request's output, for as long as this process writes there. Raises LeaseError."""
-    words = f"the run of region {request.name!r} that began at {now.isoformat(timespec='seconds')}"
-    words += f" (flow run {flow_run.id})" if flow_run.id else ""
+    holder = f"the run of region {request.name!r} that began at {now.isoformat(timespec='seconds')}"
+    holder += f" (flow run {flow_run.id})" if flow_run.id else ""
     wait = request.on_conflict == "wait"
-    with held(request.output, words, request.lease_expire_s, wait, get_run_logger().info) as lease:
+    with held(request.output, holder, request.lease_expire_s, wait, get_run_logger().info) as lease:
         yield lease
 
 
@@ -82,7 +82,7 @@ def make_sample(settings: SampleRegion) -> str:
 
 @task(name="plan", cache_policy=NO_CACHE)
 def plan_region(prepared: Prepared, now: datetime, lease: Lease) -> str:
-    """Searches, measures and chooses; returns the location of the plan. Many measures are brought into a table."""
+    """Searches, measures and chooses; returns the location of the plan. Many measures are joined into a table."""
     logger, output = get_run_logger(), prepared.request.output
     with measuring_on_cluster(prepared, logger.info) as spread:
         plan = make_plan(prepared, now, logger.info, spread)
@@ -97,103 +97,39 @@ def plan_region(prepared: Prepared, now: datetime, lease: Lease) -> str:
     return url
 
 
-@task(name="process", cache_policy=NO_CACHE)
-def process(prepared: Prepared, plan_url: str, lease: Lease) -> Night:
-    """Stages, samples and mosaics every due job on Dask, in a version that nobody reads yet; returns what came of it.
+class ProgressArtifact:
+    """Shows the progress of a run in its log, and as an artifact in Prefect's UI."""
 
-    What killed runs left is removed.
-    """
-    quiet()
-    logger = get_run_logger()
-    request, store = prepared.request, prepared.store
-    plan, receipts = read_plan(plan_url), join(request.output, "receipts")
-    if not store.holds():
-        remove(receipts)
-    _join(receipts, lease)
-    finish_publish(store, receipts)
-    remove_partials(request.output)
-    due = due_jobs(plan, receipts)
-    logger.info("process: %d of %d shards are due", len(due), len(plan.layout.mosaic_jobs))
-    if not due:
-        if not request.keep_scratch:
-            drop_scratch(request.scratch_url, lease.check)
-        return Night()
-    lease.check()
-    write_due(plan_url, due.indices())
-    version = store.begin()
-    with store.writing(version) as mosaic:
-        create_mosaic(plan, mosaic)
-    version = store.forked(version)
-    places = Places.of(
-        plan_url,
-        request.scratch_url,
-        request.output,
-        version.mosaic,
-        version.fork,
-        lease,
-        request.storage_options,
-    )
-    forget_arrays()
-    make_scratch(plan, places, request.scratch_url, lease.check)
-    front = Wavefront(plan, places, due, request.keep_scratch)
-    artifact = create_progress_artifact(0.0, key=f"{_key(request)}-tiles", description="tiles sampled")
-    last = 0.0
+    def __init__(self, request: Request) -> None:
+        self._logger, self._key = get_run_logger(), f"{_key(request)}-tiles"
+        self._artifact: UUID | None = None
+        self._shown = float("-inf")
 
-    def show(progress: Progress) -> None:
-        nonlocal last
+    def show(self, progress: Progress) -> None:
+        """At most every few seconds, and at the end."""
         now = time.monotonic()
-        if now - last >= PROGRESS_EVERY_S or progress.jobs == progress.jobs_total:
-            last = now
-            logger.info("process: %s", progress)
-            share = progress.jobs / progress.jobs_total
-            if progress.tiles_total:
-                share = 0.9 * progress.tiles / progress.tiles_total + 0.1 * share
-            update_progress_artifact(artifact, min(100.0, 100.0 * share))  # type: ignore[arg-type]
-
-    steps, night = Tally(plan), Night(len(due))
-
-    def tally(receipt: Receipt) -> None:
-        nonlocal night
-        night = night.add(receipt)
-        if receipt.step != "mosaic":  # those are read again from where a later run will find them
-            steps.add(receipt)
-
-    commits = Commits(store, version, receipts, request.commit_every_s, lease.check)
-    with open_cluster(request.compute, prepared.cluster) as client, commits.running():
-        asked = request.compute
-        needs = prepared.cluster[0].needs
-        try_batch_on(client, places, asked.worker_wait_s, needs)
-        many, wait_s, late_s = asked.futures_per_worker, asked.worker_wait_s, asked.straggler_s
-        run_wavefront(
-            client,
-            front,
-            many,
-            show,
-            logger.error,
-            tally,
-            check=lease.check,
-            commits=commits,
-            wait_s=wait_s,
-            straggler_s=late_s,
-            needs=needs,
-        )
-    _join(receipts, lease)
-    report = finish_report(steps, receipts)
-    write_json(join(request.output, "report.json"), report_record(report))
-    if not request.keep_scratch:
-        drop_scratch(request.scratch_url, lease.check)
-    return night
+        if now - self._shown < PROGRESS_EVERY_S and progress.jobs < progress.jobs_total:
+            return
+        self._shown = now
+        self._logger.info("run: %s", progress)
+        if self._artifact is None:
+            created = create_progress_artifact(0.0, key=self._key, description="tiles sampled")
+            self._artifact = created  # type: ignore[assignment]
+        share = progress.jobs / progress.jobs_total
+        if progress.tiles_total:
+            share = 0.9 * progress.tiles / progress.tiles_total + 0.1 * share
+        update_progress_artifact(self._artifact, min(100.0, 100.0 * share))  # type: ignore[arg-type]
 
 
-def _join(receipts: str, lease: Lease) -> None:
-    """Reads every receipt that is an object once: all that follows reads them from a table."""
-    lease.check()
-    for name in join_receipts(receipts, "mosaic"):
-        get_run_logger().warning("process: receipt %s is damaged: what it told of is done again", name)
+@task(name="run-jobs", cache_policy=NO_CACHE)
+def run_jobs(prepared: Prepared, plan_url: str, lease: Lease) -> RunOutcome:
+    """Stages, samples and mosaics every due job, in a version that nobody reads yet; returns the outcome."""
+    progress = ProgressArtifact(prepared.request)
+    return run_due_jobs(prepared, plan_url, lease, get_run_logger(), progress.show)
 
 
 @task(name="publish", cache_policy=NO_CACHE)
-def publish_region(prepared: Prepared, plan_url: str, lease: Lease, night: Night) -> dict[str, str]:
+def publish_region(prepared: Prepared, plan_url: str, lease: Lease, outcome: RunOutcome) -> dict[str, str]:
     """Checks the receipts against the plan, makes all that readers see and swaps it in; returns locations.
 
     Where no version waits to be published, or nothing was written in the one that does, nothing is published.
@@ -201,37 +137,60 @@ def publish_region(prepared: Prepared, plan_url: str, lease: Lease, night: Night
     request, store = prepared.request, prepared.store
     plan, receipts = read_plan(plan_url), join(request.output, "receipts")
     version = store.unpublished()
-    report = report_of(plan, request.output, receipts, night, version is not None)
+    report = report_of(plan, request.output, receipts, outcome, version is not None)
+    check_something_written(request, store, report)
+    if version is not None and any(written(receipt) for receipt in new_receipts(receipts, "mosaic")):
+        publish_version(prepared, plan_url, plan, version, report, lease)
+    places = published_places(request, plan, store)
+    show_results(request, plan, report, places["picture"])
+    forget_plans(request.output, request.keep_versions)
+    return places
+
+
+def check_something_written(request: Request, store: MosaicStore, report: Report) -> None:
+    """Raises DsditError where a first run has written no shard: there is nothing to publish."""
     if not store.versions() and not sum(report.jobs.get(state, 0) for state in ("done", "degraded", STALE)):
         raise DsditError(
             f"no shard of {request.name!r} could be written; the first reason: {(report.errors or ('none given',))[0]}"
         )
-    if version is not None and any(written(receipt) for receipt in new_receipts(receipts, "mosaic")):
-        now = utc_now()
-        put_back_failed(plan, store, version, receipts)
-        publish_night(request, plan_url, store, version, report, now, lease, get_run_logger().info, prepared.cluster)
-        lease.check()
-        before = sum(spent for step, spent in report.seconds.items() if step != "mosaic")
-        write_history(request.output, now, version.name, plan, new_receipts(receipts, "mosaic"), before)
-        store.publish(version, request.keep_versions)
-        compact_receipts(receipts, "mosaic")
+
+
+def publish_version(
+    prepared: Prepared, plan_url: str, plan: Plan, version: Version, report: Report, lease: Lease
+) -> None:
+    """Completes a version and swaps it in. History first, then the swap, then the receipts are joined."""
+    request, store = prepared.request, prepared.store
+    now, receipts, log = utc_now(), join(request.output, "receipts"), get_run_logger().info
+    put_back_failed(plan, store, version, receipts)
+    publish_run(request, plan_url, store, version, report, now, lease, log, prepared.cluster)
+    lease.check()
+    before = sum(spent for step, spent in report.seconds.items() if step != "mosaic")
+    write_history(request.output, now, version.name, plan, new_receipts(receipts, "mosaic"), before)
+    store.publish(version, request.keep_versions)
+    compact_receipts(receipts, "mosaic")
+
+
+def published_places(request: Request, plan: Plan, store: MosaicStore) -> dict[str, str]:
+    """Locations of what readers open, by kind."""
     places = {kind: join(request.output, name) for kind, name in {**PUBLISHED, "mosaic": store.name}.items()}
-    missing = no_cog(request, plan)
-    if missing is not None:
+    if no_cog(request, plan) is not None:
         del places["cog"]
-    text = report_markdown(report, missing)
-    create_markdown_artifact(text, key=f"{_key(request)}-report", description="report of the run")
-    forget_plans(request.output, request.keep_versions)
-    picture = read_bytes(places["picture"])
-    if picture is None:
-        get_run_logger().warning("publish: there is no picture at %s: the next version has one", places["picture"])
-    else:
-        create_image_artifact(
-            thumbnail_uri(picture),
-            key=f"{_key(request)}-picture",
-            description=f"low resolution, reference, super-resolved, residual; {places['picture']}",
-        )
     return places
+
+
+def show_results(request: Request, plan: Plan, report: Report, picture_url: str) -> None:
+    """Report and picture as artifacts in Prefect's UI."""
+    text = report_markdown(report, no_cog(request, plan))
+    create_markdown_artifact(text, key=f"{_key(request)}-report", description="report of the run")
+    picture = read_bytes(picture_url)
+    if picture is None:
+        get_run_logger().warning("publish: there is no picture at %s: the next version has one", picture_url)
+        return
+    create_image_artifact(
+        thumbnail_uri(picture),
+        key=f"{_key(request)}-picture",
+        description=f"low resolution, reference, super-resolved, residual; {picture_url}",
+    )
 
 
 def _key(request: Request) -> str:

@@ -7,6 +7,7 @@ blocks of all of them are judged. What is looked at is the head of the file, whi
 from __future__ import annotations
 
 import warnings
+from functools import cache
 
 import numpy as np
 import rasterio
@@ -71,5 +72,10 @@ def _check_blocks(file: rasterio.DatasetReader, name: str) -> None:
         )
 
 
-# Reduced pictures state no place of their own; a file without one is refused for its missing CRS.
-warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)
+@cache
+def ignore_missing_georeference() -> None:
+    """Silences rasterio's warning in this process: reduced pictures have no georeference of their own.
+
+    A file without one is refused for its missing CRS.
+    """
+    warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)

@@ -18,7 +18,7 @@ from rasterio.errors import CRSError, RasterioError, RasterioIOError, WindowErro
 
 from catalogs.allowed import accepted_href, gdal_path, local_path, plain
 from catalogs.item import SceneItem
-from catalogs.read.file_limits import check_limits, check_pictures
+from catalogs.read.file_limits import check_limits, check_pictures, ignore_missing_georeference
 from catalogs.read.file_pool import FilePool
 from catalogs.read.redirects import check_redirects
 from catalogs.read.retry import PAUSES_S, may_pass, uncached
@@ -148,6 +148,7 @@ def _key(href: str, source: Source) -> Hashable:
 
 def _open(href: str, url: str, source: Source) -> rasterio.DatasetReader:
     """The file, if one of the source's drivers knows it: what calls itself .tif and is a VRT is not opened."""
+    ignore_missing_georeference()
     if url:
         check_redirects(url, source)
     drivers = list(dict.fromkeys("GTiff" if name == "COG" else name for name in source.drivers))

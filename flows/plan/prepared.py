@@ -20,7 +20,7 @@ from dsdit.mosaic.versions import MosaicStore, mosaic_store
 from dsdit.region import Region
 from dsdit.store.objects import check_writable
 from dsdit.window import Window
-from flows.request.cluster_file import LoadedCluster, load_cluster
+from flows.request.cluster_file import ClusterFile, load_cluster
 from flows.request.land_mask import read_land
 from flows.request.request import Request
 from flows.request.settings import References, SampleRegion, Scenes
@@ -37,7 +37,7 @@ class Prepared:
     ref_source: Source | None
     """None for a request without references."""
     weights: WeightsHeader
-    cluster: LoadedCluster
+    cluster: ClusterFile
     store: MosaicStore
     """Versions of the mosaic at the request's output."""
 

@@ -1,6 +1,7 @@
-"""What runs that were killed left behind. The next one removes it: it holds the output's lease, so that nobody uses it.
+"""Removes what killed runs left behind, and scratch and plans that nobody needs any more.
 
-`dsdit plan` writes beside a run without the lease: what may be its own is left until it is old.
+A run does so while it holds the output's lease, so nobody uses what it removes. `dsdit plan` writes without the lease:
+files that may be its own are left until they are old.
 """
 
 from __future__ import annotations
@@ -22,14 +23,14 @@ from dsdit.store.objects import filesystem, is_remote, join, remove
 from flows.run.run_step import Places
 
 OLD_S = 3600.0
-"""Since its last change a file that is still being written is younger."""
+"""Seconds since its last change after which a file is not being written any more."""
 _STORES = (".zarr", ".icechunk")
 
 
 def finish_publish(store: MosaicStore, receipts: str) -> None:
-    """Joins receipts whose version is published already: the publish was cut off before it came to that.
+    """Joins receipts whose version is published already, where the publish was cut off just before that.
 
-    Shards are written in a version that is begun, so that without one there is nothing else that receipts can tell of.
+    Shards are written in a version that is begun, so without one all receipts belong to published versions.
     """
     if store.unpublished() is None:
         compact_receipts(receipts, "mosaic")
@@ -38,7 +39,7 @@ def finish_publish(store: MosaicStore, receipts: str) -> None:
 def drop_scratch(scratch: str, check: Check) -> None:
     """Removes all scratch, receipts first: killed in the middle it leaves no receipt of what is gone.
 
-    `check` raises where the output, and so perhaps this scratch, is another run's by now.
+    `check` raises where the output, and so perhaps this scratch, belongs to another run by now.
     """
     for place in (join(scratch, "receipts"), scratch):
         check()
@@ -46,7 +47,7 @@ def drop_scratch(scratch: str, check: Check) -> None:
 
 
 def make_scratch(plan: Plan, places: Places, scratch: str, check: Check) -> None:
-    """Scratch for the plan's jobs; in place of a dead run's of other jobs, which nobody can go on with."""
+    """Creates scratch for the plan's jobs; scratch of a dead run with other jobs is removed first."""
     jobs = plan.layout.jobs_window
     try:
         create_scratch(places.scratch, plan.lattice, jobs, plan.bands)

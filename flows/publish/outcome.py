@@ -1,4 +1,4 @@
-"""What came of a run: how many of its due shards failed, which report tells of it, and whether it ends as completed."""
+"""The outcome of a run: how many of its due shards failed, its report, and whether it ends as completed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from flows.request.request import Request
 
 
 @dataclass(frozen=True)
-class Night:
+class RunOutcome:
     """The due shards of one run; a run with nothing due has none."""
 
     due: int = 0
@@ -27,20 +27,20 @@ class Night:
     reason: str = ""
     """Of the first that failed."""
 
-    def add(self, receipt: Receipt) -> Night:
-        """With one more receipt, of any step. A shard without pixels for want of a clear scene has not failed."""
+    def add(self, receipt: Receipt) -> RunOutcome:
+        """With one more receipt, of any step. A shard without pixels because no scene is clear has not failed."""
         if receipt.step != "mosaic" or written(receipt):
             return self
         return replace(self, failed=self.failed + 1, reason=self.reason or (receipt.errors or ("none given",))[0])
 
 
 def written(receipt: Receipt) -> bool:
-    """Whether the receipt tells of a step that left something."""
+    """Whether the step of this receipt wrote something."""
     return receipt.state is not JobState.FAILED
 
 
 def put_back_failed(plan: Plan, store: MosaicStore, version: Version, receipts: str) -> None:
-    """Failed jobs leave their shards as they were; one that never was is marked as failed."""
+    """Restores the shards of failed jobs as they were; one that never existed is marked as failed."""
     failed = [receipt.job for receipt in new_receipts(receipts, "mosaic") if not written(receipt)]
     if not failed:
         return
@@ -51,24 +51,24 @@ def put_back_failed(plan: Plan, store: MosaicStore, version: Version, receipts: 
                 mark_failed(plan, job, mosaic)
 
 
-def report_of(plan: Plan, output: str, receipts: str, night: Night, publishes: bool) -> Report:
-    """The report of the run, or one that is made of the receipts where the kept one is of another state than theirs.
+def report_of(plan: Plan, output: str, receipts: str, outcome: RunOutcome, publishes: bool) -> Report:
+    """The report of the run; made again from the receipts where the stored one describes another state.
 
-    A run with nothing due makes no report: the kept one is right if it is of this very plan and found nothing due.
+    A run with nothing due makes no report: the stored one is right if it is of this very plan and found nothing due.
     """
-    kept = read_report(output)
-    if kept is not None and kept.plan == plan.digest.hex() and (night.due or kept.complete):
-        return kept
+    stored = read_report(output)
+    if stored is not None and stored.plan == plan.digest.hex() and (outcome.due or stored.complete):
+        return stored
     report = make_report(plan, receipts)
-    if publishes or kept is None or kept.plan == plan.digest.hex():
+    if publishes or stored is None or stored.plan == plan.digest.hex():
         write_json(join(output, "report.json"), report_record(report))
     return report
 
 
-def check_all_done(request: Request, night: Night) -> None:
+def check_all_done(request: Request, outcome: RunOutcome) -> None:
     """Raises FailedJobsError where due shards failed, after all that could be written is published."""
-    if night.failed:
+    if outcome.failed:
         raise FailedJobsError(
-            f"{night.failed} of {night.due} due shards of region {request.name!r} failed, the first one for: "
-            f"{night.reason}; look at `dsdit status {request.output}`, the next run tries them again"
+            f"{outcome.failed} of {outcome.due} due shards of region {request.name!r} failed, the first one for: "
+            f"{outcome.reason}; look at `dsdit status {request.output}`, the next run tries them again"
         )

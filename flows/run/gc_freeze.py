@@ -1,4 +1,4 @@
-"""Python's heap in a process that runs for hours: what stays for the run is not looked through again and again."""
+"""Python's garbage collector in a process that runs for hours: objects that stay for the whole run are frozen."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def settled_heap() -> Iterator[None]:
-    """Until its end Python's collector of cycles leaves alone what is there at its start.
+def frozen_heap() -> Iterator[None]:
+    """Hides all objects that exist now from the collector of cycles, while the block runs.
 
-    Torch, Prefect, Dask and the plan are some 300,000 objects and more; each full collection stops all threads for a
-    quarter of a second to look at them, Dask's event loop too.
+    Torch, Prefect, Dask and the plan are some 300,000 objects and more. Each full collection would stop all threads for
+    a quarter of a second to look at them, Dask's event loop too.
     """
     gc.collect()
     gc.freeze()

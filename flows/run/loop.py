@@ -1,220 +1,181 @@
-"""The wavefront: jobs move on when the 3 x 3 they read has arrived.
+"""A run on Dask: every step of a wavefront is submitted as soon as the 3 x 3 that it reads has arrived.
 
-Dask holds a bounded number of futures at a time, each a step's name, a job's index and locations, never an array. The
-order prefers what frees scratch: mosaic before sample before stage, along the sweep of `flows.run.frontier`. A step
-that takes far too long is given to another worker once more; see `flows.run.stragglers`.
+Dask holds a bounded number of futures at a time, each a step's name, a job's index and locations, never an array.
+Steps are submitted in the order that frees scratch: mosaic before sample before stage, along the sweep of
+`flows.run.frontier`. A step that takes far too long gets one backup copy on another worker, see `flows.run.stragglers`.
 
-What Dask has goes to workers in another order, mosaic before stage before sample: a stage is given only where samples
-run short, and behind the many samples that wait for a worker it would come too late for the next.
+Workers get what was submitted in another order, mosaic before stage before sample. A stage is submitted only where
+samples run short; behind the many samples that wait for a worker it would come too late for the next ones.
 """
 
 from __future__ import annotations
 
-import heapq
 import time
-from collections.abc import Callable
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-import dask
+from dask.base import annotate
 from distributed import Client, as_completed
 
-from dsdit.errors import LeaseError
-from dsdit.receipts.receipts import Receipt, write_receipt
-from dsdit.window import Index
-from flows.run.commits import Commits
+from dsdit.receipts.receipts import Receipt
 from flows.run.frontier import RANK, Wavefront, Work
-from flows.run.futures import DASK_RETRIES, Told, finished_of, kept_groups, let_go, tell, watch
-from flows.run.gc_freeze import settled_heap
-from flows.run.progress import Progress
-from flows.run.run_step import Places, Uncommitted, failed_receipt, receipts_of, run_step
+from flows.run.futures import ended_futures, hold_groups, release_futures, watch_futures
+from flows.run.gc_freeze import frozen_heap
+from flows.run.limits_and_hooks import RunHooks, RunLimits
+from flows.run.result_channel import ResultChannel, run_and_publish
+from flows.run.run_step import RETRIES, Step, Uncommitted, run_step
 from flows.run.scratch_removal import Removals
-from flows.run.stragglers import LEAST_S, Pace
-from flows.run.workers import WAIT_S, Needs, Workers
+from flows.run.step_queue import StepQueue
+from flows.run.stragglers import Pace, should_launch_backup
+from flows.run.workers import Needs, Workers
 
-__all__ = ["DASK_RETRIES", "Progress", "Wavefront", "run_wavefront"]
-Run = Callable[[str, Index, Places], Receipt | Uncommitted]
 _LOOK_S = 1.0
 """How often a run looks for stragglers."""
 _PRIORITY = {"mosaic": 2, "stage": 1, "sample": 0}
-"""Dask's: the largest goes first to a worker."""
+"""Dask's: a worker gets the largest first."""
 
 
 def priority_of(key: str) -> int:
-    """Dask's priority of a step, for the scheduler, which has its key."""
+    """Dask's priority of a step, from the step's key."""
     return _PRIORITY[key.partition("-")[0]]
 
 
 class Flight(NamedTuple):
-    """A step that Dask has."""
+    """A step that was submitted and has not ended."""
 
     work: Work
     future: Any
     since: float
+    """Time of submission on the monotonic clock, in seconds."""
 
 
-def run_wavefront(
-    client: Client,
-    front: Wavefront,
-    futures_per_worker: int,
-    on_progress: Callable[[Progress], None],
-    on_failure: Callable[[str], None],
-    on_receipt: Callable[[Receipt], None] | None = None,
-    run: Run | None = None,
-    check: Callable[[], None] = lambda: None,
-    commits: Commits | None = None,
-    wait_s: float = WAIT_S,
-    straggler_s: float = LEAST_S,
-    needs: Needs | None = None,
-) -> list[Receipt]:
-    """Runs every step of `front`; returns the receipts of this run, or gives each to `on_receipt` and keeps none.
+class WavefrontRun:
+    """One run of all steps of `front` on the workers of `client`.
 
-    `check` raises where this run must write nothing more; it is asked before anything is made of a finished step.
-    A step that raises is tried again by Dask, then gets a receipt with the reason, and the rest goes on. `run` is what
-    a worker does for a step: `run_step` by default. A shard that was written in a fork is done with its commit.
-    `needs` are the Dask resources that each step takes of its worker. Raises RequestError where there is no worker for
-    `wait_s`, or none that offers them.
+    Args:
+        client: of the cluster.
+        front: the steps.
+        limits: how much is under way, and how long the run waits.
+        hooks: what is called as the run goes on.
+        needs: Dask resources that each step takes of its worker.
+        step: what a worker does for a step; `run_step` by default.
     """
-    sampling: float | None = None
-    staged = tiles = jobs = 0
-    needs = needs or {}
-    workers, pace, looked = Workers(client, wait_s, *needs.values()), Pace(straggler_s), time.monotonic()
-    kept: list[Receipt] = []
-    keep = kept.append if on_receipt is None else on_receipt
-    ready: list[tuple[tuple[int, int, int], Work]] = []
-    running = as_completed(loop=client.loop)
-    in_flight: dict[Any, Flight] = {}
-    told = Told()
 
-    def needed(work: Work) -> dict[str, float]:
-        return needs.get(work[0], {})
+    def __init__(
+        self,
+        client: Client,
+        front: Wavefront,
+        limits: RunLimits | None = None,
+        hooks: RunHooks | None = None,
+        needs: Needs | None = None,
+        step: Step | None = None,
+    ) -> None:
+        self._client, self._front = client, front
+        self._limits, self._hooks = limits or RunLimits(), hooks or RunHooks()
+        self._needs: Needs = needs or {}
+        self._step = step or run_step
+        self._queue = StepQueue(front, self._hooks)
+        self._workers = Workers(client, self._limits.worker_wait_s, *self._needs.values())
+        self._pace = Pace(self._limits.straggler_s)
+        self._channel = ResultChannel()
+        self._looked = time.monotonic()
+        self._running: Any = None
+        self.in_flight: dict[Any, Flight] = {}
 
-    def push(works: list[Work]) -> None:
+    def run(self) -> list[Receipt]:
+        """Runs every step; returns the receipts of this run where no hook takes them.
+
+        Dask retries a step that raises. If it still fails, it gets a receipt with the reason, and the rest goes on. A
+        shard that was written in a fork is done with its commit. Raises RequestError where no worker, or none that
+        offers what a step needs, was there for `limits.worker_wait_s`.
+        """
+        client, removals = self._client, Removals(self._front.plan, self._front.places, self._hooks.check)
+        with frozen_heap(), self._channel.subscribed(client), removals.running():
+            self._running = as_completed(loop=client.loop)
+            self._front.remove = removals.add
+            groups = hold_groups(client, RANK)
+            self._submit()
+            while self.in_flight or self._queue.uncommitted:
+                self._take_ended()
+                self._queue.take_commits(commit_now=not self.in_flight)
+                self._submit()
+            for group in groups:
+                group.release()
+        return self._queue.receipts()
+
+    def _take_ended(self) -> None:
+        ended = ended_futures(self._client, self._running, self._workers, self.in_flight, self._channel)
+        for future, result in ended:
+            self._hooks.check()
+            work = self.land(future.key, result)
+            if work is not None:
+                self._queue.end(work, result)
+        release_futures(self._client, [future for future, _ in ended])
+
+    def _submit(self) -> None:
+        """Submits steps, backup copies first, up to the bound on futures."""
+        limit = self._limits.futures_per_worker * max(1, self._workers.count())
+        self._submit_backups(limit)
+        new: list[Work] = []
+        while len(self.in_flight) + len(new) < limit and (work := self._queue.next_step()) is not None:
+            new.append(work)
+        if new:
+            self._launch(new)
+
+    def _submit_backups(self, limit: int) -> None:
+        now = time.monotonic()
+        if now - self._looked < _LOOK_S:
+            return
+        self._looked = now
+        late = [
+            (key, flight, limit_s)
+            for key, flight in self.in_flight.items()
+            if now - flight.since > (limit_s := self._pace.limit_s(flight.work[0]))
+        ]
+        waiting = any(flight.work not in self._front.repeated for _, flight, _ in late)
+        tasks_of: Mapping[str, Any] = self._client.processing() if waiting else {}
+        for key, flight, limit_s in late:
+            idle = [worker for worker, keys in tasks_of.items() if key not in keys]
+            repeated, free = flight.work in self._front.repeated, limit - len(self.in_flight)
+            if should_launch_backup(now - flight.since, limit_s, repeated, free, len(tasks_of), len(idle)):
+                self._front.repeated.add(flight.work)
+                self._launch([flight.work], workers=idle, allow_other_workers=True)
+
+    def _launch(self, works: list[Work], **where: Any) -> None:
+        """Submits steps: one message to the scheduler for all that need the same resources of their worker."""
+        groups: dict[tuple[tuple[str, float], ...], list[Work]] = {}
         for work in works:
-            heapq.heappush(ready, (front.rank(work), work))
-
-    def done(work: Work, receipt: Receipt) -> None:
-        nonlocal staged, tiles, jobs
-        staged += work[0] == "stage"
-        tiles += front.tiles(work)
-        jobs += work[0] == "mosaic"
-        keep(receipt)
-        push(front.finish(work, receipt))
-        seconds = 0.0 if sampling is None else time.monotonic() - sampling
-        on_progress(Progress(staged, tiles, front.tiles_total, jobs, len(front.due), seconds))
-
-    def fail(work: Work, reason: str) -> None:
-        step, job = work
-        receipt = failed_receipt(front.plan, step, job, front.digest(work), reason)
-        write_receipt(receipts_of(step, front.places), receipt)
-        on_failure(f"{step} of job {tuple(job)} failed: {reason}")
-        done(work, receipt)
-
-    def give(works: list[Work], **where: Any) -> None:
-        """One message to the scheduler gives it all that may run now and needs the same of its worker."""
-        for resources in {tuple(sorted(needed(work).items())): needed(work) for work in works}.values():
-            part = [work for work in works if needed(work) == resources]
-            with dask.annotate(priority=priority_of):
-                futures = client.map(
-                    tell,
-                    [step for step, _ in part],
-                    [job for _, job in part],
-                    key=[f"{step}-{job}-{time.monotonic_ns()}" for step, job in part],
-                    places=front.places,
-                    work=run or run_step,
-                    told_to=told.run,
+            groups.setdefault(tuple(sorted(self._needs.get(work[0], {}).items())), []).append(work)
+        for resources, group in groups.items():
+            with annotate(priority=priority_of):
+                futures = self._client.map(
+                    run_and_publish,
+                    [step for step, _ in group],
+                    [job for _, job in group],
+                    key=[f"{step}-{job}-{time.monotonic_ns()}" for step, job in group],
+                    places=self._front.places,
+                    call=self._step,
+                    channel=self._channel.name,
                     pure=False,
-                    retries=DASK_RETRIES,
-                    resources=resources or None,
+                    retries=RETRIES,
+                    resources=dict(resources) or None,
                     **where,
                 )
             now = time.monotonic()
-            in_flight.update({f.key: Flight(work, f, now) for f, work in zip(futures, part, strict=True)})
-            watch(client, running, futures)
+            self.in_flight.update({f.key: Flight(work, f, now) for f, work in zip(futures, group, strict=True)})
+            watch_futures(self._client, self._running, futures)
 
-    def repeat(limit: int) -> None:
-        """Gives stragglers to workers that do not have them, each once."""
-        nonlocal looked
-        now = time.monotonic()
-        if now - looked < _LOOK_S:
-            return
-        looked = now
-        late = [
-            (key, flight.work)
-            for key, flight in in_flight.items()
-            if now - flight.since > pace.limit_s(flight.work[0]) and flight.work not in front.repeated
-        ]
-        having = client.processing() if late else {}
-        for key, work in late:
-            others = [worker for worker, keys in having.items() if key not in keys]
-            if len(in_flight) < limit and 0 < len(others) < len(having):
-                front.repeated.add(work)
-                give([work], workers=others, allow_other_workers=True)
-
-    def submit() -> None:
-        nonlocal sampling
-        limit = futures_per_worker * max(1, workers.count())
-        repeat(limit)
-        given: list[Work] = []
-        while len(in_flight) + len(given) < limit:
-            while not ready and (opened := front.open_next()) is not None:
-                push(opened)
-            if not ready:
-                break
-            _, work = heapq.heappop(ready)
-            reason = front.blocked(work)
-            if reason is not None:
-                fail(work, reason)
-                continue
-            if work[0] == "sample" and sampling is None:
-                sampling = time.monotonic()
-            given.append(work)
-        if given:
-            give(given)
-
-    def land(key: Any, result: Any) -> Work | None:
-        """The step that ended so; None where its other copy was first, or may still do it."""
-        flight = in_flight.pop(key, None)
+    def land(self, key: Any, result: object) -> Work | None:
+        """The step of a future that ended with `result`; None where its other copy was first, or may still succeed."""
+        flight = self.in_flight.pop(key, None)
         if flight is None:
             return None
-        well = isinstance(result, Receipt | Uncommitted)
-        if well:
-            pace.took(flight.work[0], time.monotonic() - flight.since)
-        if flight.work in front.repeated:
-            for twin in [k for k, other in in_flight.items() if other.work == flight.work]:
-                if not well:
+        succeeded = isinstance(result, Receipt | Uncommitted)
+        if succeeded:
+            self._pace.add(flight.work[0], time.monotonic() - flight.since)
+        if flight.work in self._front.repeated:
+            for twin in [k for k, other in self.in_flight.items() if other.work == flight.work]:
+                if not succeeded:
                     return None
-                in_flight.pop(twin).future.cancel()
+                self.in_flight.pop(twin).future.cancel()
         return flight.work
-
-    def settle() -> None:
-        if commits is not None:
-            if not in_flight:
-                commits.commit()
-            for receipt in commits.finished():
-                done(("mosaic", receipt.job), receipt)
-
-    with settled_heap(), told.heard(client), Removals(front.plan, front.places, check).running() as removals:
-        front.remove = removals.add
-        groups = kept_groups(client, RANK)
-        submit()
-        while in_flight or (commits is not None and commits.waiting):
-            ended = finished_of(client, running, workers, in_flight, told)
-            for future, result in ended:
-                check()
-                if isinstance(result, LeaseError):
-                    raise result  # a worker saw it first: nothing more may be written, no receipt either
-                work = land(future.key, result)
-                if work is None:
-                    pass
-                elif isinstance(result, Receipt):
-                    done(work, result)
-                elif isinstance(result, Uncommitted) and commits is not None:
-                    commits.add(result)
-                else:
-                    fail(work, f"{type(result).__name__}: {result}")
-            let_go(client, [future for future, _ in ended])
-            settle()
-            submit()
-        for group in groups:
-            group.release()
-    return sorted(kept, key=lambda receipt: front.rank((receipt.step, receipt.job)))

@@ -1,17 +1,17 @@
-"""What runs on a Dask worker: one step of one job, given as coordinates and locations.
+"""What runs on a worker: one step of one job, given as coordinates and locations.
 
 The plan and the network are loaded once a process. Data first, then the receipt.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import dsdit.plan.files
 from catalogs.staging.stage import stage
 from dsdit.digest import Digest
-from dsdit.malloc import keep_freed_memory
 from dsdit.mosaic.lease import Check, Lease, check_holder, unchecked
 from dsdit.plan.plan import Plan
 from dsdit.receipts.receipts import Receipt, write_receipt
@@ -19,10 +19,12 @@ from dsdit.status import JobState, TileState
 from dsdit.steps.inputs import Inputs, check_inputs, read_inputs
 from dsdit.steps.mosaic import mosaic, write_failed
 from dsdit.steps.sample import sample
-from dsdit.store.arrays import arrays_of
 from dsdit.store.objects import join
-from dsdit.store.options import use_storage
 from dsdit.window import Index
+from flows.run.worker_process import set_up_worker
+
+RETRIES = 2
+"""Times that a step that raised is tried again."""
 
 
 class Places(NamedTuple):
@@ -43,9 +45,9 @@ class Places(NamedTuple):
     lease: str = ""
     """The output's lease."""
     holder: str = ""
-    """Id of the run; a step writes nothing once the lease is another's. Empty: nobody asks."""
+    """Run id. Steps refuse to write when the lease names another run; an empty id disables the check (tests)."""
     storage: dict[str, Any] | None = None
-    """What object stores are told with each request; see `dsdit.store.options`."""
+    """What object stores get with each request; see `dsdit.store.options`."""
 
     @classmethod
     def of(
@@ -79,6 +81,10 @@ class Uncommitted(NamedTuple):
     changes: bytes
 
 
+Step = Callable[[str, Index, Places], Receipt | Uncommitted]
+"""Runs one step, by its name, of one job."""
+
+
 @lru_cache(maxsize=4)
 def read_plan(url: str) -> Plan:
     """The plan at `url`, read once a process. Raises PlanError where there is none."""
@@ -87,9 +93,7 @@ def read_plan(url: str) -> Plan:
 
 def run_step(step: str, job: Index, places: Places) -> Receipt | Uncommitted:
     """Runs one step of one job, writes its receipt and returns it; see `Uncommitted` for the shard of a fork."""
-    keep_freed_memory()
-    use_storage(places.storage or {})
-    with arrays_of(places.holder):
+    with set_up_worker(places.storage, places.holder):
         return _run(step, Index(*job), places)
 
 
@@ -120,13 +124,13 @@ def _run_mosaic(plan: Plan, job: Index, places: Places, inputs: Inputs, check: C
 
 
 def _check(places: Places, inputs: Inputs) -> None:
-    """What a step asks before it writes: whether what it read stands, and whether the output is still its run's."""
+    """Raises where a step must not write: its inputs have changed, or the output belongs to another run by now."""
     check_inputs(places.scratch_receipts, inputs)
     check_of(places)()
 
 
 def check_of(places: Places) -> Check:
-    """What asks whether the output is still its run's."""
+    """Raises LeaseError, when called, where the output belongs to another run by now."""
     return partial(check_holder, places.lease, places.holder) if places.holder else unchecked
 
 
@@ -135,16 +139,16 @@ def try_batch(places: Places) -> None:
     from dsdit.sampling.fitting import check_batch_fits
     from dsdit.sampling.sampler import open_sampler
 
-    use_storage(places.storage or {})
-    plan = read_plan(places.plan)
-    check_batch_fits(open_sampler(plan.model, plan.sampler), plan.lattice.tile_px, plan.lattice.scale)
+    with set_up_worker(places.storage, places.holder):
+        plan = read_plan(places.plan)
+        check_batch_fits(open_sampler(plan.model, plan.sampler), plan.lattice.tile_px, plan.lattice.scale)
 
 
 def _take_back(plan: Plan, job: Index, places: Places) -> None:
-    """Puts a failed receipt in place of an earlier one, before the shard it proved is written over.
+    """Replaces an earlier receipt by a failed one, before the shard that it proved is written over.
 
-    Killed while it writes, a run leaves a shard that is due whatever the next plan is, that of the old receipt too.
-    Where it is written in place, its status says so; of a fork nothing is seen before the commit.
+    Killed while it writes, a run leaves a shard that is due whatever the next plan is, also that of the old receipt.
+    Where it is written in place, its status is failed too; nobody sees a fork before the commit.
     """
     reason = f"the run ended while it wrote the shard of job {tuple(job)}"
     write_receipt(places.receipts, failed_receipt(plan, "mosaic", job, plan.job_digest(job), reason))
@@ -153,7 +157,7 @@ def _take_back(plan: Plan, job: Index, places: Places) -> None:
 
 
 def receipts_of(step: str, places: Places) -> str:
-    """Where a step's receipts lie."""
+    """Where a step's receipts are stored."""
     return places.receipts if step == "mosaic" else places.scratch_receipts
 
 

@@ -1,7 +1,7 @@
-"""Steps that take far too long: when one counts as such. What becomes of it is settled in `flows.run.loop`.
+"""Stragglers: when a step has taken so long that a backup copy of it is started on another worker.
 
-A step is deterministic and writes whole objects, or gives back changes that count with their commit alone: a second
-copy of it is safe, and the first that is done wins.
+A step is deterministic and writes whole objects, or gives back changes that count with their commit alone. So a second
+copy is safe, and the first that is done wins.
 """
 
 from __future__ import annotations
@@ -9,23 +9,39 @@ from __future__ import annotations
 from collections import defaultdict, deque
 from statistics import median
 
-LEAST_S = 600.0
-"""No step counts as a straggler before it."""
+from flows.run.limits_and_hooks import STRAGGLER_S
+
 _TIMES, _ENOUGH, _KEPT = 4, 3, 64
 
 
 class Pace:
-    """How long steps of each kind took lately, from being given to the cluster on."""
+    """How long the last steps of each kind took, from their submission on."""
 
-    def __init__(self, least_s: float = LEAST_S) -> None:
+    def __init__(self, least_s: float = STRAGGLER_S) -> None:
         self._least_s = least_s
         self._seconds: dict[str, deque[float]] = defaultdict(lambda: deque(maxlen=_KEPT))
 
-    def took(self, step: str, seconds: float) -> None:
-        """Notes a step that was done."""
+    def add(self, step: str, seconds: float) -> None:
+        """Records a step that was done."""
         self._seconds[step].append(seconds)
 
     def limit_s(self, step: str) -> float:
-        """Seconds after which a step of this kind is a straggler; more of them while too few are done to tell."""
-        seen = self._seconds[step]
-        return max(self._least_s, _TIMES * median(seen)) if len(seen) >= _ENOUGH else _TIMES * self._least_s
+        """Seconds after which a step of this kind is a straggler; longer while only few are done."""
+        recent = self._seconds[step]
+        return max(self._least_s, _TIMES * median(recent)) if len(recent) >= _ENOUGH else _TIMES * self._least_s
+
+
+def should_launch_backup(
+    age_s: float, limit_s: float, has_backup: bool, free_slots: int, workers: int, others: int
+) -> bool:
+    """Whether a step gets a backup copy now.
+
+    Args:
+        age_s: seconds since it was submitted.
+        limit_s: age from which it is a straggler, see `Pace.limit_s`.
+        has_backup: whether it was given out twice already; nobody gets a third copy.
+        free_slots: futures that may still be submitted.
+        workers: workers of the cluster.
+        others: workers that do not have this step. Where none of all has it, no worker has begun it yet.
+    """
+    return age_s > limit_s and not has_backup and free_slots > 0 and 0 < others < workers

@@ -23,9 +23,10 @@ from distributed import Client
 
 from dsdit.steps.publish.report import due_jobs
 from flows.request.cluster_file import load_cluster
-from flows.run.cluster import open_cluster
-from flows.run.loop import Wavefront, run_wavefront
-from flows.run.workers import try_batch_on
+from flows.run.dask_executor import DaskExecutor
+from flows.run.executor import open_executor
+from flows.run.frontier import Wavefront
+from flows.run.limits_and_hooks import RunHooks, RunLimits
 from tests.support.equator import equator_record, make_equator
 from tests.support.running import prepare
 
@@ -80,17 +81,17 @@ def measure_cluster(cluster: str, workers: str = "2", *, catalog: Path, output: 
         tiling={},
     )
     request, plan, places = prepare(record)
-    compute, needs = request.compute, load_cluster(cluster)[0].needs
+    compute, limits = request.compute, RunLimits(request.compute.futures_per_worker, worker_wait_s=WARM_S)
     front = Wavefront(plan, places, due_jobs(plan, places.receipts), request.keep_scratch)
-    with open_cluster(compute) as client:
+    with open_executor(load_cluster(cluster), compute) as executor:
+        assert isinstance(executor, DaskExecutor)
+        client = executor.client
         _wait_for_all(client)
-        try_batch_on(client, places, WARM_S, needs)
+        executor.try_batch(places, limits)
         shares: list[float] = []
         started = time.monotonic()
         with watched_gpu(shares):
-            receipts = run_wavefront(
-                client, front, compute.futures_per_worker, lambda _: None, print, wait_s=WARM_S, needs=needs
-            )
+            receipts = executor.run_wavefront(front, limits, RunHooks(on_failure=print))
         took = time.monotonic() - started
         many = len(client.scheduler_info(n_workers=-1)["workers"])
     tiles = sum(len(receipt.tiles) for receipt in receipts if receipt.step == "sample")

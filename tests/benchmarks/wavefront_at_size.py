@@ -34,8 +34,11 @@ from dsdit.status import JobState
 from dsdit.steps.scratch import create_scratch
 from dsdit.store.arrays import forget_arrays
 from dsdit.window import Index, Window
-from flows.run.cluster import client_of, hand_out_ahead
-from flows.run.loop import Progress, Wavefront, run_wavefront
+from flows.run.dask_cluster import client_of, let_steps_wait_at_workers
+from flows.run.frontier import Wavefront
+from flows.run.limits_and_hooks import RunHooks, RunLimits
+from flows.run.loop import WavefrontRun
+from flows.run.progress import Progress
 from flows.run.run_step import Places
 from tests.benchmarks.continent import LATTICE
 
@@ -80,7 +83,7 @@ def stub_cluster(workers: int, processes: bool) -> Iterator[Client]:
 
     Threads would each take this process's whole size for theirs, so that none has a limit.
     """
-    hand_out_ahead()
+    let_steps_wait_at_workers()
     with (
         dask.config.set(_QUIET if not processes else {}),
         LocalCluster(
@@ -187,7 +190,8 @@ def run_stub(
 
         counted, told = _Counting(client, FUTURES_PER_WORKER * workers, watch), [0]
         started, cpu = time.monotonic(), time.process_time()
-        run_wavefront(counted, front, FUTURES_PER_WORKER, seen, refuse, count, step)  # type: ignore[arg-type]
+        hooks = RunHooks(seen, refuse, count)
+        WavefrontRun(counted, front, RunLimits(FUTURES_PER_WORKER), hooks, step=step).run()  # type: ignore[arg-type]
         watch.ended, watch.cpu_s = time.monotonic(), time.process_time() - cpu
         watch.seconds = watch.ended - started
         assert not front.waits and not front.left and not front.done and not front.readers

@@ -30,7 +30,9 @@ from dsdit.steps.publish.report import due_jobs, make_report
 from dsdit.store.arrays import forget_arrays
 from dsdit.store.objects import join
 from dsdit.window import Index
-from flows.run.loop import Wavefront, run_wavefront
+from flows.run.frontier import Wavefront
+from flows.run.limits_and_hooks import RunHooks, RunLimits
+from flows.run.loop import WavefrontRun
 from flows.run.run_step import Places, run_step
 from tests.support.clustered import digest_of
 from tests.support.commands import wait_for
@@ -101,12 +103,13 @@ def run_command(record: dict[str, Any], address: str, told: Path) -> None:
     request, plan, places = prepare(record)
     front = Wavefront(plan, places, due_jobs(plan, places.receipts), request.keep_scratch)
 
-    def tell(receipt: Receipt) -> None:
+    def log_receipt(receipt: Receipt) -> None:
         with told.open("a") as file:
             file.write(json.dumps([receipt.step, *receipt.job, str(receipt.state), *receipt.errors[:1]]) + "\n")
 
     with Client(address, timeout=60, set_as_default=False) as client:
-        run_wavefront(client, front, FUTURES_PER_WORKER, lambda _: None, lambda _: None, tell, begin_step)
+        limits = RunLimits(FUTURES_PER_WORKER)
+        WavefrontRun(client, front, limits, RunHooks(on_receipt=log_receipt), step=begin_step).run()
     make_report(plan, places.receipts)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from distributed import Client
 
-from flows.run.loop import Progress
+from flows.run.progress import Progress
 from tests.conftest import box
 from tests.support.clustered import digest_of, run_on
 from tests.support.running import run_here, sample_record

@@ -16,11 +16,13 @@ from dsdit.status import JobState
 from dsdit.steps.publish.report import due_jobs, make_report
 from dsdit.window import Index
 from flows.request.settings import Compute
-from flows.run.cluster import open_cluster
-from flows.run.loop import Progress, Wavefront, run_wavefront
+from flows.run.frontier import Wavefront
+from flows.run.limits_and_hooks import RunHooks, RunLimits
+from flows.run.loop import WavefrontRun
+from flows.run.progress import Progress
 from flows.run.run_step import Places, run_step
 from flows.run.workers import try_batch_on
-from tests.support.clustered import digest_of, run_on
+from tests.support.clustered import digest_of, open_client, run_on
 from tests.support.equator import equator_record
 from tests.support.kept import AROUND_ZERO, equator_catalog, kept_run
 from tests.support.running import Ran, prepare, run_here
@@ -47,7 +49,7 @@ def test_a_full_scratch_disk_is_told_and_the_next_run_mends_it(
     base: Path, weights: Path, record: dict[str, Any]
 ) -> None:
     prepare(record)
-    with open_cluster(Compute(workers=1)) as client:
+    with open_client(Compute(workers=1)) as client:
         client.run(limit_files, 40_000)
         full = run_on(record, client=client)
     assert full.report.jobs == {"failed": 4, "planned": 4, "due": 4}
@@ -64,7 +66,8 @@ def run_watched(record: dict[str, Any], cluster: LocalCluster, watch: Any, run: 
     request, plan, places = prepare(record)
     front = Wavefront(plan, places, due_jobs(plan, places.receipts), request.keep_scratch)
     with Client(cluster, set_as_default=False) as client:
-        receipts = run_wavefront(client, front, 2, lambda p: watch(client, p), lambda _: None, run=run)
+        hooks = RunHooks(on_progress=lambda progress: watch(client, progress))
+        receipts = WavefrontRun(client, front, RunLimits(2), hooks, step=run).run()
     return Ran(request, plan, places, receipts, make_report(plan, places.receipts, receipts))
 
 

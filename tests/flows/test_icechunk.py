@@ -25,7 +25,7 @@ from dsdit.receipts.receipts import read_receipts
 from dsdit.store.arrays import forget_arrays
 from flows.plan.make_plan import latest_plan
 from flows.request.request import make_request
-from flows.run.loop import DASK_RETRIES
+from flows.run.run_step import RETRIES
 from flows.tasks import check_nightly
 from tests.conftest import box
 from tests.support.checks import check_read_error_is_told, check_same_answer
@@ -243,7 +243,7 @@ def test_a_store_that_spoils_a_tenth_of_all_requests_costs_no_night(s3: S3, monk
     with faulty_proxy(s3.endpoint, 0.1, 8) as (url, counts):
         monkeypatch.setenv("AWS_ENDPOINT_URL", url)
         for value in (1, 2, 3):
-            for again in range(DASK_RETRIES, -1, -1):  # a cut answer is an error: the same command goes on
+            for again in range(RETRIES, -1, -1):  # a cut answer is an error: the same command goes on
                 try:
                     store = IcechunkStore(output)
                     version = begin(store)

@@ -2,27 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from distributed import Client
 
 from dsdit.steps.publish.report import due_jobs, make_report
 from dsdit.store.arrays import forget_arrays
-from flows.request.cluster_file import load_cluster
-from flows.run.cluster import open_cluster
-from flows.run.loop import Progress, Wavefront, run_wavefront
+from flows.request.cluster_file import ClusterFile, load_cluster
+from flows.request.settings import Compute
+from flows.run.dask_executor import DaskExecutor
+from flows.run.executor import open_executor
+from flows.run.frontier import Wavefront
+from flows.run.limits_and_hooks import RunHooks, RunLimits
+from flows.run.progress import Progress
 from tests.support.digests import mosaic_digest
 from tests.support.running import Ran, prepare
 
 Watch = Callable[[Client, Progress], None]
 
 
+@contextmanager
+def open_client(compute: Compute, cluster: ClusterFile | None = None) -> Iterator[Client]:
+    """The client of the Dask cluster that `compute` names."""
+    with open_executor(cluster or load_cluster(compute.cluster), compute) as executor:
+        assert isinstance(executor, DaskExecutor)
+        yield executor.client
+
+
 def run_on(record: dict[str, Any], watch: Watch | None = None, client: Client | None = None) -> Ran:
     """Runs every due step on `client`, or on the cluster that the request asks for; `watch` sees each finished step."""
     if client is None:
         request, _, _ = prepare(record)
-        with open_cluster(request.compute) as opened:
+        with open_client(request.compute) as opened:
             return run_on(record, watch, opened)
     request, plan, places = prepare(record)
     front = Wavefront(plan, places, due_jobs(plan, places.receipts), request.keep_scratch)
@@ -31,8 +44,8 @@ def run_on(record: dict[str, Any], watch: Watch | None = None, client: Client | 
         if watch is not None:
             watch(client, progress)
 
-    needs = load_cluster(request.compute.cluster)[0].needs
-    receipts = run_wavefront(client, front, request.compute.futures_per_worker, seen, lambda _: None, needs=needs)
+    executor = DaskExecutor(client, getattr(load_cluster(request.compute.cluster), "needs", None))
+    receipts = executor.run_wavefront(front, RunLimits.of(request.compute), RunHooks(on_progress=seen))
     return Ran(request, plan, places, receipts, make_report(plan, places.receipts, tuple(receipts)))
 
 

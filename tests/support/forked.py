@@ -1,4 +1,4 @@
-"""The wavefront in this very process over a repository: shards are written in forks, as Dask workers do."""
+"""A run in this very process over a repository: shards are written in forks, as on Dask workers."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from dsdit.receipts.receipts import Receipt
 from dsdit.steps.publish.report import due_jobs, make_report
 from dsdit.steps.scratch import create_scratch
 from dsdit.store.arrays import forget_arrays
-from dsdit.window import Index
 from flows.plan.make_plan import keep_plan, make_plan
 from flows.request.request import make_request
 from flows.run.commits import Commits
-from flows.run.loop import Wavefront
-from flows.run.run_step import Places, run_step
-from tests.support.running import NOW, Ran, run_steps
+from flows.run.frontier import Wavefront
+from flows.run.limits_and_hooks import RunHooks
+from flows.run.run_step import Places
+from flows.run.serial import run_serially
+from tests.support.running import NOW, Ran
 
 
 @contextmanager
@@ -38,16 +39,8 @@ def run_forked(record: dict[str, Any]) -> Iterator[Ran]:
     front = Wavefront(plan, places, due_jobs(plan, places.receipts), request.keep_scratch)
     commits = Commits(store, version, places.receipts, 3600, lambda: None)
 
-    def run(step: str, job: Index) -> Receipt:
-        done = run_step(step, job, places)
-        if isinstance(done, Receipt):
-            return done
-        commits.add(done)
-        commits.commit()
-        (committed,) = commits.finished()
-        return committed
-
-    receipts = run_steps(front, run)
+    receipts: list[Receipt] = []
+    run_serially(front, RunHooks(on_receipt=receipts.append, commits=commits))
     with store.writing(version) as mosaic:
         read = places._replace(mosaic=mosaic, fork=b"")
         yield Ran(request, plan, read, receipts, make_report(plan, places.receipts, tuple(receipts)))

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from dsdit.steps.publish.report import due_jobs, make_report
-from flows.run.cluster import open_cluster
-from flows.run.loop import Wavefront, run_wavefront
+from flows.run.frontier import Wavefront
+from flows.run.limits_and_hooks import RunHooks, RunLimits
+from flows.run.loop import WavefrontRun
+from tests.support.clustered import open_client
 from tests.support.running import Ran, prepare
 
 
@@ -15,10 +17,9 @@ def run_on_dask(record: dict[str, Any], workers: int) -> Ran:
     request, plan, places = prepare({**record, "compute": {"workers": workers}})
     front = Wavefront(plan, places, due_jobs(plan, places.receipts), request.keep_scratch)
     failures: list[str] = []
-    with open_cluster(request.compute) as client:
+    with open_client(request.compute) as client:
         assert len(client.scheduler_info()["workers"]) == workers
-        receipts = run_wavefront(
-            client, front, request.compute.futures_per_worker, lambda progress: None, failures.append
-        )
+        hooks = RunHooks(on_failure=failures.append)
+        receipts = WavefrontRun(client, front, RunLimits.of(request.compute), hooks).run()
     assert not failures
     return Ran(request, plan, places, receipts, make_report(plan, places.receipts, tuple(receipts)))

@@ -1,9 +1,7 @@
-"""Small requests over the sample region, and the wavefront in this very process, with the same steps and receipts."""
+"""Small requests over the sample region, and runs of them in this very process."""
 
 from __future__ import annotations
 
-import heapq
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,8 +24,11 @@ from dsdit.store.objects import join
 from dsdit.window import Index, Window
 from flows.plan.make_plan import keep_plan, make_plan
 from flows.request.request import Request, make_request
-from flows.run.loop import Wavefront
-from flows.run.run_step import Places, run_step
+from flows.run.frontier import Wavefront, Work
+from flows.run.limits_and_hooks import RunHooks
+from flows.run.progress import Progress
+from flows.run.run_step import Places, Step, Uncommitted, run_step
+from flows.run.serial import run_serially
 
 NOW = datetime(2024, 7, 20, tzinfo=UTC)
 
@@ -99,32 +100,56 @@ def prepare(record: dict[str, Any], now: datetime = NOW) -> tuple[Request, Plan,
     return request, plan, places
 
 
+class Ended(BaseException):
+    """Ends a run in the middle, as Ctrl-C does; with the error of a step, or without one."""
+
+    def __init__(self, error: Exception | None) -> None:
+        super().__init__()
+        self.error = error
+
+
+class Backwards(Wavefront):
+    """The steps of a wavefront in the reverse order: all shards are opened first, and the last one is the best."""
+
+    def open_next(self) -> list[Work] | None:
+        """Opens all shards at once."""
+        opened: list[Work] = []
+        while (more := super().open_next()) is not None:
+            opened += more
+        return opened or None
+
+    def rank(self, work: Work) -> tuple[int, int, int]:
+        """From the last job to the first."""
+        step, row, col = super().rank(work)
+        return step, -row, -col
+
+
 def run_here(record: dict[str, Any], stop_after: int | None = None, reverse: bool = False) -> Ran:
-    """Runs every due step in this process; `stop_after` leaves after so many steps, `reverse` turns the order round."""
+    """Runs every due step in this process; `stop_after` ends after so many steps, `reverse` turns the order round."""
     request, plan, places = prepare(record)
-    front = Wavefront(plan, places, due_jobs(plan, places.receipts), request.keep_scratch)
-    receipts = run_steps(front, lambda step, job: run_step(step, job, places), stop_after, reverse)
+    kind = Backwards if reverse else Wavefront
+    front = kind(plan, places, due_jobs(plan, places.receipts), request.keep_scratch)
+    receipts = run_steps(front, run_step, stop_after)
     return Ran(request, plan, places, receipts, make_report(plan, places.receipts, tuple(receipts)))
 
 
-def run_steps(
-    front: Wavefront, run: Callable[[str, Index], Any], stop_after: int | None = None, reverse: bool = False
-) -> list[Receipt]:
-    """Receipts of all steps of a front, each done by `run`, in the order in which they were done; see `run_here`."""
-    ready: list[tuple[int, int, int, str]] = []
-    sign = -1 if reverse else 1
-
-    def push(works: list[tuple[str, Index]]) -> None:
-        for step, job in works:
-            rank = {"mosaic": 0, "sample": 1, "stage": 2}[step]
-            heapq.heappush(ready, (rank, sign * job.row, sign * job.col, step))
-
-    while (opened := front.open_next()) is not None:
-        push(opened)
+def run_steps(front: Wavefront, step: Step, stop_after: int | None = None) -> list[Receipt]:
+    """Receipts of all steps of a front, in the order in which they were done. What a step raises ends the run."""
     receipts: list[Receipt] = []
-    while ready and (stop_after is None or len(receipts) < stop_after):
-        _, row, col, step = heapq.heappop(ready)
-        job = Index(sign * row, sign * col)
-        receipts.append(run(step, job))
-        push(front.finish((step, job), receipts[-1]))
+
+    def stop(_: Progress) -> None:
+        if len(receipts) == stop_after:
+            raise Ended(None)
+
+    def run(name: str, job: Index, places: Places) -> Receipt | Uncommitted:
+        try:
+            return step(name, job, places)
+        except Exception as error:
+            raise Ended(error) from error
+
+    try:
+        run_serially(front, RunHooks(on_progress=stop, on_receipt=receipts.append), run)
+    except Ended as end:
+        if end.error is not None:
+            raise end.error from None
     return receipts

@@ -26,7 +26,7 @@ from dsdit.status import JobState
 from dsdit.steps.scratch import create_scratch
 from dsdit.window import Index, Window
 from flows.plan.make_plan import latest_plan
-from flows.publish.outcome import Night
+from flows.publish.outcome import RunOutcome
 from flows.run.run_step import Places, receipts_of
 from tests.conftest import box
 from tests.support.commands import served
@@ -142,14 +142,14 @@ def test_a_night_in_which_shards_fail_publishes_the_others_and_ends_as_failed(
 
 @pytest.mark.short
 def test_a_shard_without_a_clear_scene_has_not_failed() -> None:
-    night = Night(3)
+    outcome = RunOutcome(3)
     for state in (JobState.DONE, JobState.DEGRADED):
-        night = night.add(
+        outcome = outcome.add(
             Receipt("mosaic", Index(0, 0), state, NO_DIGEST, 0.0, pixels={"cloudy": 9}, errors=("a warning",))
         )
-    assert night == Night(3)
+    assert outcome == RunOutcome(3)
     bad = Receipt("mosaic", Index(0, 0), JobState.FAILED, NO_DIGEST, 0.0, errors=("why",))
-    assert night.add(bad).add(bad) == Night(3, 2, "why")
+    assert outcome.add(bad).add(bad) == RunOutcome(3, 2, "why")
 
 
 @pytest.mark.short

@@ -22,9 +22,11 @@ from dsdit.steps.publish.report import make_report
 from dsdit.store.objects import read_json
 from dsdit.window import Index
 from flows.cli.main import app
-from flows.publish.publish import build_on, publish_night
+from flows.publish.publish import build_on, publish_run
+from flows.request.cluster_file import load_cluster
 from flows.request.request import Request, make_request
-from flows.request.settings import Compute
+from flows.run.dask_executor import DaskExecutor
+from flows.run.limits_and_hooks import RunLimits
 from flows.run.run_step import Places
 from tests.dsdit.steps.publish.test_parts import keys
 from tests.support.running import NOW
@@ -74,10 +76,11 @@ def test_parts_made_on_dask_have_the_bytes_of_those_made_here(kind: Kind, client
     with store.writing(version) as mosaic:
         changed = changed_jobs(plan, mosaic, str(output / "receipts"))
     assert changed == sorted(FIRST)
-    asked: list[int] = []
+    checks: list[int] = []
+    executor = DaskExecutor(client)
     places = Places.of(url, str(tmp_path / "scratch"), str(output))._replace(mosaic=version.mosaic)
-    build_on(client, plan, places, store, version, changed, Compute(futures_per_worker=2), lambda: asked.append(1))
-    assert len(asked) >= 7, "a run that lost its lease is told at each part"
+    build_on(executor, plan, places, store, version, changed, RunLimits(2), lambda: checks.append(1))
+    assert len(checks) >= 7, "a run that lost its lease ends at the next part"
     store.publish(version, 2)
     make_mosaic(plan, str(plain), FIRST)
     create_parts(plan, str(plain))
@@ -95,7 +98,7 @@ def test_a_part_that_cannot_be_made_ends_the_publish(client: Client, tmp_path: P
     places = Places.of(url, str(tmp_path / "scratch"), str(output))._replace(mosaic=version.mosaic)
     changed = changed_jobs(plan, version.mosaic, str(output / "receipts"))
     with pytest.raises(Exception, match=r".") as caught:
-        build_on(client, plan, places, store, version, changed, Compute(futures_per_worker=2))
+        build_on(DaskExecutor(client), plan, places, store, version, changed, RunLimits(2))
     assert not isinstance(caught.value, AssertionError)
     assert store.versions() == [] and len(changed_jobs(plan, version.mosaic, str(output / "receipts"))) == 4
 
@@ -108,7 +111,8 @@ def publish(plan: Plan, request: Request, seeds: Mapping[Index, int], state: Job
     keep_receipts(plan, str(output / "receipts"), seeds, state)
     report = make_report(plan, str(output / "receipts"))
     lease: Any = SimpleNamespace(url="", holder="", check=lambda: None)
-    publish_night(request, write_plan(plan, f"{output}/plans"), store, version, report, NOW, lease, said.append)
+    url, cluster = write_plan(plan, f"{output}/plans"), load_cluster(request.compute.cluster)
+    publish_run(request, url, store, version, report, NOW, lease, said.append, cluster)
     store.publish(version, 2)
     compact_receipts(str(output / "receipts"), "mosaic")
     return said

@@ -89,5 +89,5 @@ def test_nothing_due_writes_nothing_and_one_shard_due_writes_one(record: dict[st
 
 def test_a_nightly_run_on_an_object_store_is_refused(record: dict[str, Any]) -> None:
     check_nightly(make_request(record))
-    with pytest.raises(RequestError, match="readers of a nightly mosaic would see half of a night: give a folder"):
+    with pytest.raises(RequestError, match="readers of a nightly mosaic would see a run that is half done: give"):
         check_nightly(make_request({**record, "output": "s3://bucket/out"}))

@@ -14,12 +14,12 @@ from types import ModuleType
 import pytest
 from distributed import Client
 
-import flows.run.cluster
+import flows.clusters.address
 from dsdit.errors import RequestError
 from flows.request.settings import Compute
-from flows.run.cluster import closed_at_the_end, open_cluster
+from flows.run.dask_cluster import close_at_the_end
 from tests.conftest import box
-from tests.support.clustered import digest_of, run_on
+from tests.support.clustered import digest_of, open_client, run_on
 from tests.support.commands import BIN, environment, free_port, started, wait_for
 from tests.support.running import run_here, sample_record
 
@@ -50,11 +50,12 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def test_steps_wait_with_the_workers_unless_the_user_says_otherwise() -> None:
     names = ("worker-saturation", "work-stealing-interval")
     asked = [f"distributed.scheduler.{name}" for name in names]
-    said = f"import dask, flows.run.cluster as c; c.hand_out_ahead(); print(*map(dask.config.get, {asked}))"
+    said = "import dask; from flows.run.dask_cluster import let_steps_wait_at_workers as set_defaults; "
+    said += f"set_defaults(); print(*map(dask.config.get, {asked}))"
     own = os.environ | {"DASK_DISTRIBUTED__SCHEDULER__WORKER_SATURATION": "1.5"}
     ran = subprocess.run([sys.executable, "-c", said], env=own, capture_output=True, check=True)
     assert ran.stdout.decode().split() == ["1.5", "100ms"]
-    with open_cluster(Compute(cluster="local", workers=1)) as client:
+    with open_client(Compute(cluster="local", workers=1)) as client:
         assert client.run_on_scheduler(lambda dask_scheduler: dask_scheduler.WORKER_SATURATION) == 8.0
 
 
@@ -71,15 +72,15 @@ def test_a_running_scheduler_gives_the_same_bytes(address: str, catalog: Path, w
 
 def test_a_cluster_at_an_address_outlives_the_run(address: str) -> None:
     for _ in range(2):
-        with open_cluster(Compute(cluster="address", address=address)) as client:
+        with open_client(Compute(cluster="address", address=address)) as client:
             assert len(client.scheduler_info(n_workers=-1)["workers"]) == 2
 
 
 @pytest.mark.parametrize("where", ["tcp://127.0.0.1:{port}", "nonsense://127.0.0.1:{port}"])
 def test_nobody_at_the_address_is_one_sentence(where: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(flows.run.cluster, "CONNECT_S", 1.0)
+    monkeypatch.setattr(flows.clusters.address, "CONNECT_S", 1.0)
     url = where.format(port=free_port())
-    with pytest.raises(RequestError) as caught, open_cluster(Compute(cluster="address", address=url)):
+    with pytest.raises(RequestError) as caught, open_client(Compute(cluster="address", address=url)):
         pass
     assert f"no Dask scheduler answers at {url!r}" in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -87,7 +88,7 @@ def test_nobody_at_the_address_is_one_sentence(where: str, monkeypatch: pytest.M
 
 def test_cuda_without_dask_cuda_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "dask_cuda", None)
-    with pytest.raises(RequestError, match=r"needs dask-cuda: .*cluster: local"), open_cluster(Compute(cluster="cuda")):
+    with pytest.raises(RequestError, match=r"needs dask-cuda: .*cluster: local"), open_client(Compute(cluster="cuda")):
         pass
 
 
@@ -102,7 +103,7 @@ def test_cuda_without_a_gpu_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> 
     module.LocalCUDACluster = no_gpu  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "dask_cuda", module)
     wanted = pytest.raises(RequestError, match=r"found no GPU .*NVMLError.*cluster: local")
-    with wanted as caught, open_cluster(Compute(cluster="cuda")):
+    with wanted as caught, open_client(Compute(cluster="cuda")):
         pass
     assert "\n" not in str(caught.value)
 
@@ -122,11 +123,11 @@ class Stuck:
 
 def test_a_worker_that_does_not_end_in_time_costs_the_run_nothing(caplog: pytest.LogCaptureFixture) -> None:
     cluster = Stuck()
-    with closed_at_the_end(cluster) as opened:
+    with close_at_the_end(cluster) as opened:
         assert opened is cluster
     assert cluster.left == (None, None, None)
     assert "a Dask worker did not end in time" in caplog.text
-    with pytest.raises(TimeoutError, match="of the run itself"), closed_at_the_end(Stuck()):
+    with pytest.raises(TimeoutError, match="of the run itself"), close_at_the_end(Stuck()):
         raise TimeoutError("of the run itself")
 
 
@@ -138,7 +139,7 @@ def seen_by_a_worker() -> tuple[int, bool, str | None]:
 def test_workers_are_forked_ready_and_with_the_environment_of_now(monkeypatch: pytest.MonkeyPatch) -> None:
     for value in ("one", "two"):
         monkeypatch.setenv("DSDIT_TEST", value)
-        with open_cluster(Compute(workers=1)) as client:
+        with open_client(Compute(workers=1)) as client:
             ((pid, imported, seen),) = client.run(seen_by_a_worker).values()
             assert imported and seen == value
             os.kill(pid, signal.SIGKILL)
@@ -146,7 +147,7 @@ def test_workers_are_forked_ready_and_with_the_environment_of_now(monkeypatch: p
 
 
 def test_a_client_beside_its_scheduler_needs_no_socket_and_the_workers_do() -> None:
-    with open_cluster(Compute(workers=1)) as client:
+    with open_client(Compute(workers=1)) as client:
         assert client.scheduler.address.startswith("inproc://")
         assert all(address.startswith("tcp://") for address in client.scheduler_info()["workers"])
         assert client.submit(pow, 3, 4).result(timeout=60) == 81

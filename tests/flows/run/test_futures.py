@@ -1,4 +1,4 @@
-"""Results come along with the news that a call has ended; what was not told is asked for; errors come as such."""
+"""Results come in the message that a call has ended; what was not published is gathered; errors come as such."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import pytest
 from dask.utils import key_split
 from distributed import Client, LocalCluster, as_completed
 
-from flows.run.futures import Told, finished_of, forget_keys, tell
+from flows.run.futures import ended_futures, forget_keys
+from flows.run.result_channel import ResultChannel, run_and_publish
 from flows.run.workers import Workers
 
 
@@ -30,70 +31,70 @@ def halved(number: int, by: int = 2) -> tuple[int, bytes]:
 
 
 def much(number: int, by: int = 2) -> bytes:
-    """More than is told."""
+    """More than is published."""
     return bytes(number * 2**16 * (by - 1))
 
 
-class _Asking(Workers):
-    """Counts the questions."""
+class _CountedWorkers(Workers):
+    """Counts how often results were gathered."""
 
-    asked = 0
+    gathered = 0
 
-    def answered(self, ask: Any) -> Any:
-        self.asked += 1
-        return super().answered(ask)
+    def wait_for_answer(self, call: Any) -> Any:
+        self.gathered += 1
+        return super().wait_for_answer(call)
 
 
 def results_of(
-    client: Client, workers: Workers, listening: Told, told_to: str, numbers: list[int], work: Any = halved
+    client: Client, workers: Workers, channel: ResultChannel, name: str, numbers: list[int], call: Any = halved
 ) -> dict[int, Any]:
     """Number -> what came of it."""
-    with listening.heard(client):
+    with channel.subscribed(client):
         running, found = as_completed(loop=client.loop), {}
-        futures: list[Any] = client.map(tell, numbers, work=work, told_to=told_to, by=2, pure=False)
+        futures: list[Any] = client.map(run_and_publish, numbers, call=call, channel=name, by=2, pure=False)
         in_flight = dict(zip((future.key for future in futures), numbers, strict=True))
         running.update(futures)
         while in_flight:
-            for future, result in finished_of(client, running, workers, in_flight, listening):
+            for future, result in ended_futures(client, running, workers, in_flight, channel):
                 found[in_flight.pop(future.key)] = result
     return found
 
 
-def test_results_that_were_told_are_not_asked_for(client: Client) -> None:
-    told, workers = Told(), _Asking(client)
+def test_published_results_are_not_gathered(client: Client) -> None:
+    channel, workers = ResultChannel(), _CountedWorkers(client)
     numbers = list(range(0, 200, 2))
-    assert results_of(client, workers, told, told.run, numbers) == {n: (n // 2, bytes([n])) for n in numbers}
-    assert workers.asked == 0
-    assert not told.take([]) and not told._results
+    assert results_of(client, workers, channel, channel.name, numbers) == {n: (n // 2, bytes([n])) for n in numbers}
+    assert workers.gathered == 0
+    assert not channel.take([]) and not channel._results
 
 
-def test_a_result_that_was_told_to_another_run_is_asked_for(client: Client) -> None:
-    told, workers = Told(), _Asking(client)
-    found = results_of(client, workers, told, Told().run, [2, 4, 6])
+def test_a_result_that_was_published_to_another_run_is_gathered(client: Client) -> None:
+    channel, workers = ResultChannel(), _CountedWorkers(client)
+    found = results_of(client, workers, channel, ResultChannel().name, [2, 4, 6])
     assert found == {2: (1, b"\x02"), 4: (2, b"\x04"), 6: (3, b"\x06")}
-    assert workers.asked and not told._results
+    assert workers.gathered and not channel._results
 
 
-def test_a_large_result_is_asked_for(client: Client) -> None:
-    told, workers = Told(), _Asking(client)
-    assert results_of(client, workers, told, told.run, [2], much) == {2: bytes(2**17)}
-    assert workers.asked == 1
+def test_a_large_result_is_gathered(client: Client) -> None:
+    channel, workers = ResultChannel(), _CountedWorkers(client)
+    assert results_of(client, workers, channel, channel.name, [2], much) == {2: bytes(2**17)}
+    assert workers.gathered == 1
 
 
-def telling(dask_worker: Any) -> tuple[bool, int]:
-    """Whether a worker has told something, and how much it still has to tell."""
-    part = dask_worker.plugins.get("dsdit-results")
-    return part is not None, 0 if part is None else len(part._told)
+def waiting_results(dask_worker: Any) -> tuple[bool, int]:
+    """Whether a worker has published something, and how many results it has still to publish."""
+    publisher = dask_worker.plugins.get("dsdit-results")
+    return publisher is not None, 0 if publisher is None else len(publisher._waiting)
 
 
-def test_what_is_told_goes_in_the_message_that_the_call_has_ended(client: Client) -> None:
-    told = Told()
-    results_of(client, Workers(client), told, told.run, [2, 4])
+def test_a_result_goes_in_the_message_that_its_call_has_ended(client: Client) -> None:
+    channel = ResultChannel()
+    results_of(client, Workers(client), channel, channel.name, [2, 4])
     sent = [m for worker in client.cluster.workers.values() for m in worker.batched_stream.recent_message_log]
     messages = [[part["op"] for part in message] for message in sent]
     assert sum(ops.count("log-event") for ops in messages) >= 2
     assert all("task-finished" in ops for ops in messages if "log-event" in ops)
-    assert set(client.run(telling).values()) == {(True, 0)}
+    assert set(client.run(waiting_results).values()) == {(True, 0)}
 
 
 def test_groups_of_ended_keys_are_forgotten() -> None:
@@ -108,7 +109,7 @@ def test_groups_of_ended_keys_are_forgotten() -> None:
 
 
 def test_an_error_is_its_result(client: Client) -> None:
-    told = Told()
-    found = results_of(client, Workers(client), told, told.run, [2, 3])
+    channel = ResultChannel()
+    found = results_of(client, Workers(client), channel, channel.name, [2, 3])
     assert found[2] == (1, b"\x02")
     assert isinstance(found[3], ValueError) and str(found[3]) == "3 is odd"

@@ -8,9 +8,8 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 from distributed import Client, Future, LocalCluster
@@ -20,15 +19,16 @@ import flows.run.run_step
 from dsdit.receipts.receipts import Receipt, list_receipts, write_receipt
 from dsdit.status import JobState
 from dsdit.window import Index
-from flows.run.gc_freeze import settled_heap
-from flows.run.loop import DASK_RETRIES, Progress
-from flows.run.run_step import Places, receipts_of
+from flows.run.gc_freeze import frozen_heap
+from flows.run.progress import Progress
+from flows.run.run_step import RETRIES, Places, receipts_of
 from tests.conftest import box
 from tests.support.clustered import digest_of, run_on
 from tests.support.commands import files_below
 from tests.support.running import prepare, run_here, sample_record
 from tests.support.sums import check_sums
 
+T = TypeVar("T")
 FOUR_SHARDS = box(0, 480, 640, 0)
 THREE_SHARDS = box(-400, 160, 900, 100)
 FOUR_ROWS = box(100, 900, 160, -400)
@@ -144,7 +144,7 @@ def test_mosaics_and_stages_overtake_samples_in_a_run_whose_heap_is_settled(
 
 
 def test_a_run_that_raises_leaves_the_heap_as_it_was() -> None:
-    with pytest.raises(ValueError, match="ended"), settled_heap():
+    with pytest.raises(ValueError, match="ended"), frozen_heap():
         raise ValueError("ended")
     assert gc.get_freeze_count() == 0
 
@@ -172,10 +172,10 @@ def shards(scratch: Path, name: str) -> int:
     return sum(path.is_file() for path in folder.rglob("*"))
 
 
-def settled(count: Callable[[], int]) -> int:
-    """A count once it stays for a while: what is released is removed by another thread."""
+def settled(count: Callable[[], T]) -> T:
+    """Counts once they stay for a while: what is released is removed by another thread."""
     last, since = count(), time.monotonic()
-    while time.monotonic() - since < 0.05:
+    while time.monotonic() - since < 0.2:
         time.sleep(0.01)
         now = count()
         if now != last:
@@ -189,7 +189,7 @@ def test_scratch_goes_as_its_readers_finish(client: Client, catalog: Path, weigh
 
     def watch(_: Client, progress: Progress) -> None:
         place = tmp_path / "out" / "scratch"
-        seen.append({name: settled(partial(shards, place, name)) for name in ("lr", "ref", "tiles")})
+        seen.append(settled(lambda: {name: shards(place, name) for name in ("lr", "ref", "tiles")}))
 
     ran = run_on(sample_record(catalog, weights, tmp_path / "out", FOUR_ROWS), watch, client)
     assert ran.report.jobs == {"done": 4, "planned": 4, "due": 0}
@@ -255,7 +255,7 @@ def test_a_stage_that_raises_fails_with_its_reason_and_the_rest_is_finished(
     blocked = {job for job in layout.sample_jobs if bad in layout.stages_of_sample(job)}
     assert 0 < len(blocked) < len(layout.sample_jobs)
     ran = run_on(record, client=client)
-    assert calls["stage", bad] == 1 + DASK_RETRIES
+    assert calls["stage", bad] == 1 + RETRIES
     assert not {job for step, job in calls if step == "sample"} & blocked
     receipts = {(r.step, r.job): r for r in ran.receipts}
     assert receipts["stage", bad].state is JobState.FAILED

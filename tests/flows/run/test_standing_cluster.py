@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from distributed import Client, LocalCluster
 
 from dsdit.mosaic.lease import held
 from dsdit.steps.publish.report import due_jobs, make_report
+from dsdit.window import Index
 from flows.run.frontier import Wavefront
-from flows.run.run_step import run_step
+from flows.run.run_step import Places, run_step
 from tests.conftest import box
 from tests.support.clustered import digest_of
 from tests.support.running import Ran, prepare, run_here, run_steps, sample_record
@@ -34,8 +36,8 @@ def test_an_output_that_is_made_anew_and_larger_is_written_whole(catalog: Path, 
                 mine = places._replace(lease=lease.url, holder=lease.holder)
                 front = Wavefront(plan, mine, due_jobs(plan, mine.receipts))
 
-                def run(step: str, job: object, mine: object = mine) -> object:
-                    return client.submit(run_step, step, job, mine, pure=False).result()
+                def run(step: str, job: Index, places: Places) -> Any:
+                    return client.submit(run_step, step, job, places, pure=False).result()
 
                 receipts = run_steps(front, run)
             ran = Ran(request, plan, places, receipts, make_report(plan, places.receipts, tuple(receipts)))

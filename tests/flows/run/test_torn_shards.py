@@ -24,7 +24,7 @@ from dsdit.status import JobState, PixelStatus
 from dsdit.steps.shard import shard_objects
 from dsdit.window import Index
 from flows.plan.make_plan import latest_plan
-from flows.run.loop import Wavefront
+from flows.run.frontier import Wavefront
 from tests.conftest import box
 from tests.support.clustered import digest_of
 from tests.support.commands import served

@@ -107,7 +107,7 @@ def test_a_step_that_outlived_its_run_writes_nothing(weights: Path, tmp_path: Pa
     with held(request.output, "the first") as lease:
         mine = places._replace(lease=lease.url, holder=lease.holder)
         front = Wavefront(plan, mine, due_jobs(plan, mine.receipts), request.keep_scratch)
-        done = run_steps(front, lambda step, job: run_step(step, job, mine))
+        done = run_steps(front, run_step)
     one_of_each = {receipt.step: receipt.job for receipt in done}
     assert set(one_of_each) == {"stage", "sample", "mosaic"}
     with held(request.output, "the second"):

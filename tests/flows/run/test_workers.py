@@ -21,7 +21,8 @@ from dsdit.status import JobState
 from dsdit.steps.publish.report import due_jobs
 from dsdit.window import Index
 from flows.run.frontier import Wavefront
-from flows.run.loop import run_wavefront
+from flows.run.limits_and_hooks import RunHooks, RunLimits
+from flows.run.loop import WavefrontRun
 from flows.run.run_step import Places, receipts_of
 from flows.run.stragglers import Pace
 from flows.run.workers import Workers, try_batch_on
@@ -62,8 +63,8 @@ def quick_step(step: str, job: Index, places: Places) -> Receipt:
     return receipt
 
 
-def run(client: Any, front: Wavefront, **more: Any) -> list[Receipt]:
-    return run_wavefront(client, front, 2, lambda _: None, lambda _: None, run=quick_step, **more)
+def run(client: Any, front: Wavefront, hooks: RunHooks | None = None, **limits: float) -> list[Receipt]:
+    return WavefrontRun(client, front, RunLimits(2, **limits), hooks, step=quick_step).run()
 
 
 @pytest.fixture
@@ -81,7 +82,7 @@ def test_without_a_worker_a_run_ends_with_a_sentence(front: Wavefront) -> None:
         with pytest.raises(RequestError, match=words):
             try_batch_on(client, front.places, 2)
         with pytest.raises(RequestError, match=words):
-            run(client, front, wait_s=2)
+            run(client, front, worker_wait_s=2)
         workers = Workers(client, 60)
         none.scale(1)
         wait_for(lambda: workers.count() == 1, 60, "a worker that comes late counts")
@@ -97,7 +98,7 @@ def test_workers_that_leave_and_never_return_end_the_run(front: Wavefront, clust
                 cluster.scale(0)
 
         with pytest.raises(RequestError, match="no worker for 3 s"):
-            run(client, front, wait_s=3, on_receipt=leave)
+            run(client, front, RunHooks(on_receipt=leave), worker_wait_s=3)
         assert time.monotonic() - began[0] >= 3
 
 
@@ -149,10 +150,10 @@ def test_a_step_is_late_by_the_measure_of_its_own_kind() -> None:
     pace = Pace(10)
     assert pace.limit_s("stage") == 40, "too few are done to tell"
     for seconds in (1, 2, 90):
-        pace.took("stage", seconds)
+        pace.add("stage", seconds)
     assert pace.limit_s("stage") == 10
     for _ in range(64):
-        pace.took("sample", 30)
+        pace.add("sample", 30)
     assert pace.limit_s("sample") == 120
 
 
@@ -176,7 +177,7 @@ def test_one_step_samples_while_the_other_thread_of_its_worker_stages(front: Wav
         ) as one,
         Client(one, set_as_default=False) as client,
     ):
-        run_wavefront(client, front, 4, lambda _: None, lambda _: None, run=timed_step, needs={"sample": {"GPU": 1}})
+        WavefrontRun(client, front, RunLimits(4), needs={"sample": {"GPU": 1}}, step=timed_step).run()
     samples = sorted((began, ended) for step, began, ended in spans if step == "sample")
     assert len(samples) > 2
     assert all(ended <= after for (_, ended), (after, _) in pairwise(samples)), "two samples at once"
@@ -189,7 +190,7 @@ def test_the_scheduler_keeps_one_group_of_calls_a_step_however_often_none_of_the
         LocalCluster(n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None) as one,
         Client(one, set_as_default=False) as client,
     ):
-        run_wavefront(client, front, 1, lambda _: None, lambda _: None, run=quick_step)
+        WavefrontRun(client, front, RunLimits(1), step=quick_step).run()
         kept = [group.name for span in one.scheduler.extensions["spans"].spans.values() for group in span.groups]
     assert sorted(kept) == ["mosaic", "sample", "stage"]
 
@@ -206,7 +207,7 @@ def test_each_step_goes_to_workers_that_offer_what_it_needs(front: Wavefront) ->
     workers = {name: {"cls": Worker, "options": {"nthreads": 1, "resources": {name: 1}}} for name in ("CPU", "GPU")}
     scheduler = {"cls": Scheduler, "options": {"dashboard": False, "dashboard_address": ":0"}}
     with SpecCluster(workers, scheduler) as cluster, Client(cluster, set_as_default=False) as client:
-        run_wavefront(client, front, 4, lambda _: None, lambda _: None, run=offering_step, needs=needs)
+        WavefrontRun(client, front, RunLimits(4), needs=needs, step=offering_step).run()
     assert {name for name, _, _ in spans} == {"stage ['CPU']", "sample ['GPU']", "mosaic ['CPU']"}
 
 
@@ -219,7 +220,7 @@ def test_a_run_whose_workers_do_not_offer_what_a_step_needs_ends_with_a_sentence
         with pytest.raises(RequestError, match=said):
             try_batch_on(client, front.places, 2.0, needs)
         with pytest.raises(RequestError, match=said):
-            run_wavefront(client, front, 4, lambda _: None, lambda _: None, run=quick_step, wait_s=2.0, needs=needs)
+            WavefrontRun(client, front, RunLimits(4, worker_wait_s=2.0), needs=needs, step=quick_step).run()
 
 
 ENDLESS = """
@@ -229,7 +230,7 @@ from flows.run.workers import Workers
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 with LocalCluster(n_workers=1, processes=False, dashboard_address=None) as cluster, Client(cluster) as client:
     print("asking", flush=True)
-    Workers(client).answered(threading.Event().wait)
+    Workers(client).wait_for_answer(threading.Event().wait)
 """
 
 
