@@ -115,7 +115,7 @@ def test_a_report_of_another_run_is_not_taken(record: dict[str, Any], monkeypatc
 
 
 @pytest.mark.short
-def test_a_night_in_which_shards_fail_publishes_the_others_and_ends_as_failed(
+def test_a_run_in_which_shards_fail_publishes_the_others_and_ends_as_failed(
     record: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
     run(record)
