@@ -45,7 +45,7 @@ def stack_digests(digests: Iterable[Digest]) -> Digests:
 
 
 def digest_from_hex(text: str) -> Digest:
-    """The digest that 64 hex digits spell; `NO_DIGEST` for any other text, so that what it stands for is stale."""
+    """The digest that 64 hex digits spell; `NO_DIGEST` for any other text, whose job is then stale."""
     try:
         digest = bytes.fromhex(text)
     except ValueError:

@@ -1,7 +1,7 @@
 """Errors that a person reads: one sentence with the value that is wrong and the way out.
 
-Each is a `DsditError`, so that a command prints the sentence alone and a flow can tell a refused request from a
-defect of the program.
+Each is a `DsditError`, so that a command prints the sentence alone and a flow can distinguish a refused request
+from a defect of the program.
 """
 
 __all__ = [
@@ -26,11 +26,11 @@ class RequestError(DsditError, ValueError):
 
 
 class CatalogError(DsditError):
-    """A catalog cannot be reached, answers nonsense, or offers what must not be followed."""
+    """A catalog cannot be reached, gives an invalid answer, or has links that must not be followed."""
 
 
 class FailedJobsError(DsditError):
-    """A run did what it could, and some of its jobs failed."""
+    """Some jobs of a run failed; the others are done."""
 
 
 class LeaseError(DsditError):
@@ -38,7 +38,7 @@ class LeaseError(DsditError):
 
 
 class PlanError(DsditError):
-    """No plan can be made, or a plan does not fit what it is applied to."""
+    """No plan is possible, or a plan does not fit what it is applied to."""
 
 
 class ReadError(DsditError):

@@ -1,4 +1,4 @@
-"""The grid: LR and HR pixels of one CRS, locked by an integer scale and anchored at the CRS's origin.
+"""The grid: LR and HR pixels of one CRS, related by an integer scale and anchored at the CRS's origin.
 
 A pixel (row, col) has the same global number in every run: row r of pixels of size g covers y from -(r+1) g to -r g,
 column c covers x from c g to (c+1) g. The owner of odc-geo in this package.
@@ -42,7 +42,7 @@ class Grid:
         if not (isinstance(self.scale, int) and 4 <= self.scale <= 16):
             raise RequestError(f"scale is {self.scale}: it must be an integer from 4 to 16")
         if not 0.05 <= self.gsd_m <= 1000:
-            raise RequestError(f"gsd_m is {self.gsd_m}: it must lie between 0.05 and 1000 metres")
+            raise RequestError(f"gsd_m is {self.gsd_m}: it must be between 0.05 and 1000 metres")
 
     @property
     def lr_gsd_m(self) -> float:
@@ -51,7 +51,7 @@ class Grid:
 
     @cached_property
     def odc_crs(self) -> CRS:
-        """The CRS as odc-geo knows it."""
+        """The CRS as an object of odc-geo."""
         return CRS(self.crs)
 
     def _geobox(self, window: Window, gsd_m: float) -> GeoBox:
@@ -78,7 +78,7 @@ class Grid:
         )
 
     def centres_in(self, bounds: tuple[float, float, float, float], gsd_m: float) -> Window:
-        """Pixels of size `gsd_m` whose centres lie within `bounds` (x0, y0, x1, y1 in CRS units); may be empty."""
+        """Pixels of size `gsd_m` whose centres are within `bounds` (x0, y0, x1, y1 in CRS units); may be empty."""
         x0, y0, x1, y1 = bounds
         row0, col0 = math.ceil(-y1 / gsd_m - 0.5), math.ceil(x0 / gsd_m - 0.5)
         row1, col1 = math.floor(-y0 / gsd_m - 0.5) + 1, math.floor(x1 / gsd_m - 0.5) + 1

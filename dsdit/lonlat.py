@@ -60,7 +60,7 @@ def _crosses(footprint: shapely.Geometry) -> bool:
 def lonlat_bbox(footprint: shapely.Geometry) -> list[float]:
     """west, south, east, north of a footprint within -180..180, as RFC 7946, 5.2, has it.
 
-    Where parts lie on both sides of the antimeridian and the way across it is the shorter one, west is over east.
+    Where parts are on both sides of the antimeridian and the span across it is the shorter one, west is over east.
     """
     west, south, east, north = footprint.bounds
     if east - west > 180:
@@ -75,9 +75,9 @@ def lonlat_bbox(footprint: shapely.Geometry) -> list[float]:
 
 
 def shorten_outline(footprint: shapely.Geometry, most: int) -> shapely.Geometry:
-    """A valid polygon or multipolygon of at most `most` vertices that lies near the footprint; itself if it is short.
+    """A valid polygon or multipolygon of at most `most` vertices near the footprint; itself if it is short.
 
-    Lines are straightened more and more; where small parts alone are too many, what is left is the hull around all.
+    Lines are simplified more and more; where small parts alone have too many vertices, the hull of all is returned.
     """
     if shapely.get_num_coordinates(footprint) <= most:
         return footprint

@@ -1,6 +1,6 @@
 """The region: a named footprint on the grid, and which pixels it covers.
 
-The footprint is kept in the CRS of the grid. A pixel belongs to the region if its centre lies inside. Regions are built
+The footprint is in the CRS of the grid. A pixel belongs to the region if its centre is inside. Regions are built
 from a bbox or GeoJSON in degrees, from bounds in CRS units, or from the YAML file of a request.
 """
 

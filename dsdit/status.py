@@ -1,4 +1,4 @@
-"""What can be said of an LR pixel, of a tile, of a pixel of the mosaic, and of a job."""
+"""States of an LR pixel, of a tile, of a pixel of the mosaic, and of a job."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ class LrState(IntEnum):
     NO_DATA = 1
     CLOUDY = 2
     UNREADABLE = 3
-    """A read error left no candidate: never taken for no data."""
+    """A read error left no candidate. It is never treated as no data."""
 
 
 class TileState(IntEnum):
-    """What became of a tile."""
+    """Result of a tile."""
 
     DONE = 0
     NO_REFERENCE = 1
@@ -46,5 +46,5 @@ class JobState(StrEnum):
 
     DONE = "done"
     DEGRADED = "degraded"
-    """Written with a fallback, or beside a failed neighbour: still due."""
+    """Written with a fallback, or next to a failed neighbour: still due."""
     FAILED = "failed"

@@ -8,13 +8,13 @@ from typing import NamedTuple
 
 
 class Index(NamedTuple):
-    """Place on a lattice of jobs, tiles or cells; rows grow southwards, both may be negative."""
+    """(row, col) on a lattice of jobs, tiles or cells; rows grow southwards, both may be negative."""
 
     row: int
     col: int
 
     def neighbours(self) -> list[Index]:
-        """The 3 x 3 places around this one, itself included, in row-major order."""
+        """The 3 x 3 indices around this one, itself included, in row-major order."""
         return [Index(self.row + r, self.col + c) for r in (-1, 0, 1) for c in (-1, 0, 1)]
 
     def __str__(self) -> str:
@@ -72,7 +72,7 @@ class Window:
         )
 
     def without(self, other: Window) -> list[Window]:
-        """What of this window lies outside another, as windows that do not overlap."""
+        """The part of this window outside another, as windows that do not overlap."""
         both = self.intersect(other)
         if both.empty:
             return [self]
@@ -92,7 +92,7 @@ class Window:
         return Window(self.row0 // factor, self.col0 // factor, -(-self.row1 // factor), -(-self.col1 // factor))
 
     def refine(self, factor: int) -> Window:
-        """The same place counted in pixels `factor` times smaller."""
+        """The same area in pixels `factor` times smaller."""
         return Window(self.row0 * factor, self.col0 * factor, self.row1 * factor, self.col1 * factor)
 
     def within(self, outer: Window) -> tuple[slice, slice]:
@@ -103,7 +103,7 @@ class Window:
         )
 
     def indices(self) -> Iterator[Index]:
-        """Every place, row by row."""
+        """Every index, row by row."""
         for row in range(self.row0, self.row1):
             for col in range(self.col0, self.col1):
                 yield Index(row, col)

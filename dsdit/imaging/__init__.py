@@ -1,1 +1,1 @@
-"""Radiometry, the sensor operator and image registration: plain arithmetic on arrays."""
+"""Radiometry, the sensor operator, its MTF, and registration: plain arithmetic on arrays."""

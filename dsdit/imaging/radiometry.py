@@ -1,7 +1,7 @@
-"""Between stored integers, reflectance and the range in which the network works.
+"""Conversions between stored integers, reflectance and the range in which the network works.
 
-dn -> reflectance is a source's rule (scale and offset); reflectance -> scaled is one fixed monotone curve that stands
-in the weights' config and was used in training. No function here looks at the statistics of a tile.
+dn -> reflectance is a source's rule (scale and offset); reflectance -> scaled is one fixed monotone curve that is part
+of the weights' config and was used in training. No function here depends on the statistics of a tile.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 SR_SCALE_FACTOR = 1e-4
 """Reflectance of one step of the mosaic's uint16 values."""
 SR_ADD_OFFSET = -0.1
-"""Reflectance of value 0: dark water after atmospheric correction goes below zero, and must come back."""
+"""Reflectance of value 0: dark water after atmospheric correction is below zero, and is stored as it is."""
 SR_FILL = np.uint16(65535)
 """uint16 value that means: no reflectance here."""
 
@@ -23,7 +23,7 @@ SR_FILL = np.uint16(65535)
 class Curve:
     """scaled = 2 * reflectance / maximum - 1: linear, hence interchangeable with the sensor operator A.
 
-    It is not clipped: a place brighter than `maximum` keeps its LR value, since the network adds detail to it only.
+    It is not clipped: ground brighter than `maximum` keeps its LR value, since the network only adds detail.
     """
 
     maximum: float = 0.4

@@ -1,12 +1,12 @@
-"""The sensor operator A and what follows from it: decimation, upsampling and the restoring of LR truth.
+"""The sensor operator A and what follows from it: decimation, upsampling, recovery and the restoring of LR.
 
 A is a Gaussian followed by the mean over scale x scale HR pixels. The two together have the band's MTF at the LR
 Nyquist frequency; that is the number a source states. Training, the mosaic step and evaluation use this one module.
 
-`recover` goes back: of all pictures that A turns into `lr` it gives about the one of least curvature, along y and x
-apart. That is x = L^-1 A^T (A L^-1 A^T)^-1 lr with L = |frequency|^4 (minimum-norm interpolation; Unser 1999), its
-inverse damped near the LR Nyquist frequency so that noise is not amplified without bound, and cut to a few LR pixels.
-Unlike an upsampled picture pushed back to LR's truth it shows no lattice of LR pixels.
+`recover` is an approximate inverse: of all pictures that A turns into `lr`, about the one of least curvature, along y
+and x separately. That is x = L^-1 A^T (A L^-1 A^T)^-1 lr with L = |frequency|^4 (minimum-norm interpolation; Unser
+1999), its inverse damped near the LR Nyquist frequency so that noise is not amplified without bound, and cut to a few
+LR pixels. Unlike an upsampled and then corrected picture it shows no lattice of LR pixels.
 
 Everything is separable and written as sums of strided slices in a fixed order: elementwise IEEE operations and no
 BLAS. A result therefore depends on the pixels within its reach and not on the shape of the array around them, which
@@ -36,11 +36,17 @@ RESTORE_ITERATIONS = 1
 RECOVERY_REACH_LR = 5
 """LR pixels on either side that `recover` looks at."""
 _TRUNCATE = 3.5
+"""Radius of the Gaussian's taps, in standard deviations."""
 _CUBIC = -0.5
+"""Parameter a of cubic convolution (Keys 1981)."""
 _CURVATURE = 4
+"""Exponent of the frequency in L: 4 penalises the square of second derivatives."""
 _DAMPING = 0.5
+"""Share of the response at the LR Nyquist frequency that is added before it is inverted."""
 _RING = 96
+"""LR pixels of the ring on which taps of `recover` are computed: much more than its reach."""
 _TAP_UNIT = 2.0**-22
+"""Taps of `recover` are multiples of it."""
 
 
 def gaussian_sigma_px(mtf_nyquist: float, scale: int) -> float:
@@ -48,7 +54,7 @@ def gaussian_sigma_px(mtf_nyquist: float, scale: int) -> float:
     gaussian = mtf_nyquist / BOX_MTF
     if not 0.0 < gaussian < 1.0:
         raise ValueError(
-            f"mtf_nyquist is {mtf_nyquist}: it must lie between 0 and {BOX_MTF:.3f}, the MTF of the pixel alone"
+            f"mtf_nyquist is {mtf_nyquist}: it must be between 0 and {BOX_MTF:.3f}, the MTF of the pixel alone"
         )
     return scale / math.pi * math.sqrt(-2.0 * math.log(gaussian))
 
@@ -87,18 +93,21 @@ def _recovery_taps(mtf_nyquist: float, scale: int) -> _Phases:
     """
     size = _RING * scale
     first, decimation = _decimation_taps(mtf_nyquist, scale)
+    # A before decimation, as a convolution on the ring of HR pixels.
     impulse = np.zeros(size)
     np.add.at(impulse, (first + np.arange(len(decimation))) % size, np.asarray(decimation, np.float64))
     transfer = np.conj(np.fft.fft(impulse))
     frequency = np.abs(np.fft.fftfreq(size)) * scale
+    # L^-1; the small constant stands for a frequency far below the ring's lowest, so that 0 can be inverted too.
     smoothness = 1.0 / (frequency**_CURVATURE + (0.05 / _RING) ** _CURVATURE)
+    # A L^-1 A^T on LR pixels: decimation folds the `scale` copies of the spectrum onto each other.
     folded = (smoothness * np.abs(transfer) ** 2).reshape(scale, _RING).sum(0) / scale
     damped = np.tile(folded + _DAMPING * folded[_RING // 2], scale)
     response = np.fft.ifft(smoothness * np.conj(transfer) / damped).real
     offsets = np.arange(-RECOVERY_REACH_LR, RECOVERY_REACH_LR + 1)
     phases = []
     for phase in range(scale):
-        distance = (phase + 0.5) / scale - 0.5 - offsets
+        distance = (phase + 0.5) / scale - 0.5 - offsets  # from the HR pixel to the LR pixels' centres
         fade = np.sqrt(np.cos(np.pi / 2 * np.clip(distance / RECOVERY_REACH_LR, -1, 1)).clip(0))
         taps = response[(phase - offsets * scale) % size] * fade
         taps = np.round(taps / taps.sum() / _TAP_UNIT) * _TAP_UNIT
@@ -166,7 +175,7 @@ def upsample(lr: Array, scale: int) -> Array:
 
 
 def recover(lr: Array, scale: int, mtf_nyquist: float) -> Array:
-    """The smooth picture that A turns about into `lr`: (..., h, w) -> (..., h * scale, w * scale)."""
+    """The smooth picture that A turns into `lr`, approximately: (..., h, w) -> (..., h * scale, w * scale)."""
     return _interpolate(lr, _recovery_taps(mtf_nyquist, scale))
 
 
@@ -180,7 +189,7 @@ def restore(
 ) -> Array:
     """Back-projection (Irani and Peleg 1991): hr <- hr + recover(lr - A(hr)), `iterations` times.
 
-    `valid` (h, w) is True where `lr` is to be believed; elsewhere nothing is corrected. Returns a new array.
+    `valid` (h, w) is True where `lr` can be used; elsewhere nothing is corrected. Returns a new array.
     """
     out = np.asarray(hr, np.float32)
     for _ in range(iterations):
@@ -192,12 +201,12 @@ def restore(
 
 
 def restored_lr(lr: Array, scale: int, mtf_nyquist: float, iterations: int = RESTORE_ITERATIONS) -> Array:
-    """The smooth picture R that A turns back into `lr`: what is known before any reference speaks."""
+    """The smooth picture R that A turns back into `lr`: what is known without any reference."""
     return restore(recover(lr, scale, mtf_nyquist), lr, scale, mtf_nyquist, iterations)
 
 
 def high_band(hr: Array, scale: int, mtf_nyquist: float, iterations: int = RESTORE_ITERATIONS) -> Array:
-    """What of `hr` the sensor cannot see: hr minus R of A(hr)."""
+    """The part of `hr` that the sensor does not resolve: hr minus R of A(hr)."""
     return hr - restored_lr(decimate(hr, scale, mtf_nyquist), scale, mtf_nyquist, iterations)
 
 

@@ -1,1 +1,1 @@
-"""The lattices of tiles, cells, shards and jobs: plain integer arithmetic."""
+"""The lattices of tiles, cells, shards and jobs, in plain integers, and the blending of tiles."""

@@ -1,4 +1,4 @@
-"""Weights of a tile in the overlaps, and their sum.
+"""Blending of tiles: weights that fall off in the overlaps, and the weighted mean.
 
 A tile's weight is separable, falls linearly to its edge over the overlap and never reaches zero; sums are normalised.
 Tiles are added in the order of their global index, so that a pixel's sum is the same whatever is computed around it.
@@ -15,7 +15,7 @@ from dsdit.window import Window
 
 
 def feather(tile_px: int, overlap_px: int) -> NDArray[np.float32]:
-    """(tile_px,) weights: (k + 1/2) / overlap rising over the overlap, 1 between, mirrored."""
+    """(tile_px,) weights: (k + 1/2) / overlap over the first overlap, 1 in between, and mirrored over the last."""
     ramp = (np.arange(overlap_px, dtype=np.float32) + np.float32(0.5)) / np.float32(overlap_px)
     weight = np.ones(tile_px, np.float32)
     weight[:overlap_px] = ramp
@@ -36,11 +36,11 @@ def blend(
     total = np.zeros((channels, *window.shape), np.float32)
     weights = np.zeros(window.shape, np.float32)
     plane = weight[:, None] * weight[None, :]
-    for place, values in tiles:
-        part = place.intersect(window)
+    for tile, values in tiles:
+        part = tile.intersect(window)
         if part.empty:
             continue
-        inside, outside = part.within(place), part.within(window)
+        inside, outside = part.within(tile), part.within(window)
         total[(slice(None), *outside)] += values[(slice(None), *inside)] * plane[inside]
         weights[outside] += plane[inside]
     np.divide(total, weights, out=total, where=weights > 0)

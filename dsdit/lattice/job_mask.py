@@ -1,7 +1,7 @@
-"""Jobs of a region as arrays over the job lattice: who writes, samples and stages, and how many tiles each owns.
+"""Jobs of a region as masks over the job lattice: which jobs write, sample and stage, and how many tiles each owns.
 
-Nothing here grows with tiles: they are counted a band of rows at a time. Blocks of jobs that lie wholly inside or
-outside the footprint are settled by one test, so that the work goes with the length of the outline.
+Nothing here grows with the number of tiles: they are counted a band of rows at a time. A block of jobs that is wholly
+inside or outside the footprint is decided by one test, so that the work grows with the length of the outline.
 """
 
 from __future__ import annotations
@@ -20,12 +20,13 @@ from dsdit.region import Region
 from dsdit.window import Index, Window
 
 _BLOCK = 64
+"""Jobs per side of the largest blocks that are tested against the footprint at once; a power of two."""
 _BAND = 16
 """Rows of jobs whose tiles are counted at once."""
 
 
 class Jobs(Sequence[Index]):
-    """Places of the job lattice in row-major order, kept as one mask."""
+    """Indices of jobs in row-major order, stored as one mask."""
 
     def __init__(self, window: Window, mask: NDArray[np.bool_]) -> None:
         rows, cols = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
@@ -74,7 +75,7 @@ class Jobs(Sequence[Index]):
 
     @classmethod
     def of(cls, jobs: Sequence[Index]) -> Jobs:
-        """From places in any order."""
+        """From indices in any order."""
         if not jobs:
             return cls(Window(0, 0, 0, 0), np.zeros((0, 0), bool))
         rows, cols = np.array(jobs, np.int64).T
@@ -84,13 +85,13 @@ class Jobs(Sequence[Index]):
         return cls(window, mask)
 
     def by_columns(self) -> Iterator[Index]:
-        """The same places, column by column."""
+        """The same indices, column by column."""
         for col in range(self.mask.shape[1]):
             for row in np.flatnonzero(self.mask[:, col]).tolist():
                 yield Index(row + self.window.row0, col + self.window.col0)
 
     def near(self) -> NDArray[np.bool_]:
-        """(row, col) on `window` grown by one: True within the 3 x 3 of some place."""
+        """(row, col) on `window` grown by one: True for every job of the set and its eight neighbours."""
         rows, cols = self.mask.shape
         out = np.zeros((rows + 2, cols + 2), bool)
         for r in range(3):
@@ -103,8 +104,7 @@ class Jobs(Sequence[Index]):
         out = np.zeros(window.shape, bool)
         have = window.intersect(self.window)
         if not have.empty:
-            place: Any = have.within(window)
-            out[place] = self.mask[have.within(self.window)]
+            out[have.within(window)] = self.mask[have.within(self.window)]
         return out
 
     def indices(self) -> NDArray[np.int32]:
@@ -119,22 +119,26 @@ class JobMap:
     """A region's jobs."""
 
     mosaic: Jobs
-    """Write a shard."""
+    """Jobs that write a shard."""
     whole: NDArray[np.bool_]
-    """On `mosaic.window`: the shard lies wholly in the region."""
+    """On `mosaic.window`: True where the shard is wholly inside the region."""
     sample: Jobs
-    """Own a tile to be sampled."""
+    """Jobs that own a tile to be sampled."""
     stage: Jobs
-    """Are read by a sample or mosaic step."""
+    """Jobs whose stage is read by a sample or mosaic step."""
     tiles: NDArray[np.int32]
-    """On `sample.window`: tiles to be sampled."""
+    """On `sample.window`: numbers of tiles to be sampled."""
     off_land: Jobs
-    """Shards of the region that the land mask leaves out."""
+    """Jobs whose shards the land mask leaves out."""
     extent: Window
     """Window of all shards of the region, those off land too."""
 
     def covered(self, margin: int, region: Region, lattice: Lattice) -> NDArray[np.bool_]:
-        """On `mosaic.window`: the shard and `margin` HR pixels around it lie wholly in the region."""
+        """On `mosaic.window`: True where the shard and `margin` HR pixels around it are wholly inside the region.
+
+        `margin` is at most a shard.
+        """
+        # Whole neighbours prove it without a test of polygons.
         near = np.pad(self.whole, 1)
         out = np.ones(self.whole.shape, bool)
         for r in range(3):
@@ -149,7 +153,7 @@ class JobMap:
 
 
 def touched(region: Region, lattice: Lattice, footprint: Any = None) -> tuple[Window, NDArray[np.uint8]]:
-    """Window of the job lattice, and 0 where a shard is outside the footprint, 1 where it touches, 2 where inside.
+    """Window of the job lattice, and 0 where a shard is outside the footprint, 1 where it touches it, 2 where inside.
 
     `footprint` replaces the region's own; both are prepared polygons in CRS units.
     """
@@ -159,22 +163,23 @@ def touched(region: Region, lattice: Lattice, footprint: Any = None) -> tuple[Wi
     side, gsd = lattice.shard_px, region.grid.gsd_m
     rows, cols = (a.ravel() for a in np.mgrid[0 : out.shape[0] : _BLOCK, 0 : out.shape[1] : _BLOCK])
     size = _BLOCK
+    # Blocks (rows, cols: their first jobs) are halved until each is inside or outside, or is one job.
     while len(rows):
         row1, col1 = np.minimum(rows + size, out.shape[0]), np.minimum(cols + size, out.shape[1])
         x0, x1 = ((k + window.col0) * side * gsd for k in (cols, col1))
         y0, y1 = (-(k + window.row0) * side * gsd for k in (row1, rows))
         boxes: NDArray[Any] = np.atleast_1d(shapely.box(x0, y0, x1, y1))
         inside = shapely.contains(shape, boxes)
-        open_ = ~inside
-        open_[open_] = shapely.intersects(shape, boxes[open_])
+        undecided = ~inside
+        undecided[undecided] = shapely.intersects(shape, boxes[undecided])
         for k in np.flatnonzero(inside):
             out[rows[k] : row1[k], cols[k] : col1[k]] = 2
         if size == 1:
-            out[rows[open_], cols[open_]] = 1
+            out[rows[undecided], cols[undecided]] = 1
             break
         size //= 2
         rows, cols = (
-            np.concatenate([a[open_] + d for d in steps])
+            np.concatenate([a[undecided] + d for d in steps])
             for a, steps in ((rows, (0, 0, size, size)), (cols, (0, size, 0, size)))
         )
         have = (rows < out.shape[0]) & (cols < out.shape[1])
@@ -184,8 +189,9 @@ def touched(region: Region, lattice: Lattice, footprint: Any = None) -> tuple[Wi
 
 @lru_cache(maxsize=8)
 def map_jobs(region: Region, lattice: Lattice, land_wkt: str | None = None) -> JobMap:
-    """Settles every job of a region; those whose shard touches nothing of `land_wkt` (CRS units) are left out."""
+    """All jobs of a region; those whose shard touches nothing of `land_wkt` (CRS units) are left out."""
     window, state = touched(region, lattice)
+    # A shard may touch the footprint and hold no pixel centre of it: then it is none of the region's.
     cut: dict[Index, Window] = {}
     for row, col in np.argwhere(state == 1).tolist():
         job = Index(row + window.row0, col + window.col0)
@@ -202,6 +208,7 @@ def map_jobs(region: Region, lattice: Lattice, land_wkt: str | None = None) -> J
         off = (state > 0) & (touched(region, lattice, land)[1] == 0)
         state[off] = 0
     mosaic, off_land = Jobs(window, state > 0), Jobs(window, off)
+    # Jobs of the fringe own tiles that reach into the region: one job further on each side, stages one more.
     window = window.expand(1)
     state = np.pad(state, 1)
     tiles, stage = np.zeros(window.shape, np.int32), np.zeros(window.expand(1).shape, bool)
@@ -223,12 +230,17 @@ def _count_band(
     tiles: NDArray[np.int32],
     stage: NDArray[np.bool_],
 ) -> None:
-    """Paints the tiles that `_BAND` rows of jobs own, and notes how many there are and which stages they read."""
+    """Counts the tiles that `_BAND` rows of jobs own and sample, and marks the stages that those read.
+
+    `state` (0, 1, 2) and `tiles` are on `window`; `stage` is on `window` grown by one.
+    """
     n, halo = lattice.shard_strides, lattice.halo_px
     rows = min(row + _BAND, window.shape[0]) - row
     own = Window(window.row0 + row, window.col0, window.row0 + row + rows, window.col1).refine(n)
     paint = np.zeros(own.shape, bool)
     near = slice(max(row - 1, 0), row + rows + 1)
+    # Whole shards all need the same window of tiles. They are painted as a sum of rectangles: +1 and -1 at the corners,
+    # then cumulative sums along both axes.
     one = lattice.tiles_touching(lattice.shard_window(Index(0, 0)).expand(halo))
     at_row, at_col = np.nonzero(state[near] == 2)
     top = (at_row + near.start + window.row0) * n - own.row0
@@ -239,16 +251,19 @@ def _count_band(
     for r, c, sign in ((r0, c0, 1), (r0, c1, -1), (r1, c0, -1), (r1, c1, 1)):
         np.add.at(edges, (r, c), sign)
     paint |= edges.cumsum(0, dtype=np.int32).cumsum(1, dtype=np.int32)[:-1, :-1] > 0
+    # Cut shards need the tiles around their own part of the region.
     for job_row, job_col in np.argwhere(state[near] == 1).tolist():
         part = cut[Index(job_row + near.start + window.row0, job_col + window.col0)]
         reach = lattice.tiles_touching(part.expand(halo)).intersect(own)
         if not reach.empty:
             paint[reach.within(own)] = True
+    # (job row, tile row in job, job col, tile col in job)
     blocks = paint.reshape(rows, n, -1, n)
     counts = blocks.sum((1, 3), dtype=np.int32)
     tiles[row : row + rows] = counts
     have = counts > 0
     by_row, by_col = np.any(blocks, axis=3).swapaxes(1, 2)[have], np.any(blocks, axis=1)[have]
+    # First and last tile of each job along both axes, then the shards that their pixels and margins reach.
     first = np.stack([by_row.argmax(1), by_col.argmax(1)], 1)
     last = n - 1 - np.stack([by_row[:, ::-1].argmax(1), by_col[:, ::-1].argmax(1)], 1)
     low = (first * lattice.stride_px - 2 * halo) // lattice.shard_px
@@ -256,14 +271,15 @@ def _count_band(
     _mark(stage, np.argwhere(have) + np.array([row, 0]), low, high)
 
 
-def _spread(stage: NDArray[np.bool_], places: NDArray[np.int64], margin: int, lattice: Lattice) -> None:
+def _spread(stage: NDArray[np.bool_], jobs: NDArray[np.int64], margin: int, lattice: Lattice) -> None:
+    """Marks the stages within `margin` HR pixels of the shards of jobs."""
     reach = -(-margin // lattice.shard_px)
-    _mark(stage, places, np.full(places.shape, -reach), np.full(places.shape, reach))
+    _mark(stage, jobs, np.full(jobs.shape, -reach), np.full(jobs.shape, reach))
 
 
-def _mark(stage: NDArray[np.bool_], places: NDArray[np.int64], low: NDArray[np.int64], high: NDArray[np.int64]) -> None:
-    """Marks the places from `low` to `high` around each, both within -1 to 1; `stage` has a margin of one place."""
+def _mark(stage: NDArray[np.bool_], jobs: NDArray[np.int64], low: NDArray[np.int64], high: NDArray[np.int64]) -> None:
+    """Marks the jobs from `low` to `high` around each, both within -1 to 1; `stage` has a margin of one job."""
     for r in (-1, 0, 1):
         for c in (-1, 0, 1):
             take = (low[:, 0] <= r) & (r <= high[:, 0]) & (low[:, 1] <= c) & (c <= high[:, 1])
-            stage[places[take, 0] + 1 + r, places[take, 1] + 1 + c] = True
+            stage[jobs[take, 0] + 1 + r, jobs[take, 1] + 1 + c] = True

@@ -1,7 +1,7 @@
-"""Which jobs, tiles and cells a region needs: everything is recomputed from a job's index, nothing is listed.
+"""Which jobs, tiles and cells a region needs, computed from a job's index; no list of tiles is stored.
 
-A tile that touches region + halo is sampled whole. Jobs of the fringe stage and sample, and write no shard. A land mask
-leaves whole jobs out, as if the region ended there: no pixel of a job that runs changes by it.
+A tile that touches the region or its halo is sampled whole. Jobs just outside the region stage and sample, and write no
+shard. A land mask leaves whole jobs out, as if the region ended there: it changes no pixel of the other jobs.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Layout:
     region: Region
     lattice: Lattice
     land_wkt: str | None = None
-    """Polygons in CRS units: a job whose shard touches none of them is left out. None keeps all."""
+    """Polygons in CRS units: a job whose shard touches none of them is left out. None leaves out none."""
 
     @cached_property
     def map(self) -> JobMap:
@@ -119,30 +119,30 @@ class Layout:
             yield from (("stage", n) for n in stages(job).indices())
 
 
-_KEPT_JOBS = 4096
-"""Jobs whose neighbours are remembered, some 0.4 KB each: more than lie in a wavefront across 700 shards."""
-_KEPT_TILES = 256
-"""Jobs whose tiles are remembered, some 7 KB each: those around the jobs that a worker has at a time."""
+_CACHED_JOBS = 4096
+"""Jobs whose windows are cached, some 0.4 KB each: more than are in a wavefront across 700 shards."""
+_CACHED_TILES = 256
+"""Jobs whose tiles are cached, some 7 KB each: those around the jobs that a worker has at a time."""
 
 
-@lru_cache(maxsize=_KEPT_JOBS)
+@lru_cache(maxsize=_CACHED_JOBS)
 def _clip(layout: Layout, job: Index) -> Window:
     if job in layout.map.off_land:
         return _NOTHING
     return layout.region.clip(layout.lattice.shard_window(job))
 
 
-@lru_cache(maxsize=_KEPT_JOBS)
+@lru_cache(maxsize=_CACHED_JOBS)
 def _stages_of_sample(layout: Layout, job: Index) -> Window:
     return layout.lattice.jobs_touching(layout.sample_context(job))
 
 
-@lru_cache(maxsize=_KEPT_JOBS)
+@lru_cache(maxsize=_CACHED_JOBS)
 def _stages_of_mosaic(layout: Layout, job: Index) -> Window:
     return layout.lattice.jobs_touching(layout.lattice.mosaic_context(job))
 
 
-@lru_cache(maxsize=_KEPT_TILES)
+@lru_cache(maxsize=_CACHED_TILES)
 def _sample_tiles(layout: Layout, job: Index) -> tuple[Index, ...]:
     return tuple(sorted({tile for part in _sampled_parts(layout, job) for tile in part.indices()}))
 

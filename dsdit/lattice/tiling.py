@@ -1,4 +1,4 @@
-"""The lattices of tiles, cells and shards, and who owns and reads what.
+"""The lattices of tiles, cells and shards, and which job owns and reads what.
 
 All lattices start at pixel (0, 0) of the grid, that is at the CRS's origin: which tile or shard a pixel falls into does
 not depend on the region. Plain integers. One rule ties the steps together: stage(job) is read by the sample of its
@@ -17,7 +17,7 @@ CELL_LR_PX = 256
 """Side of a cell in LR pixels: the unit of all choices of scenes and references."""
 
 FILL_RADIUS_LR_PX = 16
-"""How far valid LR values are carried into invalid pixels."""
+"""How far valid LR values are continued into invalid pixels, in LR pixels."""
 
 
 def unit_px(token_px: int, scale: int) -> int:
@@ -111,7 +111,7 @@ class Lattice:
 
     @property
     def fill_px(self) -> int:
-        """HR pixels around a shard whose LR values its stage may carry into it."""
+        """HR pixels around a shard from which its stage may continue LR values into it."""
         return FILL_RADIUS_LR_PX * self.scale
 
     def tile_window(self, tile: Index) -> Window:
@@ -123,6 +123,7 @@ class Lattice:
         """Window of the tile lattice: every tile that has a pixel in `window`."""
         if window.empty:
             return Window(0, 0, 0, 0)
+        # Tile k covers [k * stride, (k + 1) * stride + overlap).
         stride, over = self.stride_px, self.overlap_px
         return Window(
             (window.row0 - over) // stride,

@@ -1,4 +1,4 @@
-"""A process that Dask started keeps the pages of its arrays."""
+"""A worker that Dask started reuses the memory of its arrays."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from dsdit.malloc import keep_freed_memory
 ARRAYS, BYTES = 200, 2 * 2**20
 
 
-def new_pages(keep: bool) -> int:
-    """Pages that the kernel had to give for arrays that were made one after the other, each freed before the next."""
-    if keep and not keep_freed_memory():
+def new_pages(reuse: bool) -> int:
+    """Pages that the kernel gave for arrays that were allocated one after the other, each freed before the next."""
+    if reuse and not keep_freed_memory():
         pytest.skip("this C library has no mallopt")
     np.ones(BYTES, np.uint8)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
@@ -24,7 +24,7 @@ def new_pages(keep: bool) -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
 
-def test_a_worker_makes_its_arrays_of_the_same_pages() -> None:
+def test_a_worker_reuses_the_pages_of_its_arrays() -> None:
     pages = BYTES // resource.getpagesize()
     with (
         LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as cluster,

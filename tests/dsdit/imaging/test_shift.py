@@ -1,4 +1,4 @@
-"""Shifts that are known, found again from LR alone; and none believed where there is nothing to believe."""
+"""Known shifts are found again from LR alone, and none is accepted where there is none."""
 
 import numpy as np
 import pytest
@@ -36,7 +36,7 @@ def test_changed_ground_and_other_light_do_not_mislead() -> None:
 
 
 @pytest.mark.parametrize("case", ["another place", "too far", "too small", "flat"])
-def test_no_shift_is_believed(case: str) -> None:
+def test_no_shift_is_accepted(case: str) -> None:
     hr = ground(3)
     ref = {
         "another place": ground(4),
@@ -49,7 +49,7 @@ def test_no_shift_is_believed(case: str) -> None:
     assert measure_shift(decimate(hr, 8, EVALUATION_MTF), ref, 8, EVALUATION_MTF).none
 
 
-def test_moved_is_what_it_says() -> None:
+def test_a_picture_is_moved_by_whole_pixels() -> None:
     hr = ground(5)
     np.testing.assert_allclose(moved(hr, 2.0, -3.0)[:, 8:-8, 8:-8], hr[:, 10:-6, 5:-11], atol=1e-4)
 
@@ -64,11 +64,11 @@ def test_a_search_finds_shifts_of_a_fraction_and_of_more_than_an_lr_pixel(dy: fl
     ref[:, 200:240, 24:64] = 3.0
     found = search_shift(decimate(hr, 8, EVALUATION_MTF), ref, 8, EVALUATION_MTF, valid)
     assert found is not None
-    shift, believed = found
-    assert believed and (shift.dy, shift.dx) == pytest.approx((dy, dx), abs=0.25)
+    shift, accepted = found
+    assert accepted and (shift.dy, shift.dx) == pytest.approx((dy, dx), abs=0.25)
 
 
-def test_a_search_believes_nothing_where_there_is_nothing() -> None:
+def test_a_search_accepts_nothing_where_there_is_no_common_ground() -> None:
     hr = ground(3)
     lr = decimate(hr, 8, EVALUATION_MTF)
     for ref in (ground(4), np.full_like(hr, 0.2)):
@@ -77,19 +77,19 @@ def test_a_search_believes_nothing_where_there_is_nothing() -> None:
     assert search_shift(lr[:, :20, :20], hr[:, :160, :160], 8, EVALUATION_MTF) is None
 
 
-def test_windows_agree_on_one_shift_or_tell_none() -> None:
-    told = [(Shift(1.0 + k / 10, -2.0, 0.9), True) for k in (-1, 0, 1)]
-    silent = (Shift(0.0, 0.0, 0.3), False)
-    assert common_shift([*told, silent], 8) == PairShift(1.0, -2.0, 0.9, 3, 4, pytest.approx(0.1))
-    assert common_shift([told[0], *[silent] * 4], 8) == PairShift(agreement=0.3, seen=5)
-    torn = [(Shift(dy, 0.0, 0.9), True) for dy in (-6.0, 0.0, 6.0)]
-    assert common_shift(torn, 8) == PairShift(agreement=0.9, seen=3, residual=6.0)
+def test_windows_agree_on_one_shift_or_give_none() -> None:
+    agreeing = [(Shift(1.0 + k / 10, -2.0, 0.9), True) for k in (-1, 0, 1)]
+    rejected = (Shift(0.0, 0.0, 0.3), False)
+    assert common_shift([*agreeing, rejected], 8) == PairShift(1.0, -2.0, 0.9, 3, 4, pytest.approx(0.1))
+    assert common_shift([agreeing[0], *[rejected] * 4], 8) == PairShift(agreement=0.3, seen=5)
+    unlike = [(Shift(dy, 0.0, 0.9), True) for dy in (-6.0, 0.0, 6.0)]
+    assert common_shift(unlike, 8) == PairShift(agreement=0.9, seen=3, residual=6.0)
     assert common_shift([], 8) == PairShift()
     assert PairShift(1.0, 0.0, 0.9, 4, 4, 2.0).doubt(8) == 1.0
 
 
 def test_reflectance_that_no_ground_has_is_no_crash() -> None:
-    """An item may state any scale: values near float32's end are finite, and so is what is said of them."""
+    """An item may state any scale: values near float32's end are finite, and so must the result be."""
     lr = (3e38 * np.random.default_rng(0).uniform(0.9, 1, (3, 48, 48))).astype(np.float32)
-    told = search_shift(lr, lr.repeat(8, 1).repeat(8, 2), 8, 0.3)
-    assert told is not None and np.isfinite([told[0].dy, told[0].dx, told[0].agreement]).all()
+    found = search_shift(lr, lr.repeat(8, 1).repeat(8, 2), 8, 0.3)
+    assert found is not None and np.isfinite([found[0].dy, found[0].dx, found[0].agreement]).all()

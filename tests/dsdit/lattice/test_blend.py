@@ -35,7 +35,7 @@ def test_opposite_ramps_sum_to_one(sizes: tuple[int, int]) -> None:
 
 def test_a_common_field_comes_back() -> None:
     window = Window(-20, 3, 30, 60)
-    tiles = [(place, np.full((2, 16, 16), 0.7, np.float32)) for place, _ in _tiles(window, 16, 4, 0)]
+    tiles = [(tile, np.full((2, 16, 16), 0.7, np.float32)) for tile, _ in _tiles(window, 16, 4, 0)]
     mean, total = blend(window, tiles, feather(16, 4), 2)
     np.testing.assert_allclose(mean, 0.7, rtol=1e-6)
     assert total.min() > 0

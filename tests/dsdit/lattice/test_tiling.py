@@ -1,4 +1,4 @@
-"""The lattices: every pixel of a region has its tiles, and nobody reads beyond 3 x 3 jobs."""
+"""The lattices: every pixel of a region has its tiles, and no job reads beyond its 3 x 3 neighbours."""
 
 from functools import reduce
 
@@ -50,7 +50,7 @@ def test_tiles_touching_is_exact(window: Window, scale: int) -> None:
 
 @settings(max_examples=30, deadline=None)
 @given(windows, st.sampled_from([8, 10]), st.integers(1, 2))
-def test_nobody_reads_beyond_its_neighbours(window: Window, scale: int, chunks: int) -> None:
+def test_no_job_reads_beyond_its_neighbours(window: Window, scale: int, chunks: int) -> None:
     grid = Grid("EPSG:3857", 1.25, scale)
     layout = Layout(Region.from_bounds("r", grid, grid.bounds_of(window, 1.25)), lattice(scale, chunks=chunks))
     assert layout.region.window == window
@@ -90,7 +90,7 @@ def test_a_part_needs_a_part_of_the_tiles() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "words"),
+    ("changes", "message"),
     [
         ({"tile_px": 100}, "multiple of 8"),
         ({"overlap_px": 0}, "multiple of 8"),
@@ -99,10 +99,10 @@ def test_a_part_needs_a_part_of_the_tiles() -> None:
         ({"halo_px": 3}, "multiple of scale"),
     ],
 )
-def test_sizes_that_do_not_fit_are_refused(changes: dict[str, int], words: str) -> None:
+def test_sizes_that_do_not_fit_are_refused(changes: dict[str, int], message: str) -> None:
     good = {"scale": 8, "token_px": 8, "tile_px": 128, "overlap_px": 32, "chunk_strides": 4, "shard_chunks": 1}
     Lattice(**good, halo_px=104)
-    with pytest.raises(RequestError, match=words):
+    with pytest.raises(RequestError, match=message):
         Lattice(**{**good, "halo_px": 104, **changes})
 
 
