@@ -103,7 +103,7 @@ class Source(Frozen):
         elif url.scheme == "http" and not ("http" in self.schemes and url.hostname in LOOPBACK):
             raise ValueError(f"endpoint {self.endpoint} is http: only https, or http to 127.0.0.1 with schemes [http]")
         if not self.is_local and not self.collection:
-            raise ValueError("collection is missing: a STAC API is asked for one collection")
+            raise ValueError("collection is missing: a query to a STAC API names one collection")
         return self
 
     @property

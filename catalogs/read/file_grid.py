@@ -1,7 +1,7 @@
-"""How a file lies to the lattice of a GeoBox, and which fixed blocks of that lattice a window is cut from.
+"""Geometry of a file relative to the lattice of a GeoBox, and the fixed blocks of that lattice behind a window.
 
-The ratio of the two pixel sizes is taken once a file, in its middle, and blocks are anchored at the CRS's origin: so
-that neither depends on the window that is asked.
+The ratio of the two pixel sizes is taken once a file, in its middle, and blocks are anchored at the CRS's origin, so
+that neither depends on the requested window.
 """
 
 from __future__ import annotations
@@ -38,34 +38,35 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-def _once(place: Callable[P, T]) -> Callable[P, T]:
-    """`place`, told once where threads ask the same one after another."""
-    kept: Callable[P, T] = cast(Any, lru_cache(maxsize=1024)(place))
+def _once(function: Callable[P, T]) -> Callable[P, T]:
+    """A cached function that runs once where several threads call it with the same arguments."""
+    cached: Callable[P, T] = cast(Any, lru_cache(maxsize=1024)(function))
     lock = threading.Lock()
 
-    @wraps(place)
-    def told(*args: P.args, **more: P.kwargs) -> T:
+    @wraps(function)
+    def locked(*args: P.args, **more: P.kwargs) -> T:
         with lock:
-            return kept(*args, **more)
+            return cached(*args, **more)
 
-    return told
+    return locked
 
 
 @dataclass(frozen=True)
 class Geometry:
-    """How a file lies to the lattice of a GeoBox."""
+    """Geometry of a file relative to the lattice of a GeoBox."""
 
     ratio: float
     """Pixel size of the file over that of the GeoBox; under 1 means that pixels are merged."""
     offset: tuple[int, int] | None
     """(row, col) of the GeoBox's first pixel in the file, where both share one lattice."""
     transform: Affine
-    """Of the file's pixels, as far as they are moved."""
+    """Of the file's pixels, moved where a shift is corrected."""
 
     @property
     def step(self) -> int:
         """File pixels, a power of two, that are averaged on reading; the warp still merges two or more of these."""
-        return 2 ** max(0, math.floor(math.log2(0.5 / self.ratio)))
+        step: int = 2 ** max(0, math.floor(math.log2(0.5 / self.ratio)))
+        return step
 
 
 class Reach(NamedTuple):
@@ -76,11 +77,11 @@ class Reach(NamedTuple):
     height: int
     width: int
     whole: bool
-    """Whether the file holds all that the block's kernels reach."""
+    """Whether the file has all pixels that the block's kernels reach."""
 
 
 class FileGrid(NamedTuple):
-    """Pixels of a file: files of an item that share them are placed once.
+    """Grid of a file's pixels; files of an item that share it are placed once.
 
     Longitudes beyond 180 degrees, which no transform to them yields, are counted from the file's middle.
     """
@@ -120,8 +121,9 @@ def geometry_of(file: FileGrid, geobox: GeoBox, move_m: tuple[float, float] = (0
         if one and straight and abs(to_file.f - row) < _ALIGNED_PX and abs(to_file.c - col) < _ALIGNED_PX:
             return Geometry(1.0, (row, col), placed)
     middle_row, middle_col = file.height / 2, file.width / 2
-    places = [placed @ (middle_col + dc, middle_row + dr) for dr, dc in ((0, 0), (0, 1), (1, 0))]
-    xs, ys = transform_points(file.crs, crs, *zip(*places, strict=True))
+    # Size of the pixel in the middle of the file: where it and its two neighbours are in the GeoBox's CRS.
+    points = [placed @ (middle_col + dc, middle_row + dr) for dr, dc in ((0, 0), (0, 1), (1, 0))]
+    xs, ys = transform_points(file.crs, crs, *zip(*points, strict=True))
     across = math.hypot(xs[1] - xs[0], ys[1] - ys[0])
     down = math.hypot(xs[2] - xs[0], ys[2] - ys[0])
     pixel = math.sqrt(abs(geobox.affine.determinant))
@@ -145,8 +147,8 @@ def _moved(file: FileGrid, crs: rasterio.crs.CRS, move_m: tuple[float, float]) -
 def blocks_of(geobox: GeoBox) -> list[tuple[GeoBox, int, int]]:
     """Blocks that cover the GeoBox, each with its (row, col) in it.
 
-    They lie on a lattice anchored at the CRS's origin. A GeoBox off every such lattice is one block: nothing is
-    promised for windows of it.
+    They are on a lattice anchored at the CRS's origin. A GeoBox off every such lattice is one block: then windows
+    of it may differ.
     """
     affine, (height, width) = geobox.affine, geobox.shape
     if affine.b or affine.d:
@@ -172,10 +174,10 @@ def reach_of(file: FileGrid, block: GeoBox, geometry: Geometry) -> Reach | None:
     cols, rows = np.meshgrid(steps * block.shape[1], steps * block.shape[0])
     xs, ys = block.affine @ (cols.ravel(), rows.ravel())
     x, y = (np.asarray(v) for v in transform_points(crs_of(block), file.crs, xs, ys))
-    seen = np.isfinite(x) & np.isfinite(y)
-    if not seen.any():
+    finite = np.isfinite(x) & np.isfinite(y)
+    if not finite.any():
         return None
-    col, row = ~geometry.transform @ (x[seen], y[seen])
+    col, row = ~geometry.transform @ (x[finite], y[finite])
     step = geometry.step
     bend = 0.01 * max(np.ptp(row), np.ptp(col))
     margin = _KERNEL_PX / min(geometry.ratio, 1.0) + _MARGIN_PX * step + bend
@@ -188,7 +190,7 @@ def reach_of(file: FileGrid, block: GeoBox, geometry: Geometry) -> Reach | None:
     if (row1 - row0) * (col1 - col0) > MAX_WINDOW_PX * step * step:
         raise ValueError(f"{row1 - row0} x {col1 - col0} px of the file fall on {BLOCK_PX} x {BLOCK_PX}: too many")
     within = top >= 0 and left >= 0 and bottom <= file.height and right <= file.width
-    return Reach(row0, col0, row1 - row0, col1 - col0, within and bool(seen.all()))
+    return Reach(row0, col0, row1 - row0, col1 - col0, within and bool(finite.all()))
 
 
 @lru_cache(maxsize=64)
@@ -202,8 +204,8 @@ def _turned(crs: rasterio.crs.CRS, middle: float) -> rasterio.crs.CRS:
         frame["prime_meridian"] = {"name": "middle", "longitude": (middle + 180) % 360 - 180}
         record.pop("id", None)
         turned = rasterio.crs.CRS.from_wkt(PyprojCRS.from_json_dict(record | {"datum": frame}).to_wkt())
-        places = [transform_points(own, "EPSG:4326", [x], [0.0]) for own, x in ((turned, 0.0), (crs, middle))]
-        apart = (np.asarray(places[0]) - np.asarray(places[1]))[:, 0]
+        points = [transform_points(own, "EPSG:4326", [x], [0.0]) for own, x in ((turned, 0.0), (crs, middle))]
+        apart = (np.asarray(points[0]) - np.asarray(points[1]))[:, 0]
         if max(abs((apart[0] + 180) % 360 - 180), abs(apart[1])) < _SAME_PLACE_DEG:
             return turned
     raise ValueError(f"the file crosses 180 degrees in {crs.to_string()}: write it in a projected CRS, or in EPSG:4326")

@@ -1,7 +1,7 @@
-"""Files kept open between reads, since opening one costs requests.
+"""Pool of open files, since opening one costs requests.
 
-A file is lent to one thread at a time. The longest unused is closed first, one on which a read failed is closed at
-once, and none is kept for longer than `MAX_OPEN_S`.
+A file is lent to one thread at a time. The least recently used is closed first, one on which a read failed is closed at
+once, and none stays open for longer than `MAX_OPEN_S`.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from typing import NamedTuple
 import rasterio
 
 MAX_IDLE_FILES = 32
-"""Most files that a process keeps open between reads."""
+"""Most files that stay open in a process between reads."""
 MAX_OPEN_S = 600.0
-"""Longest time that a file is kept open: what lies at its URL may change."""
+"""Longest time that a file stays open: the content at its URL may change."""
 
 
 class _Idle(NamedTuple):
@@ -32,15 +32,15 @@ class FilePool:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._idle: list[_Idle] = []
-        """Those that nobody reads just now, the longest unused first."""
+        """Files not in use, the least recently used first."""
 
     @contextmanager
     def lend(
         self, key: Hashable, opening: Callable[[], rasterio.DatasetReader], only: str | None = None
     ) -> Iterator[rasterio.DatasetReader]:
-        """A file of this key, kept or opened, for one reader; it is kept after him unless he fails.
+        """A file of this key, from the pool or opened, for one reader; it returns to the pool unless the reader fails.
 
-        With `only`, those of the key that were opened by another name are closed: their signature is refused.
+        With `only`, files of the key that were opened under another name are closed: their signature is refused.
         """
         own = self._taken(key, only) or _Idle(key, time.monotonic(), opening())
         try:
@@ -69,7 +69,7 @@ class FilePool:
         return found
 
     def close(self) -> None:
-        """Closes all that are not lent."""
+        """Closes all files that are not in use."""
         with self._lock:
             idle, self._idle = self._idle, []
         for one in idle:

@@ -1,6 +1,6 @@
-"""Files of assets, opened: hrefs checked once more, URLs signed, and read again where that may help.
+"""Opening of asset files: hrefs checked once more, URLs signed, failed reads repeated where that may help.
 
-Files are kept open between reads (catalogs/read/file_pool.py). GDAL's settings stand here and nowhere else.
+Files stay open between reads (catalogs/read/file_pool.py). GDAL's settings are defined here and nowhere else.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ T = TypeVar("T")
 
 
 def gdal_env(source: Source) -> rasterio.Env:
-    """GDAL as files of `source` are read with it."""
+    """GDAL's settings for files of `source`."""
     settings = dict(GDAL_SETTINGS)
     if source.requester_pays:
         settings["AWS_REQUEST_PAYER"] = "requester"
@@ -59,9 +59,9 @@ def gdal_env(source: Source) -> rasterio.Env:
 
 
 def with_file(item: SceneItem, source: Source, asset: str, use: Callable[[rasterio.DatasetReader], T]) -> T:
-    """What `use` makes of the open file of an asset: it may be called more than once, the file opened anew each time.
+    """The result of `use` on the open file of an asset; `use` may run more than once, on a file that was reopened.
 
-    Where a signature is refused, once more with a fresh one; where bytes did not arrive, twice more after a pause
+    It runs once more with a fresh signature where one is refused, and twice more after a pause where bytes are missing
     (catalogs/read/retry.py). Raises ReadError, which names item, asset and cause, for what goes wrong here and in
     `use`.
     """
@@ -82,13 +82,13 @@ def with_file(item: SceneItem, source: Source, asset: str, use: Callable[[raster
 
 
 class _Again(Exception):
-    """A read of `url` failed, and may not with the file opened anew."""
+    """A read of `url` failed and may succeed with the file reopened."""
 
     def __init__(self, url: str, refused: bool) -> None:
         super().__init__()
         self.url = url
         self.refused = refused
-        """Whether it is the signature that the server refuses."""
+        """Whether the server refuses the signature."""
 
 
 def _used(
@@ -98,11 +98,11 @@ def _used(
     refused: str | None = None,
     last: bool = False,
 ) -> T:
-    """What `use` makes of the file. Raises _Again where another try may help, unless this is the last."""
+    """The result of `use` on the file. Raises _Again where another try may help, unless this is the last."""
     url, driver = "" if "://" not in href else signed(href, source, refused), None
     only = None if refused is None else url
     try:
-        with _KEPT.lend(_key(href, source), lambda: _believed(_open(href, url, source)), only) as file:
+        with _POOL.lend(_key(href, source), lambda: _within_limits(_open(href, url, source)), only) as file:
             url = file.name if url else ""
             driver = file.driver
             return use(file)
@@ -138,7 +138,7 @@ def _checked(item: SceneItem, source: Source, asset: str) -> str:
 
 
 def _key(href: str, source: Source) -> Hashable:
-    """Equal for reads that may share an open file; a local file that was written anew is another."""
+    """Pool key: equal for reads that may share an open file; a local file that was rewritten has another one."""
     own = (href, source.drivers, source.hosts, source.schemes, source.signing, source.requester_pays)
     if "://" in href or not Path(href).exists():
         return own
@@ -147,7 +147,7 @@ def _key(href: str, source: Source) -> Hashable:
 
 
 def _open(href: str, url: str, source: Source) -> rasterio.DatasetReader:
-    """The file, if one of the source's drivers knows it: what calls itself .tif and is a VRT is not opened."""
+    """The file, if one of the source's drivers can read it: a VRT named .tif is not opened."""
     ignore_missing_georeference()
     if url:
         check_redirects(url, source)
@@ -160,8 +160,8 @@ def _open(href: str, url: str, source: Source) -> rasterio.DatasetReader:
     return rasterio.open(url or href, driver=drivers[-1])
 
 
-def _believed(file: rasterio.DatasetReader) -> rasterio.DatasetReader:
-    """The file, unless it is not believed; then it is closed. Raises ValueError."""
+def _within_limits(file: rasterio.DatasetReader) -> rasterio.DatasetReader:
+    """The file; closed, with a ValueError, where it is beyond the limits."""
     try:
         check_limits(file)
         if file.driver == "GTiff":
@@ -172,14 +172,14 @@ def _believed(file: rasterio.DatasetReader) -> rasterio.DatasetReader:
     return file
 
 
-_KEPT = FilePool()
-atexit.register(_KEPT.close)
+_POOL = FilePool()
+atexit.register(_POOL.close)
 
 
 def _forget() -> None:
     """In a forked process: the parent's files are neither read nor closed."""
-    global _KEPT, _parents
-    _parents, _KEPT = _KEPT, FilePool()
+    global _POOL, _parents
+    _parents, _POOL = _POOL, FilePool()
 
 
 _parents: FilePool | None = None

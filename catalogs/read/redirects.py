@@ -1,8 +1,8 @@
-"""Where the server of a file would send its reader, asked before GDAL is.
+"""Redirects of a file's URL, checked before GDAL opens it.
 
-GDAL follows redirects to any host and has no setting against it. So each URL is asked for its first byte once in a
-process, without following, and every step must lead to a scheme and host that the source allows. This holds against
-an open redirect on an allowed host; an allowed host that answers GDAL otherwise than us is not held by it.
+GDAL follows redirects to any host and has no setting against it. So the first byte of each URL is requested once in a
+process, without following, and every step must lead to a scheme and host that the source allows. This protects against
+an open redirect on an allowed host, but not against an allowed host that answers GDAL differently.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ _RETRY = Retry(
     raise_on_redirect=False,
     raise_on_status=False,
 )
-_KEPT = 100_000
-_seen: set[tuple[str, tuple[str, ...]]] = set()
+_MAX_CHECKED = 100_000
+_checked: set[tuple[str, tuple[str, ...]]] = set()
 
 
 def check_redirects(url: str, source: Source) -> None:
-    """`url` may carry a signature. Raises CatalogError where it leads to a place that `source` does not allow."""
+    """`url` may carry a signature. Raises CatalogError where it leads to a scheme or host that is not allowed."""
     if not url.startswith(("https://", "http://")):
         return
     key = (without_query(url), source.hosts)
-    if key in _seen:
+    if key in _checked:
         return
     with _session() as session:
         for _ in range(MAX_STEPS + 1):
@@ -50,13 +50,13 @@ def check_redirects(url: str, source: Source) -> None:
             url = target
         else:
             raise CatalogError(f"{plain(key[0], 120)} is redirected more than {MAX_STEPS} times")
-    if len(_seen) < _KEPT:
-        _seen.add(key)
+    if len(_checked) < _MAX_CHECKED:
+        _checked.add(key)
 
 
 def answer_of(url: str) -> int:
-    """The status that a URL is answered with, redirects not followed. Raises CatalogError without an answer."""
-    with _session() as session, _asked(session, url) as answer:
+    """HTTP status of a URL, redirects not followed. Raises CatalogError without an answer."""
+    with _session() as session, _first_byte(session, url) as answer:
         return answer.status_code
 
 
@@ -68,13 +68,13 @@ def _session() -> requests.Session:
 
 
 def _step(session: requests.Session, url: str) -> str | None:
-    """Where one URL sends its reader; None where it answers itself, whatever it answers."""
-    with _asked(session, url) as answer:
+    """The URL to which one URL redirects; None where it is no redirect."""
+    with _first_byte(session, url) as answer:
         location = answer.headers.get("location")
         return urljoin(url, location) if answer.is_redirect and location else None
 
 
-def _asked(session: requests.Session, url: str) -> requests.Response:
+def _first_byte(session: requests.Session, url: str) -> requests.Response:
     """The answer to a request for the first byte."""
     try:
         return session.get(url, headers={"Range": "bytes=0-0"}, allow_redirects=False, stream=True, timeout=TIMEOUT_S)

@@ -1,8 +1,8 @@
-"""Which failed reads of remote files are repeated, with the file opened anew.
+"""Retries of failed reads of remote files, with the file reopened.
 
-GDAL itself asks again where a server answers 429 or 5xx, or no connection comes about; an answer that ends early it
-takes for the end. So a read whose bytes did not arrive is repeated. What no patience mends is not: a file that is not
-there or not ours to read (4xx), one of another format, a block that arrived and is broken.
+GDAL itself retries where a server answers 429 or 5xx, or no connection is made, but treats an answer that ends early as
+complete. So a read whose bytes did not arrive is repeated. Errors that last are not: a file that does not exist or is
+forbidden (4xx), one of another format, a block that arrived and is broken.
 """
 
 from __future__ import annotations
@@ -14,24 +14,24 @@ from catalogs.allowed import gdal_path
 from catalogs.read.redirects import answer_of
 
 PAUSES_S = (0.5, 2.0)
-"""Seconds before a failed read is repeated for the first and for the second time; the third failure is told."""
-_ANSWERS_THAT_STAY = frozenset(range(400, 500)) - {408, 425, 429}
+"""Seconds before a failed read is repeated for the first and for the second time; the third failure is raised."""
+_LASTING_STATUS = frozenset(range(400, 500)) - {408, 425, 429}
 
 
 def may_pass(error: RasterioError, driver: str, url: str) -> bool:
-    """Whether a read of an open file of `driver` failed for a moment only. Raises CatalogError without any answer."""
-    if "://" not in url or (driver == "GTiff" and "Read error" not in told(error)):
+    """Whether a failed read of an open file of `driver` may succeed later. Raises CatalogError without any answer."""
+    if "://" not in url or (driver == "GTiff" and "Read error" not in messages_of(error)):
         return False
-    return not url.startswith(("https://", "http://")) or answer_of(url) not in _ANSWERS_THAT_STAY
+    return not url.startswith(("https://", "http://")) or answer_of(url) not in _LASTING_STATUS
 
 
 def uncached(url: str) -> rasterio.Env:
-    """GDAL forgets the bytes it has of a URL, among them those of an answer that ended early, as it closes the file."""
+    """GDAL drops its cached bytes of a URL, among them those of a truncated answer, as it closes the file."""
     return rasterio.Env(CPL_VSIL_CURL_NON_CACHED=gdal_path(url))
 
 
-def told(error: BaseException | None) -> str:
-    """What an error says, and those behind it."""
+def messages_of(error: BaseException | None) -> str:
+    """Messages of an error and of its causes, one a line."""
     lines = []
     while error is not None:
         lines.append(str(error))

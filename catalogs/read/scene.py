@@ -1,7 +1,7 @@
 """Reading the pixels of an item onto a GeoBox: checked (opening.py), exact (warp.py), never silent.
 
-A pixel outside the file, or that its nodata value or mask takes away, is invalid; anything else that goes wrong is a
-`ReadError` that names item, asset and cause. The files of an item are read side by side.
+A pixel outside the file, or excluded by its nodata value or mask, is invalid; any other failure is a `ReadError` that
+names item, asset and cause. The files of an item are read side by side.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from catalogs.source import Source
 from dsdit.bands import BANDS
 
 Move = tuple[float, float]
-"""How far a picture is moved to lie where it belongs: (right, up) in units of the GeoBox's CRS."""
+"""Translation that corrects an image's position: (right, up) in units of the GeoBox's CRS."""
 STILL: Move = (0.0, 0.0)
 READING_THREADS = 8
 """Files that a process reads at once."""
@@ -65,7 +65,7 @@ def read_bands(
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """(reflectance (band, y, x), valid (y, x)) of `item` on `geobox`; reflectance is NaN where it is not valid.
 
-    `resampling` is a name of rasterio's (nearest, bilinear, cubic, average); the picture is moved by `move_m`.
+    `resampling` is a name of rasterio's (nearest, bilinear, cubic, average); the image is moved by `move_m`.
     Raises ReadError.
     """
     files = _files(source, Resampling[resampling], bands)
@@ -75,9 +75,10 @@ def read_bands(
 def read_band(item: SceneItem, source: Source, name: str, geobox: GeoBox, resampling: str) -> NDArray[np.float32]:
     """(y, x) reflectance of one band, as in `read_bands` but for pixels that only other bands take away."""
     band, k = source.bands[name], source.band_names.index(name)
-    asked = _Planes(band.asset, (band.index,), Resampling[resampling], source.nodata)
-    ((plane,),) = _read(item, source, [asked], geobox)
-    return plane * np.float32(item.scale[k]) + np.float32(item.offset[k])
+    planes = _Planes(band.asset, (band.index,), Resampling[resampling], source.nodata)
+    ((plane,),) = _read(item, source, [planes], geobox)
+    found: NDArray[np.float32] = plane * np.float32(item.scale[k]) + np.float32(item.offset[k])
+    return found
 
 
 def read_mask(item: SceneItem, source: Source, geobox: GeoBox, move_m: Move = STILL) -> NDArray[np.uint8]:
@@ -123,8 +124,8 @@ def _reflectance(
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """(reflectance (band, y, x), valid (y, x)) of the dn of each file."""
     out = np.empty((len(bands), *planes[0].shape[1:]), np.float32)
-    for asked, values in zip(files, planes, strict=True):
-        mine = [name for name in bands if source.bands[name].asset == asked.asset]
+    for file, values in zip(files, planes, strict=True):
+        mine = [name for name in bands if source.bands[name].asset == file.asset]
         for name, plane in zip(mine, values, strict=True):
             k = source.band_names.index(name)
             out[bands.index(name)] = plane * np.float32(item.scale[k]) + np.float32(item.offset[k])
@@ -138,19 +139,19 @@ def _read(
 ) -> list[NDArray[np.float32]]:
     """(len(indexes), y, x) dn of each file as float32, NaN where there is none."""
 
-    def taken(asked: _Planes) -> Gathered:
+    def taken(planes: _Planes) -> Gathered:
         def use(file: rasterio.DatasetReader) -> Gathered:
-            indexes = list(asked.indexes)
+            indexes = list(planes.indexes)
             if max(indexes) > file.count:
-                raise ValueError(f"band {max(indexes)} is asked for, the file has {file.count}")
-            return gather(file, indexes, geobox, asked.resampling, asked.nodata, source.alpha, move_m)
+                raise ValueError(f"band {max(indexes)} is requested, the file has {file.count}")
+            return gather(file, indexes, geobox, planes.resampling, planes.nodata, source.alpha, move_m)
 
-        return with_file(item, source, asked.asset, use)
+        return with_file(item, source, planes.asset, use)
 
     if len(files) == 1:
         found = [taken(files[0])]
     else:
-        reads = [_pool.submit(taken, asked) for asked in files]
+        reads = [_pool.submit(taken, planes) for planes in files]
         wait(reads)
         found = [read.result() for read in reads]
     with gdal_env(source):

@@ -1,4 +1,4 @@
-"""Signatures of URLs, as a source wants them: made just before a file is opened, and made anew once one is refused."""
+"""Signatures of URLs as a source requires them: created before a file is opened, renewed when one is refused."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ _renewing = threading.Lock()
 
 
 def signed(href: str, source: Source, refused: str | None = None) -> str:
-    """The URL that is opened for `href`. Tokens are kept until they run out, or until `refused` was signed by one.
+    """The URL that is opened for `href`. Tokens are cached until they expire, or until `refused` was signed by one.
 
-    Raises OSError where the token's server cannot be asked.
+    Raises OSError where the token server cannot be reached.
     """
     if source.signing != "planetary-computer":
         return href

@@ -1,15 +1,15 @@
-"""Pixels of open files onto a GeoBox: exact, and the same whatever window is asked.
+"""Resampling of open files onto a GeoBox: exact, and the same whatever window is requested.
 
 GDAL's own answer depends on the window: on how it rounds a window's origin, on the transformer that it approximates, on
 the reduction that it guesses. So a window is cut from fixed blocks of the global lattice, each made by one and the same
 call: an exact transformer, and a kernel widened by the ratio of the two pixel sizes, which is taken once a file. A file
 on the very lattice of the GeoBox is not warped at all, and the nearest pixel is found by arithmetic. Invalid pixels are
 marked before GDAL sees them and left out of its sums. Where several file pixels fall into one, the file is read at a
-coarser step (catalogs/read/window.py). A picture that lies beside its place is moved in the same warp, by the file's
-transform and not by the lattice.
+coarser step (catalogs/read/window.py). A misregistered image is moved in the same warp, by the file's transform
+and not by the lattice.
 
-It goes in two steps, so that files are read side by side and those that share a grid are warped in one call: `gather`
-takes pixels from one file, `lay` puts those of several on the GeoBox.
+There are two steps, so that files are read side by side and those that share a grid are warped in one call: `gather`
+reads pixels of one file, `lay` puts those of several on the GeoBox.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Piece:
 
     block: GeoBox
     row: int
-    """First row of the block in the GeoBox that was asked."""
+    """First row of the block in the requested GeoBox."""
     col: int
     transform: Affine
     """Of `stored`."""
@@ -55,7 +55,7 @@ class Piece:
 
 @dataclass(frozen=True)
 class Gathered:
-    """What one file gives to a GeoBox."""
+    """Pixels of one file for a GeoBox."""
 
     out: Array
     """(n, y, x) dn on the GeoBox, as far as no warp is needed."""
@@ -64,7 +64,7 @@ class Gathered:
     crs: rasterio.crs.CRS | None = None
     """Of the pieces."""
     pieces: tuple[Piece, ...] = ()
-    """What is still to be warped."""
+    """Pixels that are still to be warped."""
 
     @property
     def grid(self) -> tuple[object, ...]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import rasterio
@@ -107,13 +108,13 @@ class Look:
                 rows, cols = out[place].shape[1:]
                 corner = window.col_off + left * step, window.row_off + top * step
                 values = self._read(Window(*corner, cols * step, rows * step), (rows * step, cols * step))
-                seen = np.isfinite(values[:1])
-                total, count = _added(np.where(seen, values, 0), step), _added(seen, step)
+                finite = np.isfinite(values[:1])
+                total, count = _added(np.where(finite, values, 0), step), _added(finite, step)
                 out[place] = np.where(count > 0, total / np.maximum(count, 1), np.nan)
         return out
 
 
-def _added(values: NDArray, step: int) -> NDArray[np.float64]:
+def _added(values: NDArray[Any], step: int) -> NDArray[np.float64]:
     """Sums over steps of (band, y, x)."""
     down = np.zeros((len(values), values.shape[1] // step, values.shape[2]), np.float64)
     total = np.zeros((*down.shape[:2], values.shape[2] // step), np.float64)

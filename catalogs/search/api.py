@@ -1,8 +1,8 @@
-"""Where STAC items come from: an API or a static catalog over HTTP, or files on disk: one iterator of pystac Items.
+"""Items of a source as one iterator of pystac Items: from a STAC API, a static catalog over HTTP, or files on disk.
 
-Owner of pystac-client. An API's conformance is looked at before a filter is sent: servers that do not know filters
-answer empty, or all. Where it says nothing of filters, and where a filtered question finds nothing, the question goes
-out without one and the filter is tried here; the caller is told.
+Owner of pystac-client. An API's conformance is checked before a filter is sent: servers without filters answer with
+nothing, or with everything. Where no filter is announced, and where a filtered query finds nothing, the query is sent
+without one and the filter is applied here; the caller is notified.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from catalogs.source import Source
 from dsdit.errors import CatalogError
 
 SAMPLE = 1_000
-"""Most items that are looked at where a source is asked for any."""
+"""Most items that are read where no footprint is given."""
 _MAX_QUERY = 2_000
 """Characters of the longest footprint that goes into a URL."""
 
@@ -57,8 +57,8 @@ def stac_items(
 ) -> Iterator[pystac.Item | BadItem]:
     """Items of the source's collection and filter; of an API those it says touch footprint and period.
 
-    Without a footprint an API is asked for up to `SAMPLE` items of anywhere, page by page. `note` is told, in a
-    sentence, where the answer was not taken as it came. Raises CatalogError.
+    Without a footprint up to `SAMPLE` items of anywhere are requested from an API, page by page. `note` is called with
+    a sentence where the answer is not used as received. Raises CatalogError.
     """
     found = local_items(source) if source.is_local else _web_items(source, footprint, start, end, note, retry)
     for item in found:
@@ -71,7 +71,7 @@ def _web_items(
 ) -> Iterator[pystac.Item | BadItem]:
     endpoint = source.endpoint or ""
     period = None if start is None or end is None else (start, end)
-    with _told(endpoint):
+    with _catalog_errors(endpoint):
         io = StacApiIO(timeout=TIMEOUT_S)
         io.session = OwnHostSession(endpoint, retry)
         if is_geoparquet(Path(urlsplit(endpoint).path)):
@@ -91,27 +91,27 @@ def _web_items(
 
 
 def _answers(api: _Api, source: Source, footprint: Geometry | None, period: Period | None, note: Note) -> Iterator[Any]:
-    """Records that the API gives, with its filter where it knows filters and finds something with it."""
+    """Records of the API, with its own filter where it supports filters and finds something with it."""
     endpoint, where = source.endpoint or "", source.where
-    question: dict[str, Any] = {"collections": [source.collection or ""], "limit": PAGE}
+    query: dict[str, Any] = {"collections": [source.collection or ""], "limit": PAGE}
     if where is not None and not api.client.conforms_to(ConformanceClasses.FILTER):
         note(f"{endpoint} does not say that it knows filters: {where!r} is applied here")
     elif where is not None:
         empty = True
         try:
-            filtered = partial(api.pages, {**question, "filter": as_json(where)}, footprint)
+            filtered = partial(api.pages, {**query, "filter": as_json(where)}, footprint)
             for record in records_of(filtered, period, endpoint):
                 empty = False
                 yield record
-            said = "finds nothing with"
+            problem = "finds nothing with"
         except APIError as error:
             if api.method == "POST" or _status(error) not in _NOT_THIS:
                 raise
-            said = "does not take by GET the"
+            problem = "does not take by GET the"
         if not empty:
             return
-        note(f"{endpoint} {said} filter {where!r}: asked again without it")
-    yield from records_of(partial(api.pages, question, footprint), period, endpoint)
+        note(f"{endpoint} {problem} filter {where!r}: repeated without it")
+    yield from records_of(partial(api.pages, query, footprint), period, endpoint)
 
 
 _NO_POST = (405, 501)
@@ -119,7 +119,7 @@ _NOT_THIS = (400, 404, 414, 422, 501)
 
 
 class _Api:
-    """A catalog that can be searched, and the HTTP method that it takes: POST, unless it says or shows otherwise."""
+    """A searchable catalog and its HTTP method: POST, unless its links or its answers require GET."""
 
     def __init__(self, client: Client, note: Note) -> None:
         self.client, self._note = client, note
@@ -127,33 +127,33 @@ class _Api:
         self.method = "GET" if stated and all(method == "GET" for method in stated) else "POST"
 
     def pages(
-        self, question: dict[str, Any], footprint: Geometry | None, period: Period | None
+        self, query: dict[str, Any], footprint: Geometry | None, period: Period | None
     ) -> Iterator[dict[str, Any]]:
         """Pages of the answer. Raises APIError."""
         try:
-            yield from self._search(question, footprint, period)
+            yield from self._search(query, footprint, period)
         except APIError as error:
             if self.method == "GET" or _status(error) not in _NO_POST:
                 raise
             self.method = "GET"
-            yield from self._search(question, footprint, period)
+            yield from self._search(query, footprint, period)
 
     def _search(
-        self, question: dict[str, Any], footprint: Geometry | None, period: Period | None
+        self, query: dict[str, Any], footprint: Geometry | None, period: Period | None
     ) -> Iterator[dict[str, Any]]:
-        asked = dict(question)
+        parameters = dict(query)
         if footprint is not None:
-            asked["intersects"] = mapping(footprint if self.method == "POST" else _short(footprint))
+            parameters["intersects"] = mapping(footprint if self.method == "POST" else _short(footprint))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", PystacClientWarning)
-            return self.client.search(**asked, datetime=period, method=self.method).pages_as_dicts()
+            return self.client.search(**parameters, datetime=period, method=self.method).pages_as_dicts()
 
 
 def _short(footprint: Geometry) -> Geometry:
-    """The footprint, or what covers it in fewer words: the boxes of its parts, or one box."""
+    """The footprint, or a shorter area that covers it: the boxes of its parts, or one box."""
     boxes = MultiPolygon([box(*part.bounds) for part in getattr(footprint, "geoms", [footprint])])
-    ways = (footprint, boxes)
-    return next((way for way in ways if len(json.dumps(mapping(way))) <= _MAX_QUERY), box(*footprint.bounds))
+    candidates = (footprint, boxes)
+    return next((area for area in candidates if len(json.dumps(mapping(area))) <= _MAX_QUERY), box(*footprint.bounds))
 
 
 def _open(endpoint: str, io: StacApiIO) -> Client:
@@ -174,11 +174,11 @@ _NO_STAC = (
     ValueError,
     AttributeError,
 )
-"""What the libraries raise for an answer that is no STAC."""
+"""Exceptions of the libraries for an answer that is not STAC."""
 
 
-class _told:
-    """Turns what the libraries raise into one sentence."""
+class _catalog_errors:
+    """Turns exceptions of the libraries into a CatalogError of one sentence."""
 
     def __init__(self, endpoint: str) -> None:
         self.endpoint = endpoint
@@ -188,7 +188,7 @@ class _told:
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, APIError | requests.RequestException):
-            raise CatalogError(f"catalog {self.endpoint} cannot be asked: {_cause(error)}") from error
+            raise CatalogError(f"catalog {self.endpoint} cannot be queried: {_cause(error)}") from error
         if isinstance(error, _NO_STAC):
             raise CatalogError(f"catalog {self.endpoint} answers no STAC: {plain(error)}") from error
 
@@ -197,7 +197,7 @@ _CAUSES = (
     ("NameResolutionError", "its name is not known here: is there a network?"),
     ("Connection refused", "nothing listens there"),
     ("Network is unreachable", "there is no network"),
-    ("Connection broken", "its answers break off, though asked again"),
+    ("Connection broken", "its answers break off, despite retries"),
     ("timed out", "it does not answer in time"),
     ("Read timed out", "it does not answer in time"),
     ("ProxyError", "the proxy does not let us through"),
@@ -212,10 +212,10 @@ def _status(error: Exception) -> int | None:
 
 
 def _cause(error: Exception) -> str:
-    """What went wrong, without the layers of libraries around it."""
+    """The cause, without the layers of libraries around it."""
     if status := _status(error):
         return f"HTTP status {status}"
     text = str(error)
     if "too many " in text:
-        return f"{plain(text.partition('too many ')[2].split(')')[0].strip(chr(39)), 60)}, though asked again"
-    return next((said for mark, said in _CAUSES if mark in text), plain(error))
+        return f"{plain(text.partition('too many ')[2].split(')')[0].strip(chr(39)), 60)}, despite retries"
+    return next((cause for mark, cause in _CAUSES if mark in text), plain(error))

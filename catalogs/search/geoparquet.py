@@ -1,8 +1,8 @@
-"""Items in stac-geoparquet: a catalog as one file, and the answer of a search as it is kept beside the output.
+"""Items in stac-geoparquet: a catalog as one file, and the saved answer of a search.
 
-Owner of rustac. A row holds what any tool expects of an item. Since columns cannot hold every record without loss
-(times lose their spelling, properties of unlike types do not fit one column), the rows that we write also carry the
-item as JSON, in the property `dsdit:item`; it is what we read back. Neither holds a query or a signature.
+Owner of rustac. A row holds what any tool expects of an item. Columns cannot hold every record without loss (times
+lose their spelling, properties of different types do not fit one column), so the rows that we write also contain the
+item as JSON, in the property `dsdit:item`, which is what we read back. Neither contains a query or a signature.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def pack(texts: Iterable[str]) -> bytes:
         try:
             rustac.write_sync(str(path), rows)
         except rustac.RustacError as error:
-            raise CatalogError(f"the answer cannot be kept as stac-geoparquet: {plain(error)}") from error
+            raise CatalogError(f"the answer cannot be saved as stac-geoparquet: {plain(error)}") from error
         return path.read_bytes()
 
 
@@ -108,7 +108,7 @@ def _row(text: str) -> dict[str, Any]:
 
 
 def _time(value: object) -> str | None:
-    """A time as every tool reads it; None for anything else."""
+    """A time in ISO 8601 with its zone; None for anything else."""
     try:
         when = datetime.fromisoformat(value) if isinstance(value, str) else None
     except ValueError:
@@ -148,9 +148,9 @@ def _whole(feature: dict[str, Any]) -> dict[str, Any]:
             record = None
         if isinstance(record, dict):
             return record
-    kept = {key: value for key, value in properties.items() if value is not None or key == "datetime"}
+    stated = {key: value for key, value in properties.items() if value is not None or key == "datetime"}
     assets = {key: asset for key, asset in (feature.get("assets") or {}).items() if asset is not None}
-    return {**feature, "properties": kept, "assets": assets, "links": []}
+    return {**feature, "properties": stated, "assets": assets, "links": []}
 
 
 def _clean(asset: dict[str, Any]) -> dict[str, Any]:

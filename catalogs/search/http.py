@@ -1,9 +1,9 @@
-"""How a catalog is spoken to: one HTTP session bound to its own host, with bounded answers, waits and repeats.
+"""HTTP session of one catalog: bound to the catalog's host, with limits on size, time and retries.
 
 Every request, redirects and `next` links included, goes to the endpoint's own host or nowhere, so that neither tokens
-nor questions reach another one. Repeats and their back-off are urllib3's; a server may ask for a longer pause with
-Retry-After, up to `MAX_PAUSE_S`. A body is counted while it comes in, decompressed, and cut off at `MAX_JSON_BYTES`.
-urllib3 repeats up to the headers, unless it reads bodies itself, uncounted: so one that breaks off is repeated here.
+nor queries reach another one. Retries and their back-off are urllib3's; a server may request a longer pause with
+Retry-After, up to `MAX_PAUSE_S`. A body is counted while it arrives, decompressed, and cut off at `MAX_JSON_BYTES`.
+urllib3 retries up to the headers, unless it reads bodies itself, uncounted: so a body that breaks off is retried here.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ MAX_JSON_BYTES = 64 * 2**20
 MAX_ANSWER_S = 300.0
 """Longest time that one answer may take to come in."""
 MAX_PAUSE_S = 60
-"""Longest pause that a server may ask for between two tries."""
+"""Longest pause that a server may request between two tries."""
 TIMEOUT_S = (10.0, 60.0)
 """Wait for a connection, and for each piece of an answer."""
 RETRY = Retry(
@@ -51,7 +51,7 @@ class OwnHostSession(requests.Session):
             self.mount(scheme, _BoundedAdapter(max_retries=retry))
 
     def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:
-        """As requests does; an answer whose body breaks off or stalls is asked for again, as `retry` says.
+        """Like `requests`; a request whose body breaks off or stalls is repeated, within the limits of `retry`.
 
         Raises CatalogError where it would leave the endpoint's host, or the answer is too long.
         """

@@ -36,13 +36,13 @@ def local_items(source: Source) -> Iterator[pystac.Item | BadItem]:
         found = ((path, record) for record in read_geoparquet(path))
     else:
         found = _walk(path, root, set())
-    for place, record in found:
+    for file, record in found:
         item = record if isinstance(record, BadItem) else read_item(record)
         if isinstance(item, BadItem):
             yield item
         elif source.collection is None or item.collection_id == source.collection:
             item.set_self_href(None)
-            folder = place.parent.resolve().relative_to(root.resolve())
+            folder = file.parent.resolve().relative_to(root.resolve())
             for asset in item.assets.values():
                 if "://" not in asset.href and not asset.href.startswith("/"):
                     asset.href = Path(*_joined(folder, asset.href)).as_posix()
@@ -62,13 +62,13 @@ def _features(folder: Path) -> Iterator[tuple[Path, dict[str, Any] | BadItem]]:
                 yield path, record
 
 
-def _walk(path: Path, root: Path, seen: set[Path], depth: int = 0) -> Iterator[tuple[Path, dict[str, Any]]]:
+def _walk(path: Path, root: Path, visited: set[Path], depth: int = 0) -> Iterator[tuple[Path, dict[str, Any]]]:
     """Items of an ItemCollection, of an Item, or below a Catalog by its child and item links."""
-    if path in seen:
+    if path in visited:
         return
     if depth > MAX_DEPTH:
-        raise CatalogError(f"{path} lies more than {MAX_DEPTH} catalogs deep")
-    seen.add(path)
+        raise CatalogError(f"{path} is more than {MAX_DEPTH} catalogs deep")
+    visited.add(path)
     record = _read(path)
     if record.get("type") == "Feature":
         yield path, record
@@ -79,13 +79,13 @@ def _walk(path: Path, root: Path, seen: set[Path], depth: int = 0) -> Iterator[t
             if "://" not in href:
                 here = path.parent.resolve().relative_to(root.resolve())
                 target = Path(*_joined(here, href))
-                yield from _walk(local_path(target.as_posix(), root), root, seen, depth + 1)
+                yield from _walk(local_path(target.as_posix(), root), root, visited, depth + 1)
     else:
         raise CatalogError(f"{path} is neither a STAC catalog, an item nor a collection of items")
 
 
 def _joined(folder: Path, href: str) -> list[str]:
-    """Parts of folder/href with `..` taken up, so that what lies in a sibling folder stays a path below the root."""
+    """Parts of folder/href with `..` resolved, so that a file in a sibling folder is still a path below the root."""
     parts: list[str] = []
     for part in (folder / href).parts:
         if part == ".." and parts and parts[-1] != "..":

@@ -1,8 +1,8 @@
-"""One question to a STAC API, asked in parts whose answers stay within reason.
+"""Pagination of a STAC API: searches that match more than 20,000 items are split into time windows.
 
-A part is a period. One that the API says, or shows, to hold more than `PART_ITEMS` is halved and asked anew, so that no
-answer is paged through without end and each is sorted and kept by the server in small pieces. What lies on the border
-of two parts, or came before a part was halved, is given once.
+A part is a period. One that matches more than `PART_ITEMS`, by the API's own count or by what arrives, is halved and
+requested anew, so that no answer has pages without end and the server sorts and holds small pieces. Items on the border
+of two parts, or received before a part was halved, are yielded once.
 """
 
 from __future__ import annotations
@@ -20,31 +20,31 @@ from dsdit.errors import CatalogError
 PAGE = 100
 """Items a page."""
 PART_ITEMS = 20_000
-"""More in one part are asked for by the halves of its period."""
+"""With more matches in one part its period is halved."""
 MAX_ITEMS = 600_000
-"""More in one answer is taken for a mistake: a continent's scenes of a season are some 230,000."""
+"""More in one answer counts as a mistake: a continent's scenes of a season are some 230,000."""
 MAX_PAGES = 2_000
-"""More pages in one part are taken for a mistake."""
+"""More pages in one part count as a mistake."""
 MAX_PARTS = 2_000
-"""More parts of one question are taken for a mistake."""
+"""More parts of one search count as a mistake."""
 SHORTEST = timedelta(seconds=2)
 """A shorter period is not halved."""
 
 Period = tuple[datetime, datetime]
-Ask = Callable[[Period | None], Iterator[dict[str, Any]]]
+Fetch = Callable[[Period | None], Iterator[dict[str, Any]]]
 """Pages of the answer for a period, or for all times."""
 
 
-def records_of(ask: Ask, period: Period | None, endpoint: str) -> Iterator[Any]:
+def records_of(fetch: Fetch, period: Period | None, endpoint: str) -> Iterator[Any]:
     """Features of all parts, each once. Raises CatalogError where there are too many, or a page comes twice."""
-    given: set[bytes] = set()
+    yielded: set[bytes] = set()
     left, parts = [period], 0
     while left:
         part = left.pop()
         parts += 1
         halves = _halves(part) if parts < MAX_PARTS else None
         count = 0
-        for page in _pages(ask(part), endpoint):
+        for page in _pages(fetch(part), endpoint):
             features = features_of(page)
             count += len(features)
             if halves is not None and max(count, _matched(page)) > PART_ITEMS:
@@ -52,26 +52,26 @@ def records_of(ask: Ask, period: Period | None, endpoint: str) -> Iterator[Any]:
                 break
             if count > PART_ITEMS:
                 raise CatalogError(
-                    f"{endpoint} offers more than {PART_ITEMS} items for {_named(part)}, which cannot be asked for in "
+                    f"{endpoint} offers more than {PART_ITEMS} items for {_named(part)}, which cannot be requested in "
                     "shorter periods: take a smaller region"
                 )
             for feature in features:
-                if (mark := _mark(feature)) not in given:
-                    given.add(mark)
+                if (mark := _mark(feature)) not in yielded:
+                    yielded.add(mark)
                     yield feature
-            if len(given) > MAX_ITEMS:
+            if len(yielded) > MAX_ITEMS:
                 raise CatalogError(
                     f"{endpoint} offers more than {MAX_ITEMS} items: shorten the period, or take a smaller region"
                 )
 
 
 def _pages(pages: Iterator[dict[str, Any]], endpoint: str) -> Iterator[dict[str, Any]]:
-    seen = set()
+    received = set()
     for number, page in enumerate(pages):
         names = tuple(str(f.get("id")) if isinstance(f, dict) else "" for f in features_of(page))
-        if names in seen or number >= MAX_PAGES:
-            raise CatalogError(f"{endpoint} answers the same page again, or more than {MAX_PAGES} pages: given up")
-        seen.add(names)
+        if names in received or number >= MAX_PAGES:
+            raise CatalogError(f"{endpoint} answers the same page again, or more than {MAX_PAGES} pages: stopped")
+        received.add(names)
         yield page
 
 
@@ -85,16 +85,16 @@ def _halves(period: Period | None) -> tuple[Period, Period] | None:
 
 
 def _matched(page: dict[str, Any]) -> float:
-    """How many items the API says that it has for the question, in the new spelling or the old; 0 where it does not."""
+    """Number of matches by the API's own count, under the new name or the old; 0 where it gives none."""
     context = page.get("context")
     stated = Fields(page).number("numberMatched"), Fields(context).number("matched")
     return max(number or 0 for number in stated)
 
 
 def _mark(feature: Any) -> bytes:
-    """What an item is known by: all of it but its links, which name the question."""
-    kept = {k: v for k, v in feature.items() if k != "links"} if isinstance(feature, dict) else feature
-    return hashlib.blake2b(json.dumps(kept, sort_keys=True).encode(), digest_size=12).digest()
+    """Digest of an item without its links, which depend on the query."""
+    content = {k: v for k, v in feature.items() if k != "links"} if isinstance(feature, dict) else feature
+    return hashlib.blake2b(json.dumps(content, sort_keys=True).encode(), digest_size=12).digest()
 
 
 def _named(period: Period | None) -> str:

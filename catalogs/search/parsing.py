@@ -1,4 +1,4 @@
-"""From a foreign JSON record to a pystac Item, or to the reason why it is none; of an API and of files alike."""
+"""Parsing of untrusted JSON records into pystac Items, or into the reason why one is not usable."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ import pystac
 from catalogs.allowed import plain
 
 MAX_ITEM_BYTES = 2 * 2**20
-"""Largest item, as JSON, that is believed; real ones have some 20 kB."""
+"""Largest item, as JSON, that is accepted; real ones have some 20 kB."""
 MAX_ID = 256
-"""Characters of the longest id that is believed."""
+"""Characters of the longest id that is accepted."""
 
 
 @dataclass(frozen=True)
 class BadItem:
-    """A record that is no STAC item, or none that is believed; the rest of the answer is still of use."""
+    """A record that is not a STAC item, or beyond the limits; the rest of the answer can still be used."""
 
     id: str
     """Its id, as far as it has one."""
@@ -27,7 +27,7 @@ class BadItem:
 
 
 def links_of(record: dict[str, Any], *kinds: str) -> list[str]:
-    """Hrefs of a catalog's links of these kinds, in their order; what is no link is none."""
+    """Hrefs of a catalog's links of these kinds, in their order; anything else is skipped."""
     links = record.get("links")
     found = [link for link in links if isinstance(link, dict)] if isinstance(links, list) else []
     return [link["href"] for link in found if link.get("rel") in kinds and isinstance(link.get("href"), str)]
@@ -48,7 +48,7 @@ def read_item(record: Any) -> pystac.Item | BadItem:
     try:
         size = len(json.dumps(record, ensure_ascii=False).encode())
         if size > MAX_ITEM_BYTES:
-            return BadItem(shown, f"it has {size} bytes: more than {MAX_ITEM_BYTES} are not believed")
+            return BadItem(shown, f"it has {size} bytes: more than {MAX_ITEM_BYTES} are not accepted")
         item = pystac.Item.from_dict(record, migrate=True, preserve_dict=False)
         _check_types(item)
         return item
@@ -69,7 +69,7 @@ def _check_types(item: pystac.Item) -> None:
 
 def _odd_id(name: str) -> str | None:
     if len(name) > MAX_ID:
-        return f"its id has {len(name)} characters: more than {MAX_ID} are not believed"
+        return f"its id has {len(name)} characters: more than {MAX_ID} are not accepted"
     if not name.isprintable() or "\\" in name or ".." in PurePosixPath(name).parts:
         return "its id holds characters that cannot be printed, a backslash or '..': such names are not used"
     return None

@@ -1,9 +1,9 @@
-"""The answer of a search, kept beside the output: a run can be repeated when the catalog has moved on.
+"""Saved answers of searches beside the output: a run can be repeated after the catalog has changed.
 
-`<kind>.parquet` holds the catalog's items as stac-geoparquet, `<kind>.json` the question, the scenes that came of it
-and what was left out. Replaying cleans the kept items once more, with the source as it is now; records that were no
-STAC items are not in them, so `dropped` may be shorter. The question names the items by their digest: those of another
-answer, which a kill between the two files leaves beside it, are not taken for its own.
+`<kind>.parquet` holds the catalog's items as stac-geoparquet, `<kind>.json` the query, the scenes that were found and
+what was left out. A replay cleans the saved items once more, with the source as it is now; records that were not STAC
+items are not among them, so `dropped` may be shorter. The query has the digest of the items: those of another answer,
+which a kill between the two files leaves beside it, are refused.
 """
 
 from __future__ import annotations
@@ -34,18 +34,18 @@ def save_answer(
     found: SearchResult,
 ) -> None:
     """Writes the answer below `folder`. Raises CatalogError, StoreError."""
-    place = join(folder, f"{kind}.parquet")
+    table = join(folder, f"{kind}.parquet")
     content = pack(map(decompress_item, found.answer)) if found.answer else b""
     if content:
-        write_bytes(place, content)
+        write_bytes(table, content)
     else:
-        remove(place)
+        remove(table)
     start, end = (when.isoformat() for when in period)
     write_json(
         join(folder, f"{kind}.json"),
         {
             "question": {
-                **_asked(source),
+                **_query(source),
                 "start": start,
                 "end": end,
                 "footprint": mapping(footprint),
@@ -62,26 +62,26 @@ def save_answer(
 def replay_answer(
     folder: str, kind: str, source: Source, footprint: shapely.Geometry, period: tuple[datetime, datetime] | None
 ) -> SearchResult:
-    """What `search` gave when the answer was kept; no catalog is asked. `period` None takes the kept one.
+    """The result of the search whose answer was saved, without a request. `period` None takes the saved one.
 
-    Raises CatalogError where no answer is kept below `folder`, or that to another question.
+    Raises CatalogError where no answer is saved below `folder`, or one to another query.
     """
     record = read_json(join(folder, f"{kind}.json")) or {}
-    question = record.get("question")
-    if question is None:
-        raise CatalogError(f"{folder} keeps no answer for {kind}: run once with search: keep")
-    start, end = (datetime.fromisoformat(question[key]) for key in ("start", "end"))
-    for name, value in _asked(source).items():
-        if question.get(name) != value:
-            raise _other(folder, kind, name, question.get(name), value)
+    query = record.get("question")
+    if query is None:
+        raise CatalogError(f"{folder} holds no saved answer for {kind}: run once with search: keep")
+    start, end = (datetime.fromisoformat(query[key]) for key in ("start", "end"))
+    for name, value in _query(source).items():
+        if query.get(name) != value:
+            raise _other(folder, kind, name, query.get(name), value)
     if period is not None and period != (start, end):
         raise _other(folder, kind, "period", f"{start} to {end}", f"{period[0]} to {period[1]}")
-    if not shape(question["footprint"]).buffer(_EDGE_DEG).covers(footprint):
-        raise _other(folder, kind, "area", shape(question["footprint"]).bounds, footprint.bounds)
-    content = read_bytes(join(folder, f"{kind}.parquet")) if question["answered"] else None
-    if question["answered"] and content is None:
+    if not shape(query["footprint"]).buffer(_EDGE_DEG).covers(footprint):
+        raise _other(folder, kind, "area", shape(query["footprint"]).bounds, footprint.bounds)
+    content = read_bytes(join(folder, f"{kind}.parquet")) if query["answered"] else None
+    if query["answered"] and content is None:
         raise CatalogError(f"{folder} has lost the answer for {kind} ({kind}.parquet): run once with search: keep")
-    if content is not None and question.get("sha256", own := _digest(content)) != own:
+    if content is not None and query.get("sha256", own := _digest(content)) != own:
         raise CatalogError(
             f"{folder} holds items ({kind}.parquet) of another answer for {kind} than {kind}.json: a search was "
             "interrupted; run once with search: keep"
@@ -94,12 +94,12 @@ def _digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def _asked(source: Source) -> dict[str, Any]:
+def _query(source: Source) -> dict[str, Any]:
     return {"endpoint": source.endpoint, "collection": source.collection, "where": source.where}
 
 
-def _other(folder: str, kind: str, name: str, kept: object, asked: object) -> CatalogError:
+def _other(folder: str, kind: str, name: str, saved: object, requested: object) -> CatalogError:
     return CatalogError(
-        f"the answer for {kind} in {folder} is to another question: its {name} is {kept}, asked is {asked}; "
+        f"the answer for {kind} in {folder} is to another query: its {name} is {saved}, requested is {requested}; "
         "run once with search: keep"
     )

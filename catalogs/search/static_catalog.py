@@ -1,8 +1,8 @@
 """Items of a static catalog on the web: files of JSON that link to each other, without a server that can search.
 
 Links are followed on the catalog's own host alone; what they lead to is bounded in number and depth, and each file in
-size by the session. Collections that say they lie elsewhere, or in other times, are not entered. Hrefs of assets become
-URLs, which are judged like those of any remote item.
+size by the session. Collections whose stated extent is elsewhere, or at other times, are skipped. Hrefs of
+assets become URLs, which are checked like those of any remote item.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from catalogs.source import Source
 from dsdit.errors import CatalogError
 
 MAX_FILES = 20_000
-"""More files of one catalog are not asked for: each is a request."""
+"""More files of one catalog are not read: each is a request."""
 MAX_ITEMS = 600_000
 """More items of one catalog are not read."""
 MAX_DEPTH = 32
@@ -49,7 +49,7 @@ def static_items(
 
 
 def placed_items(found: Iterable[tuple[str, Any]], source: Source) -> Iterator[pystac.Item | BadItem]:
-    """Items of the source's collection among (URL of its file, record), their hrefs counted from that URL."""
+    """Items of the source's collection among (URL of its file, record), their hrefs relative to that URL."""
     for url, record in found:
         item = read_item(record)
         if isinstance(item, pystac.Item):
@@ -69,12 +69,12 @@ def _features(
     period: tuple[datetime, datetime] | None,
     note: Callable[[str], None],
 ) -> Iterator[tuple[str, Any]]:
-    """(URL of its file, record) of every item. The walk goes deep first, in the order of the links."""
+    """(URL of its file, record) of every item. The walk is depth-first, in the order of the links."""
     left, known = [(endpoint, 0)], {endpoint}
     while left:
         url, depth = left.pop()
         if depth > MAX_DEPTH:
-            raise CatalogError(f"{plain(url, 120)} lies more than {MAX_DEPTH} catalogs deep")
+            raise CatalogError(f"{plain(url, 120)} is more than {MAX_DEPTH} catalogs deep")
         record = root if url == endpoint else read(url)
         kind = record.get("type") if isinstance(record, dict) else None
         if kind == "Feature":
@@ -104,7 +104,7 @@ def _features(
 
 
 def _may_hold(record: dict[str, Any], footprint: Geometry | None, period: tuple[datetime, datetime] | None) -> bool:
-    """Whether what a collection says of its extent leaves room for footprint and period; True where it says nothing."""
+    """Whether a collection's stated extent meets footprint and period; True where it states none."""
     extent = record.get("extent") if record.get("type") == "Collection" else None
     boxes, intervals = (Fields(Fields(extent).get(kind, dict)).get(key, list) for kind, key in _EXTENTS)
     if footprint is not None and boxes:

@@ -122,7 +122,7 @@ def test_looking_at_every_picture_of_a_file_asks_for_nothing_more(tmp_path: Path
 
 def test_only_few_are_kept_and_none_that_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     kept = FilePool()
-    monkeypatch.setattr(opening, "_KEPT", kept)
+    monkeypatch.setattr(opening, "_POOL", kept)
     for number in range(file_pool.MAX_IDLE_FILES + 5):
         write(tmp_path / f"{number}.tif", picture(64, 64))
         read_bands(*scene(tmp_path, f"{number}.tif"), GeoBox((8, 8), ORIGIN, UTM), "nearest")
@@ -140,7 +140,7 @@ def test_only_few_are_kept_and_none_that_failed(tmp_path: Path, monkeypatch: pyt
 def test_a_file_is_not_kept_longer_than_stated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(tmp_path / "a.tif", picture())
     kept = FilePool()
-    monkeypatch.setattr(opening, "_KEPT", kept)
+    monkeypatch.setattr(opening, "_POOL", kept)
     read_bands(*scene(tmp_path, "a.tif"), BOX, "nearest")
     (first,) = kept._idle
     read_bands(*scene(tmp_path, "a.tif"), BOX, "nearest")

@@ -31,9 +31,9 @@ SIDE = 512
 @pytest.fixture(autouse=True)
 def fresh() -> Iterator[None]:
     """No file is open from another test."""
-    opening._KEPT.close()
+    opening._POOL.close()
     yield
-    opening._KEPT.close()
+    opening._POOL.close()
 
 
 def noise(count: int = 3) -> NDArray[np.uint16]:

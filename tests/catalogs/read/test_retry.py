@@ -26,10 +26,10 @@ WHOLE = GeoBox((700, 900), ORIGIN, UTM)
 @pytest.fixture(autouse=True)
 def fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Pauses as in use, but short; no file is open from another test."""
-    opening._KEPT.close()
+    opening._POOL.close()
     monkeypatch.setattr(opening, "PAUSES_S", tuple(0.01 for _ in retry.PAUSES_S))
     yield
-    opening._KEPT.close()
+    opening._POOL.close()
 
 
 @pytest.fixture

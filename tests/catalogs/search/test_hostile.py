@@ -42,9 +42,9 @@ ITEM = "item a-scene, asset image: "
 @pytest.fixture(autouse=True)
 def unseen() -> Iterator[None]:
     """What was asked in another test is asked again."""
-    redirects._seen.clear()
+    redirects._checked.clear()
     yield
-    redirects._seen.clear()
+    redirects._checked.clear()
 
 
 def searched(folder: Path, *items: dict[str, Any]) -> SearchResult:
@@ -137,7 +137,7 @@ def appended(path: Path, *directories: bytes) -> None:
 
 
 BOMBS = {
-    "a million a side": (10**6, 256, r"1000000 x 1000000 px is more than is believed of one file \(400000\)"),
+    "a million a side": (10**6, 256, r"1000000 x 1000000 px is more than the limit for one file \(400000\)"),
     "one huge block": (60_000, 60_000, "blocks of 60000 x 60000 px are more than is believed"),
     "beyond counting": (2**31 - 1, 512, r".*Cannot handle zero number of tiles"),
 }
@@ -188,7 +188,7 @@ BEHIND = {
     "overview": ([(512, 512, 17_008, 1)], "blocks of picture 2 of 17008 x 17008 px .*: 289272064 bytes at once"),
     "mask": ([(1024, 1024, 17_008, 4)], "blocks of picture 2 of 17008 x 17008 px"),
     "overview behind a good one": ([(512, 512, 256, 1), (256, 256, 17_008, 1)], "blocks of picture 3 of 17008"),
-    "overviews without end": ([(512, 512, 256, 1)] * 70, "more than 64 pictures in one TIFF are not believed"),
+    "overviews without end": ([(512, 512, 256, 1)] * 70, "more than 64 pictures in one TIFF are not accepted"),
 }
 
 
@@ -225,7 +225,7 @@ def test_a_geometry_of_nonsense_is_refused(geometry: Any, tmp_path: Path) -> Non
 def test_ten_megabytes_of_properties_are_refused(tmp_path: Path) -> None:
     item = make_item("fat", filler="x" * 10_000_000)
     said = reason(tmp_path / "catalog", item)
-    assert f"more than {MAX_ITEM_BYTES} are not believed" in said
+    assert f"more than {MAX_ITEM_BYTES} are not accepted" in said
     assert len(said) < 200
 
 
@@ -387,7 +387,7 @@ def test_a_next_link_to_another_host_or_scheme_is_not_followed(link: str, tmp_pa
         port = faults.own.rpartition(":")[2]
         away = {"rel": "next", "method": "POST", "href": link.format(port=port), "body": {}}
         faults.page = lambda page: {**page, "links": [away]}
-        with pytest.raises(CatalogError, match=r"not followed|cannot be asked"):
+        with pytest.raises(CatalogError, match=r"not followed|cannot be queried"):
             search_items(make_source(faults.own), AREA, START, END, retry=RETRY.new(total=0))
         assert len(faults.searches) == 1
 

@@ -106,11 +106,11 @@ def test_an_empty_answer_is_kept_too(tmp_path: Path) -> None:
 def test_an_answer_to_another_question_is_not_replayed(tmp_path: Path) -> None:
     (tmp_path / "items.json").write_text(collection(many()))
     source, kept = make_source(tmp_path / "items.json"), str(tmp_path / "kept")
-    with pytest.raises(CatalogError, match="keeps no answer for lr: run once with search: keep"):
+    with pytest.raises(CatalogError, match="holds no saved answer for lr: run once with search: keep"):
         replay_answer(kept, "lr", source, AREA, None)
     save_answer(kept, "lr", source, AREA, (START, END), search_items(source, AREA, START, END))
     for other, area, period, said in (
-        (make_source(tmp_path / "items.json", where="gsd = 10"), AREA, None, "its where is None, asked is gsd = 10"),
+        (make_source(tmp_path / "items.json", where="gsd = 10"), AREA, None, "where is None, requested is gsd = 10"),
         (make_source(tmp_path), AREA, None, "endpoint"),
         (source, box(11, 48, 12, 49), None, "area"),
         (source, AREA, (START, NOW), "period"),

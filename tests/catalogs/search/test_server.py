@@ -72,7 +72,7 @@ def test_a_busy_server_is_asked_again(faults: Faults, status: int) -> None:
 
 def test_patience_has_an_end(faults: Faults) -> None:
     faults.failing = [503] * 50
-    with pytest.raises(CatalogError, match=r"cannot be asked: 503 error responses, though asked again"):
+    with pytest.raises(CatalogError, match=r"cannot be queried: 503 error responses, despite retries"):
         found(faults)
     assert len(faults.searches) == 1 + http.RETRY.total
 
@@ -107,8 +107,8 @@ def test_a_body_that_breaks_off_or_stalls_is_asked_for_again_and_then_given_up(
     assert len(found(faults).items) == NUMBER
     assert len(faults.searches) == 4
     faults.broken, faults.searches = [seconds] * 9, []
-    said = "it does not answer in time" if seconds else "its answers break off, though asked again"
-    with pytest.raises(CatalogError, match=rf"^catalog {faults.own} cannot be asked: {said}"):
+    said = "it does not answer in time" if seconds else "its answers break off, despite retries"
+    with pytest.raises(CatalogError, match=rf"^catalog {faults.own} cannot be queried: {said}"):
         found(faults, total=2)
     assert len(faults.searches) == 3
 
@@ -244,7 +244,7 @@ def test_a_filter_is_said_by_get_as_text_and_applied_here_where_it_is_refused(pa
     patient.refused = lambda query: 400 if "filter" in query else 200
     again = found(patient, WHERE)
     assert again.items == asked.items
-    assert again.notes == (f"{patient.own} does not take by GET the filter {WHERE!r}: asked again without it",)
+    assert again.notes == (f"{patient.own} does not take by GET the filter {WHERE!r}: repeated without it",)
 
 
 def test_a_footprint_of_many_words_is_asked_for_by_its_boxes_in_a_url(patient: Faults) -> None:

@@ -120,7 +120,7 @@ def test_a_catalog_is_bounded_in_files_and_depth(tmp_path: Path, monkeypatch: py
     with file_server(tmp_path) as (web, _):
         assert [item.id for item in found(f"{web}/0.json").items] == ["deep"]
         monkeypatch.setattr("catalogs.search.static_catalog.MAX_DEPTH", 5)
-        with pytest.raises(CatalogError, match=r"6\.json lies more than 5 catalogs deep"):
+        with pytest.raises(CatalogError, match=r"6\.json is more than 5 catalogs deep"):
             found(f"{web}/0.json")
         monkeypatch.setattr("catalogs.search.static_catalog.MAX_FILES", 4)
         with pytest.raises(CatalogError, match="links to more than 4 files"):
@@ -132,7 +132,7 @@ def test_a_file_that_is_missing_or_no_stac_is_named(tmp_path: Path) -> None:
     write(tmp_path, "other.json", {"type": "other"})
     write(tmp_path, "list.json", [1])
     with file_server(tmp_path) as (web, _):
-        with pytest.raises(CatalogError, match="cannot be asked: HTTP status 404"):
+        with pytest.raises(CatalogError, match="cannot be queried: HTTP status 404"):
             found(f"{web}/catalog.json")
         for name, said in (("other", "is neither a STAC catalog, an item"), ("list", "answers no STAC: an object")):
             with pytest.raises(CatalogError, match=rf"{name}\.json {said}"):
@@ -149,5 +149,5 @@ def test_a_parquet_file_on_the_web_is_a_catalog(tmp_path: Path) -> None:
         assert [item.hrefs["red"] for item in result.items] == [f"{web}/images/a/red.tif"]
         with pytest.raises(CatalogError, match=rf"{web}/torn\.parquet cannot be read as stac-geoparquet"):
             found(f"{web}/torn.parquet")
-        with pytest.raises(CatalogError, match="cannot be asked: HTTP status 404"):
+        with pytest.raises(CatalogError, match="cannot be queried: HTTP status 404"):
             found(f"{web}/gone.parquet")

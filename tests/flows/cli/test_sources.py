@@ -62,7 +62,7 @@ def test_a_live_catalog_is_queried_and_a_window_of_its_pixels_read(tmp_path: Pat
         assert any("red.tif" in path for path in requested)
     gone = CliRunner().invoke(app, ["sources", "check", str(own)])
     assert gone.exit_code == 2
-    assert "cannot be asked: nothing listens there" in gone.stderr
+    assert "cannot be queried: nothing listens there" in gone.stderr
 
 
 def test_the_first_usable_item_may_stand_behind_many_that_are_of_no_use(tmp_path: Path) -> None:
