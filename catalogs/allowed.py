@@ -1,6 +1,6 @@
-"""What a catalog may make us open: nothing but the schemes, hosts and folders that its source names.
+"""Checks of hrefs from catalogs: only the schemes, hosts and folders that a source names may be opened.
 
-Hrefs come from outside. A remote one must be a plain URL of an allowed scheme and host; a local one must lie below the
+Hrefs are untrusted. A remote one must be a plain URL of an allowed scheme and host; a local one must be below the
 catalog's own folder, symbolic links followed. Checked when an item is accepted and again before it is opened.
 """
 
@@ -42,7 +42,7 @@ def gdal_path(href: str) -> str:
 
 
 def accepted_href(href: str, source: Source) -> str:
-    """The href as it is kept: a URL without query, or a path below the catalog's folder. Raises CatalogError."""
+    """The href as an item stores it: a URL without query, or a path in the catalog's folder. Raises CatalogError."""
     if not isinstance(href, str) or not href or len(href) > MAX_HREF or _CONTROL.search(href):
         raise CatalogError(f"href {plain(href, 80)!r} is empty, too long or holds odd characters")
     parts = _split(href)
@@ -55,7 +55,7 @@ def accepted_href(href: str, source: Source) -> str:
 
 
 def local_path(href: str, root: Path) -> Path:
-    """The file that a local href names, links followed. Raises CatalogError unless it lies below `root`."""
+    """The file that a local href names, links followed. Raises CatalogError unless it is below `root`."""
     root = root.resolve()
     pure = PurePosixPath(href)
     if href.startswith("/vsi") or "/vsi" in href or ".." in pure.parts:

@@ -1,4 +1,4 @@
-"""Asking a source whether it lives: its first usable item, and one small window of its pixels."""
+"""Check of a source: its first usable item, and one small window of its pixels."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _SHOWN = 5
 
 @dataclass(frozen=True)
 class SourceCheck:
-    """What was found."""
+    """The item that was read, and the pixels of the window."""
 
     item: str
     """Id of the item that was read, on one line."""
@@ -38,17 +38,17 @@ class SourceCheck:
     gsd_m: float
     """Pixel of its file, in units of that CRS."""
     offset: float
-    """Of its first band, in reflectance: what the source's rule made of the item."""
+    """Of its first band, in reflectance, by the source's rule."""
     shape: tuple[int, int]
     """(y, x) of the window, in the middle of the file."""
     valid: float
     """Share of its pixels with a value in every band."""
     cloud: float
-    """Share of its pixels that the mask calls cloud."""
+    """Share of its pixels that are cloud by the mask."""
     reflectance: float | None
     """Mean of the valid pixels; None where there are none."""
     notes: tuple[str, ...]
-    """Items that could not be used, and where the answer was not taken as it came."""
+    """Items that could not be used, and where the answer was not used as received."""
 
 
 def check_source(source: Source, retry: Retry = _RETRY) -> SourceCheck:
@@ -83,13 +83,13 @@ def _first(source: Source, notes: list[str], retry: Retry) -> SceneItem:
                 left.append(f"item {record.id} left out: {record.reason}")
                 continue
             shown = plain(record.id, 120)
-            odd: dict[str, str] = {}
+            ignored: dict[str, str] = {}
             try:
-                item = scene_item(record, source, odd.__setitem__)
+                item = scene_item(record, source, ignored.__setitem__)
             except CatalogError as error:
                 left.append(f"item {shown} left out: {error}")
                 continue
-            left += [f"item {shown}: {said}" for said in odd.values()]
+            left += [f"item {shown}: {reason}" for reason in ignored.values()]
             return item
     finally:
         notes += left[-_SHOWN:]

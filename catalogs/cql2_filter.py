@@ -1,7 +1,7 @@
-"""A source's filter on items: an expression of CQL2, sent to servers that say they know it, and tried here in any case.
+"""A source's filter on items: a CQL2 expression, sent to servers that support filters and always applied here too.
 
-Owner of cql2. A filter must not decide between scenes of a cell (a cloudy scene is clear somewhere): it is there to
-keep out items that are of no use anywhere, such as those of another instrument.
+Owner of cql2. A filter must not decide between scenes of a cell (a cloudy scene is clear somewhere): it excludes items
+that are useful nowhere, such as those of another instrument.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def as_json(where: str) -> dict[str, Any]:
 
 
 def matches(where: str, record: Mapping[str, Any]) -> bool:
-    """Whether an item, as a plain record, satisfies the expression. One that lacks a property of it does not."""
+    """Whether an item, as a plain record, satisfies the expression; without a property that it names it does not."""
     try:
         return bool(_parsed(where).matches(dict(record)))
     except Exception:  # noqa: BLE001 - cql2 raises a bare Exception where a property is not there

@@ -1,8 +1,8 @@
-"""Where an item lies: its footprint in longitude and latitude, and the CRS that it states.
+"""Footprint of an item in longitude and latitude, and the CRS that the item states.
 
 Catalogs write a footprint across the antimeridian in three ways: as two parts, with longitudes beyond 180, and as one
 ring that jumps from 180 to -180, which as plain coordinates spans the whole world. All become parts within -180..180;
-what does not cross stays as it was. The split runs along straight lines in degrees.
+others stay as they are. The split runs along straight lines in degrees.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from dsdit.errors import CatalogError
 from dsdit.lonlat import bbox_shape, within_180
 
 MAX_VERTICES = 100_000
-"""More in one footprint is taken for a mistake."""
+"""More in one footprint count as a mistake."""
 MAX_EPSG = 2**31 - 1
 """Largest code of a CRS."""
 
@@ -34,7 +34,7 @@ def item_footprint(item: pystac.Item) -> shapely.Geometry:
 
 
 def record_footprint(geometry: Any, bbox: Any) -> shapely.Geometry:
-    """`item_footprint` of what a record holds. Raises CatalogError."""
+    """`item_footprint` of the geometry and bbox of a record. Raises CatalogError."""
     try:
         footprint = bbox_shape(bbox or []) if geometry is None else shape(geometry)
     except Exception as error:  # a foreign geometry may break shapely in any way
@@ -70,12 +70,12 @@ def _all_finite(footprint: shapely.Geometry) -> bool:
     return bool(all(map(math.isfinite, shapely.get_coordinates(footprint).ravel())))
 
 
-def stated_crs(*places: Fields) -> str | None:
-    """The CRS that the first of these places states, in any spelling of the projection extension; None without one.
+def stated_crs(*records: Fields) -> str | None:
+    """The CRS that the first of these records states, in any version of the projection extension; None without one.
 
-    It serves to tell scenes of one grid from others. Pixels are placed by the file's own CRS.
+    It only separates scenes of different grids: pixels are placed by the CRS of their file.
     """
-    for fields in places:
+    for fields in records:
         if code := fields.text("proj:code"):
             return code
         if epsg := fields.whole("proj:epsg", 1, MAX_EPSG):

@@ -14,6 +14,6 @@ class Frozen(BaseModel):
 
 
 def kinds_of(union: object) -> dict[str, type[Frozen]]:
-    """Classes of an annotated union that pydantic tells apart by their field `kind`, by the name of the kind."""
+    """Classes of an annotated union whose discriminator is the field `kind`, by the name of the kind."""
     classes: tuple[type[Frozen], ...] = get_args(get_args(union)[0])
     return {get_args(one.model_fields["kind"].annotation)[0]: one for one in classes}

@@ -1,7 +1,7 @@
-"""A scene as we keep it: what of a STAC item decides pixels, in plain numbers, and nothing secret.
+"""SceneItem: the parts of a STAC item that decide pixels, in plain numbers, without anything secret.
 
-A `SceneItem` goes into the plan file, so it turns into JSON and back without loss. Hrefs are kept without query or
-signature; those of a local catalog are relative to its folder. The dn rule is resolved here, once, to a scale and an
+A `SceneItem` goes into the plan file, so it converts to JSON and back without loss. Hrefs have no query or signature;
+those of a local catalog are relative to its folder. The calibration rule is resolved here, once, to a scale and an
 offset per band.
 """
 
@@ -29,7 +29,7 @@ from dsdit.errors import CatalogError
 _UPDATED = ("s2:generation_time", "processing:datetime", "updated", "created")
 _HEAD_BYTES = 65536
 GSD_M = 1e-3, 1e6
-"""Smallest and largest pixel that a catalog is believed, metres."""
+"""Smallest and largest pixel size that is accepted from a catalog, metres."""
 
 OnIgnored = Callable[[str, str], None]
 """Called with the name of a field that is left out, and the reason."""
@@ -58,15 +58,15 @@ class SceneItem:
     offset: tuple[float, float, float]
     """Per band, in reflectance."""
     crs: str | None
-    """Code of the assets' CRS, if the item says so; the file itself is believed."""
+    """Code of the assets' CRS, where the item states one; pixels are placed by the CRS of their file."""
     cloud_cover: float | None
-    """Percent of the whole scene, as the catalog says."""
+    """Percent of the whole scene, by the catalog."""
     gsd_m: float | None
-    """As the catalog says."""
+    """Pixel size in metres, by the catalog."""
     updated: str | None
-    """When the product was made, as the catalog says."""
+    """Time when the product was processed, by the catalog."""
     platform: str | None
-    """Satellite or aircraft, as the catalog says."""
+    """Satellite or aircraft, by the catalog."""
     tile: str | None
     """Code of the catalog's own tiling grid, such as MGRS-31TEJ."""
     digest: str
@@ -92,7 +92,7 @@ class SceneItem:
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> SceneItem:
-        """The item of a record made by `to_dict`."""
+        """The item of a record of `to_dict`."""
         values = dict(record)
         values["when"] = datetime.fromisoformat(values["when"])
         for key in ("bbox", "scale", "offset"):

@@ -1,7 +1,7 @@
-"""Fields of a foreign record, read by type.
+"""Fields of an untrusted JSON record, read by type.
 
-Any JSON may stand where a number or a name is expected. A value of another kind is as good as none, and is remembered,
-so that whoever reads the record can tell what was left out; null is none without a word.
+Any JSON may be where a number or a name is expected. A value of the wrong type is treated as missing and recorded in
+`left`, so that the caller can report it; null counts as missing and is not recorded.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 MAX_TEXT = 256
-"""Characters of the longest name, code or time that is believed."""
+"""Characters of the longest name, code or time that is accepted."""
 
 
 class Fields:
@@ -62,7 +62,7 @@ class Fields:
 
 
 def finite(value: object) -> float | None:
-    """A finite number of a foreign record; None for anything else."""
+    """A value of an untrusted record as a finite number; None for anything else."""
     if not isinstance(value, int | float) or isinstance(value, bool):
         return None
     try:
@@ -73,5 +73,5 @@ def finite(value: object) -> float | None:
 
 
 def number_of(fields: object, key: str) -> float | None:
-    """A finite number of a foreign record; None where there is none."""
+    """A field of an untrusted record as a finite number; None where there is none."""
     return finite(fields.get(key)) if isinstance(fields, Mapping) else None

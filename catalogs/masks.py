@@ -73,7 +73,7 @@ class NoMask(Frozen):
 
     @property
     def assets(self) -> tuple[str, ...]:
-        """No asset: the first band's nodata stands for the mask."""
+        """No asset: the first band's nodata serves as the mask."""
         return ()
 
     def classify(self, values: NDArray[np.float32]) -> NDArray[np.uint8]:

@@ -1,8 +1,8 @@
-"""A source: our record of one STAC collection, as data.
+"""Source: the description of one STAC collection, as data.
 
-It says where the collection is asked, which asset holds which band, how dn become reflectance, what masks clouds, which
-schemes, hosts and drivers may be followed, and under which licence the pixels come. Sources are YAML files; a user's
-own file is as good as the shipped ones. A local catalog is a source whose endpoint is a path: the request says which.
+It names the endpoint of the collection, the asset of each band, the calibration rule, the cloud mask, the schemes,
+hosts and drivers that may be used, and the licence of the pixels. Sources are YAML files; a user's own file is used
+like the shipped ones. A local catalog is a source whose endpoint is a path, which the request may give.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class Source(Frozen):
     licence: str
     """Licence of the pixels, in words or as an SPDX identifier."""
     attribution: str
-    """What users of the pixels must say; {year} stands for the years of the items that were used."""
+    """Credit that users of the pixels must give; {year} stands for the years of the items that were used."""
     derivatives: Literal["yes", "no", "non-commercial"]
     """Whether the licence permits derived images such as a mosaic."""
 
@@ -108,12 +108,12 @@ class Source(Frozen):
 
     @property
     def is_local(self) -> bool:
-        """Whether items lie on this machine."""
+        """Whether the catalog is on this machine."""
         return not (self.endpoint or "").startswith(("https://", "http://"))
 
     @property
     def root(self) -> Path:
-        """Folder below which every file of a local catalog lies. Raises RequestError where no endpoint is given."""
+        """Folder that contains every file of a local catalog. Raises RequestError where no endpoint is given."""
         if self.endpoint is None or not self.is_local:
             raise RequestError(f"source {self.name} has no local endpoint: name its items.json, catalog.json or folder")
         path = Path(self.endpoint)
@@ -131,9 +131,9 @@ class Source(Frozen):
 
     @cached_property
     def digest(self) -> str:
-        """sha256 of what decides pixels: bands, rule, masks, nodata, MTF; neither place, hosts nor licence."""
-        kept = self.model_dump_json(include={"bands", "rule", "mask", "nodata", "alpha", "mtf_nyquist"})
-        return hashlib.sha256(kept.encode()).hexdigest()
+        """sha256 of what decides pixels: bands, rule, masks, nodata, MTF; neither endpoint, hosts nor licence."""
+        content = self.model_dump_json(include={"bands", "rule", "mask", "nodata", "alpha", "mtf_nyquist"})
+        return hashlib.sha256(content.encode()).hexdigest()
 
     def at(self, endpoint: str | Path, base: Path | None = None) -> Source:
         """The same source at another endpoint; a path is relative to `base`, or to the working folder. RequestError."""
@@ -177,5 +177,5 @@ def _validated(record: dict[str, object], name: str) -> Source:
         return Source.model_validate(record)
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise RequestError(f"source {name!r}, {place or 'record'}: {first['msg']}") from error
+        key = ".".join(str(part) for part in first["loc"])
+        raise RequestError(f"source {name!r}, {key or 'record'}: {first['msg']}") from error

@@ -1,7 +1,7 @@
-"""A small world of our own: land drawn from a seed, satellite scenes of it, earlier references, and their catalog.
+"""Synthetic sample region: land drawn from a seed, satellite scenes of it, earlier references, and their catalog.
 
 It needs no network and no licence, and its truth is known: `make run` shows the whole system on it, and tests measure
-with it. What is in the files is what real catalogs have: two UTM zones, clouds and their shadows, a swath edge, places
+with it. The files have what real catalogs have: two UTM zones, clouds and their shadows, a swath edge, places
 without a reference, and land that has changed since the reference was taken.
 
 In `folder`: `catalog.json` (static STAC; collections `sample-lr` and `sample-ref`), `items.json` (the same items at

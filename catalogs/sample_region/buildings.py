@@ -1,4 +1,4 @@
-"""Buildings: roofs on walls, of four materials, each with the year since which it stands.
+"""Buildings: roofs on walls, of four materials, each with the year in which it was built.
 
 The year lets a reference be older than a house.
 """
@@ -22,24 +22,24 @@ TILES, SLATE, CONCRETE, SHEET = range(4)
 class Buildings:
     """Arrays of one length; a roof has its ridge along `angle`."""
 
-    x: NDArray
-    y: NDArray
-    angle: NDArray
-    length_m: NDArray
-    width_m: NDArray
-    eaves_m: NDArray
-    pitch: NDArray
+    x: NDArray[np.float64]
+    y: NDArray[np.float64]
+    angle: NDArray[np.float64]
+    length_m: NDArray[np.float64]
+    width_m: NDArray[np.float64]
+    eaves_m: NDArray[np.float64]
+    pitch: NDArray[np.float64]
     """Slope of the roof, rise over run; 0 is flat."""
-    roof: NDArray
-    tone: NDArray
-    built: NDArray
-    """Year since which it stands."""
+    roof: NDArray[np.float64]
+    tone: NDArray[np.float64]
+    built: NDArray[np.float64]
+    """Year in which it was built."""
 
     @staticmethod
     def joined(parts: list[Buildings]) -> Buildings:
         return Buildings(*(np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(Buildings)))
 
-    def standing(self, year: int) -> Buildings:
+    def built_by(self, year: int) -> Buildings:
         """Those built by `year`."""
         return Buildings(*(getattr(self, f.name)[self.built <= year] for f in fields(self)))
 

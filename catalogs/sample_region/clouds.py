@@ -1,4 +1,4 @@
-"""Clouds with soft edges and the shadows they throw, as functions of the place.
+"""Clouds with soft edges and their shadows, as functions of the position.
 
 A cloud is a heap of discs; its cover falls to exactly 0 outside, so that what is clear is truly clear.
 """
@@ -17,9 +17,9 @@ from catalogs.sample_region.relief import Array, Sun
 class CloudField:
     """The clouds of one scene, in landscape metres."""
 
-    x: NDArray
-    y: NDArray
-    radius_m: NDArray
+    x: NDArray[np.float64]
+    y: NDArray[np.float64]
+    radius_m: NDArray[np.float64]
     height_m: float
     """Height of the clouds, which displaces their shadows."""
 
@@ -36,7 +36,7 @@ class CloudField:
         table = np.concatenate(discs, axis=1) if discs else np.zeros((3, 0))
         return CloudField(table[0], table[1], table[2], height_m)
 
-    def cover(self, x: NDArray, y: NDArray) -> Array:
+    def cover(self, x: NDArray[np.float64], y: NDArray[np.float64]) -> Array:
         """Cover 0..1 at each place."""
         x, y = np.asarray(x, np.float32), np.asarray(y, np.float32)
         x = x + 9 * np.sin(y / 37) + 3 * np.sin(y / 13 + x / 29)
@@ -45,9 +45,10 @@ class CloudField:
         for cx, cy, radius in np.stack([self.x, self.y, self.radius_m], 1).astype(np.float32):
             near = np.clip(1 - np.hypot(x - cx, y - cy) / radius, 0, 1)
             clear *= 1 - np.float32(0.62) * near * near * (3 - 2 * near)
-        return np.clip((1 - clear) / np.float32(0.8), 0, 1)
+        cover: Array = np.clip((1 - clear) / np.float32(0.8), 0, 1)
+        return cover
 
-    def shadow(self, x: NDArray, y: NDArray, sun: Sun) -> Array:
-        """Shadow 0..1 at each place: the cover of what stands between it and the sun."""
+    def shadow(self, x: NDArray[np.float64], y: NDArray[np.float64], sun: Sun) -> Array:
+        """Shadow 0..1 at each place: the cover of the cloud between it and the sun."""
         sx, sy, sz = sun.vector
         return self.cover(x + self.height_m * sx / sz, y + self.height_m * sy / sz)

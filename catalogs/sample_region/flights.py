@@ -1,7 +1,7 @@
-"""The references: two flights each of two earlier dates, as 8-bit images for display.
+"""References of the sample region: two flights each of two earlier dates, as 8-bit images for display.
 
 Every date has its own season, sun, buildings and woods, since it is painted anew; every flight has its own light and
-camera. One corner of the region lies in no reference, and its west only in the older one.
+camera. One corner of the region is in no reference, and its west only in the older one.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Where the sample region lies, and the two systems of coordinates it is spoken of in.
+"""Location of the sample region, and its two coordinate systems.
 
-Landscape metres count from the north-west corner of the landscape, y to the south. On the map it lies by the border of
+Landscape metres count from the north-west corner of the landscape, y to the south. On the map it is at the border of
 two UTM zones, so that one LR scene comes in each.
 """
 
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from affine import Affine
@@ -27,6 +28,8 @@ LR_GSD_M = GSD_M * SCALE
 WEST_M, NORTH_M = 720_000.0, 5_322_000.0
 """North-west corner of the region: 11.95 degrees east, 48.01 degrees north."""
 _SNAP_M = 2 * LR_GSD_M
+
+Coordinates = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -71,11 +74,11 @@ class Frame:
         return WEST_M - self.margin_m, NORTH_M + self.margin_m
 
     def affine(self, gsd_m: float, x: float = 0.0, y: float = 0.0) -> Affine:
-        """Transform of a raster in `CRS` whose corner lies at (x, y) in landscape metres."""
+        """Transform of a raster in `CRS` whose corner is at (x, y) in landscape metres."""
         west, north = self.corner
         return Affine(gsd_m, 0, west + x, 0, -gsd_m, north - y)
 
-    def to_landscape(self, x: ArrayLike, y: ArrayLike) -> tuple[NDArray, NDArray]:
+    def to_landscape(self, x: ArrayLike, y: ArrayLike) -> tuple[Coordinates, Coordinates]:
         """Landscape metres of `CRS` coordinates."""
         west, north = self.corner
         return np.asarray(x) - west, north - np.asarray(y)
@@ -85,33 +88,33 @@ class Frame:
         x0, y0, x1, y1 = self.inner
         return x0 + u * (x1 - x0), y0 + v * (y1 - y0)
 
-    def to_region(self, x: NDArray, y: NDArray) -> tuple[NDArray, NDArray]:
+    def to_region(self, x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[Coordinates, Coordinates]:
         """(u, v) of landscape metres: 0..1 to the east and to the south within the region."""
         x0, y0, x1, y1 = self.inner
         return (x - x0) / (x1 - x0), (y - y0) / (y1 - y0)
 
-    def lonlat(self, shape: Polygon) -> dict:
+    def lonlat(self, shape: Polygon) -> dict[str, Any]:
         """GeoJSON geometry of a polygon in landscape metres."""
         west, north = self.corner
         on_map = Polygon([(west + x, north - y) for x, y in shape.exterior.coords])
         return lonlat(CRS, on_map)
 
 
-def lonlat(crs: str, shape: Polygon) -> dict:
+def lonlat(crs: str, shape: Polygon) -> dict[str, Any]:
     """GeoJSON geometry of a polygon in `crs`, wound anticlockwise."""
     geometry = transform_geom(crs, "EPSG:4326", mapping(shape.reverse() if not shape.exterior.is_ccw else shape))
     ring = [[round(x, 7), round(y, 7)] for x, y in geometry["coordinates"][0]]
     return {"type": "Polygon", "coordinates": [ring]}
 
 
-def centres(grid: Affine, shape: tuple[int, int]) -> tuple[NDArray, NDArray]:
+def centres(grid: Affine, shape: tuple[int, int]) -> tuple[Coordinates, Coordinates]:
     """(x, y) of the pixel centres of a north-up grid, each of `shape`."""
     x = grid.c + grid.a * (np.arange(shape[1]) + 0.5)
     y = grid.f + grid.e * (np.arange(shape[0]) + 0.5)
     return np.broadcast_to(x, shape), np.broadcast_to(y[:, None], shape)
 
 
-def move(from_crs: str, to_crs: str, x: NDArray, y: NDArray) -> tuple[NDArray, NDArray]:
+def move(from_crs: str, to_crs: str, x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[Coordinates, Coordinates]:
     """Coordinates in another CRS, of the shape given."""
     if from_crs == to_crs:
         return x, y

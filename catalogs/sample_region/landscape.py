@@ -1,4 +1,4 @@
-"""What lies where in the sample region: parcels, woods, a river, roads, villages, trees, and since when.
+"""Landscape of the sample region: parcels, woods, a river, roads, villages, trees, and since when.
 
 Geometry only, drawn once from a seed; `painting` gives it a season and a sun. Coordinates are metres from the
 landscape's north-west corner, x to the east and y to the south, so that a pixel is a coordinate divided by the GSD.
@@ -26,7 +26,7 @@ from catalogs.sample_region.village import plan_village
 _VILLAGE, _WOOD, _RIVER = (0.56, 0.62), (0.3, 0.3), 0.3
 """Where the region shows them: (u, v) or v, 0 to 1 from its north-west corner."""
 FELLED_YEAR = 2024
-"""Since this year the clearing stands open."""
+"""Year in which the clearing was cut."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Landscape:
 def draw_landscape(
     extent_m: tuple[float, float], inner: tuple[float, float, float, float], rng: np.random.Generator
 ) -> Landscape:
-    """Landscape of `extent_m`; `inner` (x0, y0, x1, y1) is where a village, a wood and the river must be seen."""
+    """Landscape of `extent_m`; `inner` (x0, y0, x1, y1) is where a village, a wood and the river must appear."""
     extent = box(0, 0, *extent_m)
     x0, y0, x1, y1 = inner
     village_at, wood_at = ((x0 + u * (x1 - x0), y0 + v * (y1 - y0)) for u, v in (_VILLAGE, _WOOD))
@@ -103,7 +103,7 @@ def draw_landscape(
 def _parcels(
     extent: Polygon,
     lines: list[LineString],
-    middle: NDArray,
+    middle: NDArray[np.float64],
     settled: BaseGeometry,
     wood_at: Point,
     rng: np.random.Generator,

@@ -1,4 +1,4 @@
-"""The lines that divide the land: a river with bends and banks, country roads, and the junctions where villages lie.
+"""Lines that divide the land: a river with bends and banks, country roads, and junctions with villages.
 
 Coordinates are landscape metres, x to the east and y to the south.
 """
@@ -23,7 +23,9 @@ class Road:
     paved: bool = True
 
 
-def river_course(extent_m: tuple[float, float], start_y: float, rng: np.random.Generator) -> tuple[NDArray, NDArray]:
+def river_course(
+    extent_m: tuple[float, float], start_y: float, rng: np.random.Generator
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """(middle (n, 2), width (n,)): two sines and a ribbon wider in the bends, from the west to the east edge."""
     x = np.arange(-60.0, extent_m[0] + 60.0, 6.0)
     p = rng.uniform(0, 2 * math.pi, 3)
@@ -35,19 +37,20 @@ def river_course(extent_m: tuple[float, float], start_y: float, rng: np.random.G
     return np.stack([x, y], 1), width
 
 
-def _offset(middle: NDArray, distance: NDArray) -> NDArray:
+def _offset(middle: NDArray[np.float64], distance: NDArray[np.float64]) -> NDArray[np.float64]:
     step = np.gradient(middle, axis=0)
     normal = np.stack([-step[:, 1], step[:, 0]], 1) / np.linalg.norm(step, axis=1, keepdims=True)
-    return middle + normal * distance[:, None]
+    moved: NDArray[np.float64] = middle + normal * distance[:, None]
+    return moved
 
 
-def ribbon(middle: NDArray, half: NDArray, other: NDArray | None = None) -> Polygon:
+def ribbon(middle: NDArray[np.float64], half: NDArray[np.float64], other: NDArray[np.float64] | None = None) -> Polygon:
     left, right = _offset(middle, half), _offset(middle, -(half if other is None else other))
     return Polygon(np.concatenate([left, right[::-1]])).buffer(0)
 
 
-def banks(middle: NDArray, width: NDArray) -> Polygon:
-    """Gravel lies inside the bends: each side reaches out where the river turns towards it."""
+def banks(middle: NDArray[np.float64], width: NDArray[np.float64]) -> Polygon:
+    """Gravel is inside the bends: each side reaches out where the river turns towards it."""
     slope = np.gradient(middle[:, 1], middle[:, 0])
     turn = np.gradient(slope, middle[:, 0])
     turn = turn / (np.abs(turn).max() + 1e-9)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import numpy as np
 from affine import Affine
@@ -54,7 +55,7 @@ class Painter:
         """Reflectance (red, green, blue, nir; rows; columns), float32."""
         year = moment.when.year
         trees = self.landscape.trees.where(self.landscape.trees.until > year)
-        buildings = self.landscape.buildings.standing(year)
+        buildings = self.landscape.buildings.built_by(year)
         relief = build_relief(self.shape, GSD_M, trees, buildings)
         picture = self._fields(moment)
         _lay_surfaces(picture, self.landscape, year, self.textures)
@@ -89,7 +90,7 @@ class Painter:
 
 @dataclass(frozen=True)
 class _Rows:
-    """What lies along the rows, by parcel; entry 0 is land outside parcels."""
+    """Cover along the rows, by parcel; entry 0 is land outside parcels."""
 
     cos: Array
     sin: Array
@@ -101,7 +102,7 @@ class _Rows:
     """Radians of alternating passes a metre; 0 is none."""
 
     @staticmethod
-    def of(angle: NDArray, phase_m: NDArray, covers: list[seasons.Cover]) -> _Rows:
+    def of(angle: NDArray[Any], phase_m: NDArray[Any], covers: list[seasons.Cover]) -> _Rows:
         columns = (
             (1.0, np.cos(angle)),
             (0.0, np.sin(angle)),
@@ -114,16 +115,17 @@ class _Rows:
         return _Rows(*(np.array([first, *rest], np.float32) for first, rest in columns))
 
 
-def _draw(shapes: list, shape: tuple[int, ...], dtype: str = "uint8") -> NDArray:
+def _draw(shapes: list[Any], shape: tuple[int, ...], dtype: str = "uint8") -> NDArray[Any]:
     """Rasterized (geometry, value) pairs, later ones above earlier ones; 0 elsewhere."""
     shapes = [(g, v) for g, v in shapes if not g.is_empty]
     transform = Affine(GSD_M, 0, 0, 0, GSD_M, 0)
     if not shapes:
         return np.zeros(shape, dtype)
-    return rasterize(shapes, shape, transform=transform, dtype=dtype)
+    drawn: NDArray[Any] = rasterize(shapes, shape, transform=transform, dtype=dtype)
+    return drawn
 
 
-def _crop_pattern(labels: NDArray, table: _Rows, textures: Textures, strip: slice) -> Array:
+def _crop_pattern(labels: NDArray[Any], table: _Rows, textures: Textures, strip: slice) -> Array:
     """Relative brightness of rows, wheel tracks, passes and soil in a strip of pixel rows."""
     here = labels[strip]
     y = (np.arange(strip.start, strip.stop, dtype=np.float32)[:, None] + np.float32(0.5)) * np.float32(GSD_M)
@@ -140,15 +142,16 @@ def _crop_pattern(labels: NDArray, table: _Rows, textures: Textures, strip: slic
     return pattern
 
 
-def _margins(labels: NDArray) -> tuple[NDArray, NDArray]:
+def _margins(labels: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
     """True on (the rim of each parcel, the wheel track all around it 10 m inside)."""
     rim = (minimum_filter(labels, 3) != labels) & (labels > 0)
     return rim, _inside(labels, 15) & ~_inside(labels, 19)
 
 
-def _inside(labels: NDArray, size: int) -> NDArray:
+def _inside(labels: NDArray[Any], size: int) -> NDArray[np.bool_]:
     """True where all pixels of the square of `size` around have one label."""
-    return (minimum_filter(labels, size) == labels) & (maximum_filter(labels, size) == labels)
+    inside: NDArray[np.bool_] = (minimum_filter(labels, size) == labels) & (maximum_filter(labels, size) == labels)
+    return inside
 
 
 def _lay_surfaces(picture: Array, landscape: Landscape, year: int, textures: Textures) -> None:
@@ -158,7 +161,7 @@ def _lay_surfaces(picture: Array, landscape: Landscape, year: int, textures: Tex
     marked = [r for r in paved if r.width_m > 5.5]
     bright = tuple(1.22 * c for c in seasons.ASPHALT)
     deep = tuple(0.86 * c for c in seasons.WATER)
-    layers: list[tuple[list, tuple[float, ...], float]] = [
+    layers: list[tuple[list[Any], tuple[float, ...], float]] = [
         ([landscape.clearing] if year >= FELLED_YEAR else [], seasons.CLEARING, 0.16),
         ([landscape.banks.buffer(5)], seasons.VERGE, 0.10),
         ([landscape.banks], seasons.PEBBLES, 0.10),

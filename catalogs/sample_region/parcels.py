@@ -1,4 +1,4 @@
-"""How land between roads is divided: blocks into pieces along tracks, pieces into fields, meadows and woods.
+"""Division of the land between roads: blocks into pieces along tracks, pieces into fields, meadows and woods.
 
 Everything is cut by straight lines across or along the longest side, as land consolidation left it.
 """
@@ -37,7 +37,7 @@ class Piece:
     shape: Polygon
 
     def contains(self, other: BaseGeometry) -> bool:
-        return self.shape.contains(other)
+        return bool(self.shape.contains(other))
 
     def buffer(self, distance: float) -> BaseGeometry:
         return self.shape.buffer(distance)

@@ -24,7 +24,7 @@ AMBIENT = 0.34
 
 @dataclass(frozen=True)
 class Sun:
-    """Where the sun stands, degrees; azimuth clockwise from north."""
+    """Direction of the sun, degrees; azimuth clockwise from north."""
 
     azimuth_deg: float
     elevation_deg: float
@@ -39,15 +39,15 @@ class Sun:
 
 @dataclass
 class Relief:
-    """What stands on the ground, on the pixel grid."""
+    """Trees and buildings above the ground, on the pixel grid."""
 
     height: Array
     slope_x: Array
     slope_y: Array
     crown: NDArray[np.int32]
-    """Number of the tree seen here, -1 where none."""
+    """Number of the tree that is visible here, -1 where none."""
     roof: NDArray[np.int32]
-    """Number of the building seen here, -1 where none."""
+    """Number of the building that is visible here, -1 where none."""
 
 
 def build_relief(shape: tuple[int, int], gsd_m: float, trees: Trees, buildings: Buildings) -> Relief:
@@ -76,9 +76,9 @@ def _stand_trees(relief: Relief, gsd_m: float, trees: Trees) -> None:
         row = np.floor(trees.y[group] / gsd_m).astype(int)[:, None, None] + steps[None, :, None]
         share = _share(trees, group[:, None, None], row, column, gsd_m)
         height = _dome(trees.height_m[group][:, None, None], trees.conifer[group][:, None, None], share)
-        seen = (share < 1) & (row >= 0) & (row < rows) & (column >= 0) & (column < columns)
+        inside = (share < 1) & (row >= 0) & (row < rows) & (column >= 0) & (column < columns)
         key = (height * 1000).astype(np.int64) << 32 | group[:, None, None]
-        np.maximum.at(best, (row * columns + column)[seen], np.broadcast_to(key, share.shape)[seen])
+        np.maximum.at(best, (row * columns + column)[inside], np.broadcast_to(key, share.shape)[inside])
     found = np.flatnonzero(best >= 0)
     tree = (best[found] & 0xFFFFFFFF).astype(np.int32)
     row, column = np.divmod(found, columns)
@@ -94,16 +94,24 @@ def _stand_trees(relief: Relief, gsd_m: float, trees: Trees) -> None:
     relief.slope_y.ravel()[found] = -steep * dy
 
 
-def _share(trees: Trees, number: NDArray, row: NDArray, column: NDArray, gsd_m: float) -> NDArray:
+def _share(
+    trees: Trees,
+    number: NDArray[np.integer],
+    row: NDArray[np.integer],
+    column: NDArray[np.integer],
+    gsd_m: float,
+) -> NDArray[np.float64]:
     """(distance from the stem / crown radius) squared."""
     dx = (column + 0.5) * gsd_m - trees.x[number]
     dy = (row + 0.5) * gsd_m - trees.y[number]
-    return (dx * dx + dy * dy) / trees.radius_m[number] ** 2
+    share: NDArray[np.float64] = (dx * dx + dy * dy) / trees.radius_m[number] ** 2
+    return share
 
 
-def _dome(height: NDArray, conifer: NDArray, share: NDArray) -> NDArray:
+def _dome(height: NDArray[np.float64], conifer: NDArray[np.bool_], share: NDArray[np.float64]) -> NDArray[np.float64]:
     share = np.minimum(share, 1.0)
-    return height * np.where(conifer, 1 - 0.55 * np.sqrt(share), 0.5 + 0.5 * np.sqrt(1 - share))
+    dome: NDArray[np.float64] = height * np.where(conifer, 1 - 0.55 * np.sqrt(share), 0.5 + 0.5 * np.sqrt(1 - share))
+    return dome
 
 
 def _raise_roof(relief: Relief, gsd_m: float, b: Buildings, number: int) -> None:
@@ -133,10 +141,10 @@ def light(relief: Relief, sun: Sun, gsd_m: float) -> Array:
     """Light on each pixel, 1 on open level ground: skylight, and sunlight by slope where no shadow falls."""
     x, y, z = (np.float32(part) for part in sun.vector)
     share = np.ones(relief.height.shape, np.float32)
-    standing = np.flatnonzero(relief.height)
-    slope_x, slope_y = relief.slope_x.ravel()[standing], relief.slope_y.ravel()[standing]
+    raised = np.flatnonzero(relief.height)
+    slope_x, slope_y = relief.slope_x.ravel()[raised], relief.slope_y.ravel()[raised]
     direct = (z - slope_x * x - slope_y * y) / np.sqrt(1 + slope_x**2 + slope_y**2) / z
-    share.ravel()[standing] = np.clip(direct, 0, 1.5)
+    share.ravel()[raised] = np.clip(direct, 0, 1.5)
     share[cast_shadow(relief.height, sun, gsd_m)] = 0
     share *= np.float32(1 - AMBIENT)
     share += np.float32(AMBIENT)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 import numpy as np
 from affine import Affine
@@ -77,13 +78,13 @@ PASSES = (
 
 def lr_scenes(truth: Array, frame: Frame, seed: int) -> list[LrScene]:
     """Both scenes of `truth` (red, green, blue, nir; rows; columns), which covers the landscape."""
-    seen = decimate(truth, SCALE, EVALUATION_MTF)
-    ground = np.where(seen[3] < seen[1], WATER, np.where(seen[3] > 2.2 * seen[0], PLANTS, BARE))
+    lr = decimate(truth, SCALE, EVALUATION_MTF)
+    ground = np.where(lr[3] < lr[1], WATER, np.where(lr[3] > 2.2 * lr[0], PLANTS, BARE))
     streams = [np.random.Generator(np.random.Philox(key=[seed, 20 + n])) for n in range(len(PASSES))]
     return [_lr_scene(p, truth[:3], ground, frame, rng) for p, rng in zip(PASSES, streams, strict=True)]
 
 
-def _lr_scene(p: _Pass, truth: Array, ground: NDArray, frame: Frame, rng: np.random.Generator) -> LrScene:
+def _lr_scene(p: _Pass, truth: Array, ground: NDArray[Any], frame: Frame, rng: np.random.Generator) -> LrScene:
     hr, grid = _on_grid(truth, frame, p.crs)
     values = decimate(hr, SCALE, EVALUATION_MTF)
     shape = values.shape[-2:]
@@ -129,10 +130,10 @@ def _on_grid(truth: Array, frame: Frame, crs: str) -> tuple[Array, Affine]:
     return hr, Affine(LR_GSD_M, 0, west, 0, -LR_GSD_M, north)
 
 
-def _classify(has_data: NDArray, cover: Array, shadow: Array, ground: NDArray) -> NDArray[np.uint8]:
+def _classify(has_data: NDArray[Any], cover: Array, shadow: Array, ground: NDArray[Any]) -> NDArray[np.uint8]:
     """Sentinel-2 scene classification of 2 x 2 pixels: the worst of cloud and shadow, the most of the ground."""
 
-    def blocks(a: NDArray) -> NDArray:
+    def blocks(a: NDArray[Any]) -> NDArray[Any]:
         return a.reshape(a.shape[0] // 2, 2, a.shape[1] // 2, 2).swapaxes(1, 2).reshape(a.shape[0] // 2, -1, 4)
 
     of = blocks(ground)

@@ -1,4 +1,4 @@
-"""Reflectance of what grows and lies on the ground, and how crops change with year and season.
+"""Reflectance of plants and ground, and how crops change with year and season.
 
 Values are (red, green, blue, near infrared) as Sentinel-2 sees them after atmospheric correction, in round figures.
 """
@@ -69,7 +69,7 @@ _AUGUST = (STUBBLE, HARROWED, PLOUGHED, TALL_MAIZE, BEET, POTATO, TALL_MAIZE, GR
 _SHARES = (0.24, 0.15, 0.11, 0.12, 0.10, 0.06, 0.10, 0.05, 0.07)
 
 
-def covers(parcels: list[Parcel], when: datetime, seed: int) -> tuple[list[Cover], NDArray]:
+def covers(parcels: list[Parcel], when: datetime, seed: int) -> tuple[list[Cover], NDArray[np.float64]]:
     """(cover, tint (n, 4)) of each parcel on a date: the year decides the crop, the month its stage."""
     year_rng = np.random.Generator(np.random.Philox(key=[seed, when.year]))
     stages = _AUGUST if when.month >= 8 else _JULY

@@ -1,4 +1,4 @@
-"""Where trees stand: woods of both kinds, hedges, river banks, orchards, gardens and trees alone.
+"""Trees of the sample region: woods of both kinds, hedges, river banks, orchards, gardens and trees alone.
 
 A tree is a place, a crown radius, a height and a tone; what it looks like is `relief` and `painting`.
 """
@@ -22,21 +22,21 @@ STANDING = 9999
 class Trees:
     """Arrays of one length."""
 
-    x: NDArray
-    y: NDArray
-    radius_m: NDArray
-    height_m: NDArray
-    tone: NDArray
+    x: NDArray[np.float64]
+    y: NDArray[np.float64]
+    radius_m: NDArray[np.float64]
+    height_m: NDArray[np.float64]
+    tone: NDArray[np.float64]
     """Brightness of the crown, about 1."""
-    conifer: NDArray
-    until: NDArray
+    conifer: NDArray[np.bool_]
+    until: NDArray[np.float64]
     """Year in which it is gone."""
 
     @staticmethod
     def joined(parts: list[Trees]) -> Trees:
         return Trees(*(np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(Trees)))
 
-    def where(self, chosen: NDArray) -> Trees:
+    def where(self, chosen: NDArray[np.bool_]) -> Trees:
         return Trees(*(getattr(self, f.name)[chosen] for f in fields(self)))
 
     def outside(self, shape: BaseGeometry) -> Trees:
@@ -48,7 +48,7 @@ class Trees:
         return len(self.x)
 
 
-def _grow(xy: NDArray, radius: tuple[float, float], rng: np.random.Generator, slim: float = 2.6) -> Trees:
+def _grow(xy: NDArray[np.float64], radius: tuple[float, float], rng: np.random.Generator, slim: float = 2.6) -> Trees:
     n = len(xy)
     r = rng.uniform(*radius, n)
     height = slim * r * rng.uniform(0.85, 1.25, n) + 2.0
@@ -82,12 +82,13 @@ def wood_trees(shape: Polygon, clearing: BaseGeometry, felled: int, rng: np.rand
     return Trees(trees.x, trees.y, trees.radius_m, trees.height_m, trees.tone * stand * patch, evergreen ^ mixed, until)
 
 
-def _along(points: NDArray, spacing: float, wander: float, rng: np.random.Generator) -> NDArray:
-    """Places every `spacing` metres of a polyline, off it by about `wander`."""
+def _along(points: NDArray[np.float64], spacing: float, wander: float, rng: np.random.Generator) -> NDArray[np.float64]:
+    """(n, 2) points every `spacing` metres along a polyline, off it by about `wander`."""
     line = shapely.LineString(points)
     at = np.arange(rng.uniform(0, spacing), line.length, spacing)
     at = at + rng.normal(0, 0.2 * spacing, at.shape)
-    return shapely.get_coordinates(shapely.line_interpolate_point(line, at)) + rng.normal(0, wander, (len(at), 2))
+    found: NDArray[np.float64] = shapely.get_coordinates(shapely.line_interpolate_point(line, at))
+    return found + rng.normal(0, wander, (len(at), 2))
 
 
 def hedges(shapes: list[Polygon], rng: np.random.Generator) -> Trees:
@@ -103,7 +104,7 @@ def hedges(shapes: list[Polygon], rng: np.random.Generator) -> Trees:
     return Trees.joined([*parts, _grow(np.zeros((0, 2)), (1, 2), rng)])
 
 
-def river_trees(middle: NDArray, width: NDArray, rng: np.random.Generator) -> Trees:
+def river_trees(middle: NDArray[np.float64], width: NDArray[np.float64], rng: np.random.Generator) -> Trees:
     """Willows and alders in groups along both banks."""
     n = int(len(middle) * 1.3)
     at = rng.integers(1, len(middle) - 1, n)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pystac
@@ -32,14 +33,14 @@ _EXTENSIONS = [
 
 def write_cog(
     path: Path,
-    values: NDArray,
+    values: NDArray[Any],
     crs: str,
     grid: Affine,
     nodata: int | None,
     overviews: str = "average",
     rules: tuple[float, float] | None = None,
 ) -> None:
-    """`values` (bands, rows, columns) as a COG; `rules` are the scale and offset that readers are told."""
+    """`values` (bands, rows, columns) as a COG; `rules` are the scale and offset in the file's metadata."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with rasterio.open(
         path, "w", driver="COG", height=values.shape[1], width=values.shape[2], count=values.shape[0],
@@ -52,7 +53,7 @@ def write_cog(
             target.offsets = [rules[1]] * values.shape[0]
 
 
-def write_truth(folder: Path, truth: NDArray, frame: Frame) -> None:
+def write_truth(folder: Path, truth: NDArray[Any], frame: Frame) -> None:
     """`truth/hr.tif`: reflectance times 10000, red, green, blue, the whole landscape."""
     dn = np.clip(np.rint(truth[:3] * 10_000), 0, 65535).astype(np.uint16)
     write_cog(folder / "truth" / "hr.tif", dn, CRS, frame.affine(GSD_M), None, rules=(1e-4, 0.0))
@@ -92,14 +93,16 @@ def write_flight(folder: Path, flight: Flight, frame: Frame) -> pystac.Item:
     return item
 
 
-def _item(identifier: str, geometry: dict, when: datetime, crs: str, properties: dict) -> pystac.Item:
+def _item(
+    identifier: str, geometry: dict[str, Any], when: datetime, crs: str, properties: dict[str, Any]
+) -> pystac.Item:
     bbox = [round(value, 7) for value in shape(geometry).bounds]
     item = pystac.Item(identifier, geometry, bbox, when, {"proj:code": crs, **properties})
     item.stac_extensions = list(_EXTENSIONS)
     return item
 
 
-def _asset(name: str, title: str, fields: dict, grid: Affine, size: tuple[int, ...]) -> pystac.Asset:
+def _asset(name: str, title: str, fields: dict[str, Any], grid: Affine, size: tuple[int, ...]) -> pystac.Asset:
     fields = {**fields, "proj:shape": list(size), "proj:transform": list(grid)[:6]}
     return pystac.Asset(f"./{name}", title, media_type=pystac.MediaType.COG, roles=["data"], extra_fields=fields)
 
@@ -111,13 +114,13 @@ def write_catalog(folder: Path, lr: list[pystac.Item], ref: list[pystac.Item]) -
         (LR_COLLECTION, "Drawn scenes like Sentinel-2 L2A", lr),
         (REF_COLLECTION, "Drawn images like NAIP", ref),
     )
-    for name, words, items in described:
+    for name, description, items in described:
         boxes = np.array([item.bbox for item in items])
         extent = [*boxes[:, :2].min(0).tolist(), *boxes[:, 2:].max(0).tolist()]
         times = sorted(item.datetime for item in items if item.datetime)
         collection = pystac.Collection(
             name,
-            words,
+            description,
             pystac.Extent(pystac.SpatialExtent([extent]), pystac.TemporalExtent([[times[0], times[-1]]])),
             license="CC0-1.0",
         )
@@ -146,5 +149,5 @@ def write_region(folder: Path, frame: Frame, seed: int) -> None:
     write_json(folder / "region.geojson", {"type": "FeatureCollection", "features": [feature]})
 
 
-def write_json(path: Path, record: dict) -> None:
+def write_json(path: Path, record: dict[str, Any]) -> None:
     path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")

@@ -1,11 +1,11 @@
-"""From the candidates of a cell to one picture: each pixel takes the first that is valid, or the median of the first.
+"""Composite of a cell's candidates: each pixel takes the first valid candidate, or the median of the first three.
 
 `first` takes the first candidate that is valid at the pixel. `median` takes, band by band, the median of the first
-three passes that are valid there; where fewer are, nothing could tell an outlier, and the pixel takes the first. Scenes
-of one pass show the same moment and have one voice. Candidates
-come in the plan's order, clear scenes first, so a cloudy one is asked only where clear ones are too few. The item of a
-median pixel is, of the three, the one whose bands differ least from the median in sum, the earlier candidate where two
-are alike: what belongs to a scene, its date and the fits of references to it, is then that of a scene that looked so.
+three overpasses that are valid there; where fewer are, an outlier could not be recognised, and the pixel takes the
+first. Scenes of one overpass show the same moment and count once. Candidates come in the plan's order, clear scenes
+first, so a cloudy one is read only where clear ones are too few. The item of a median pixel is, of the three, the one
+whose bands differ least from the median in sum, the earlier candidate where two are alike: date and reference fits are
+then those of a scene that shows nearly this value.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from dsdit.bands import BANDS
 from dsdit.status import LrState
 
 DEPTH = {"first": 1, "median": 3}
-"""Valid candidates that a pixel of each composite looks at."""
+"""Valid candidates that a pixel of each composite uses."""
 
 Picture = tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.bool_]]
 """(reflectance (band, y, x), valid (y, x), cloud (y, x)) of one candidate."""
@@ -29,15 +29,15 @@ def compose(
     composite: str,
     shape: tuple[int, int],
     candidates: Iterator[tuple[int, Picture | None]],
-    passes: Mapping[int, int] | None = None,
+    overpasses: Mapping[int, int] | None = None,
     bands: int = len(BANDS),
 ) -> tuple[NDArray[np.float32], NDArray[np.uint8], NDArray[np.int32]]:
     """Reflectance (band, y, x) with NaN where invalid, `LrState` (y, x) and item numbers (y, x).
 
-    `candidates` gives number and picture, None where it could not be read; it is asked no further than needed.
-    `passes` numbers the pass of each candidate; without it each is its own.
+    `candidates` yields number and picture, None where it could not be read; no more are read than needed.
+    `overpasses` numbers the overpass of each candidate; without it each is its own.
     """
-    depth, passes = DEPTH[composite], passes or {}
+    depth, overpasses = DEPTH[composite], overpasses or {}
     values = np.full((depth, bands, *shape), np.nan, np.float32)
     items = np.full((depth, *shape), -1, np.int32)
     count = np.zeros(shape, np.int64)
@@ -47,9 +47,9 @@ def compose(
             unread = True
         else:
             new, valid, cloud = picture
-            mates = [other for other, of in passes.items() if of == passes.get(number)]
-            heard = np.isin(items, mates).any(0)
-            rows, cols = np.nonzero(valid & (count < depth) & ~heard)
+            mates = [other for other, of in overpasses.items() if of == overpasses.get(number)]
+            counted = np.isin(items, mates).any(0)  # pixels that have a scene of this overpass
+            rows, cols = np.nonzero(valid & (count < depth) & ~counted)
             at = count[rows, cols]
             values[at, :, rows, cols] = new[:, rows, cols].T
             items[at, rows, cols] = number
@@ -67,9 +67,9 @@ def compose(
 
 
 def _take_median(values: NDArray[np.float32], items: NDArray[np.int32], where: NDArray[np.bool_]) -> None:
-    """Puts the median, and the item nearest to it, in the first place of `values` and `items`."""
-    seen = values[:, :, where]
-    middle = np.sort(seen, axis=0)[len(seen) // 2]
-    nearest = np.abs(seen - middle).sum(axis=1).argmin(axis=0)
+    """Writes the median, and the item nearest to it, into the first layer of `values` and `items`."""
+    candidates = values[:, :, where]
+    middle = np.sort(candidates, axis=0)[len(candidates) // 2]
+    nearest = np.abs(candidates - middle).sum(axis=1).argmin(axis=0)
     values[0][:, where] = middle
     items[0][where] = np.take_along_axis(items[:, where], nearest[None], 0)[0]

@@ -1,9 +1,9 @@
-"""stage: the pixels of one job, once, on the LR and HR lattices, as reflectance.
+"""Step `stage`: reads the pixels of one job, once, onto the LR and HR lattices, as reflectance.
 
-Each cell's candidates are tried in the plan's order and composed (catalogs/staging/composite.py). A read error is never
-taken for no data: the pixel goes to the next candidate, the job is degraded, and where none is left the pixel is
-unreadable. Invalid LR pixels carry their nearest valid neighbours' values, so that the network sees no cliff. A
-reference is laid on the scene of each pixel: the pair's measured shift is taken out as it is read.
+Each cell's candidates are tried in the plan's order and composed (catalogs/staging/composite.py). A read error never
+counts as no data: the pixel goes to the next candidate, the job is degraded, and where none is left the pixel is
+unreadable. Invalid LR pixels are filled from their nearest valid neighbours, so that the network's input has no jump
+there. A reference is aligned to the scene of each pixel: the pair's measured shift is corrected as it is read.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from dsdit.window import Index, Window
 
 
 class Reader:
-    """Reads candidates of one job and remembers what went wrong."""
+    """Reads candidates of one job and collects read errors."""
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
@@ -51,10 +51,10 @@ class Reader:
 
     def bands(
         self, number: int, window: Window, lr: bool, move_m: Move = STILL
-    ) -> tuple[NDArray, NDArray, NDArray] | None:
-        """(reflectance, valid, cloud) on the LR or HR lattice; None after a read error, which is kept.
+    ) -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.bool_]] | None:
+        """(reflectance, valid, cloud) on the LR or HR lattice; None after a read error, which goes into `errors`.
 
-        What is moved is resampled cubically even where the file shares the lattice: half a pixel costs 8% of the
+        A moved image is resampled cubically even where the file shares the lattice: half a pixel costs 8% of the
         energy above LR's band limit, bilinear 21%.
         """
         item, grid = self.item(number), self.plan.region.grid
@@ -71,7 +71,7 @@ class Reader:
 
 
 def stage(plan: Plan, job: Index, scratch: str, check: Check = unchecked) -> Receipt:
-    """Reads and writes the LR and reference pixels of `job`; returns its receipt, which the caller keeps."""
+    """Reads and writes the LR and reference pixels of `job`; returns its receipt, which the caller writes."""
     started = time.monotonic()
     reader = Reader(plan)
     lattice, first = plan.lattice, origin(plan)
@@ -104,7 +104,9 @@ def stage(plan: Plan, job: Index, scratch: str, check: Check = unchecked) -> Rec
     )
 
 
-def read_scenes(plan: Plan, reader: Reader, window: Window) -> tuple[NDArray, NDArray, NDArray]:
+def read_scenes(
+    plan: Plan, reader: Reader, window: Window
+) -> tuple[NDArray[np.float32], NDArray[np.uint8], NDArray[np.int32]]:
     """LR reflectance (band, y, x) with NaN where invalid, `LrState` (y, x) and item numbers (y, x) on an LR window."""
     values = np.full((len(plan.bands), *window.shape), np.nan, np.float32)
     state = np.full(window.shape, LrState.NO_DATA, np.uint8)
@@ -113,20 +115,22 @@ def read_scenes(plan: Plan, reader: Reader, window: Window) -> tuple[NDArray, ND
     for cell in plan.lattice.cells_touching(hr).indices():
         part = plan.lattice.cell_window(cell).coarsen(plan.lattice.scale).intersect(window)
         numbers = plan.cells[cell].lr if cell in plan.cells else ()
-        place = part.within(window)
+        inside = part.within(window)
         pictures = (
             (number, _balanced(plan, reader.bands(number, part, lr=True), number, cell, part)) for number in numbers
         )
         alone = DEPTH[plan.composite] == 1
-        passes = {} if alone else dict(zip(numbers, group_overpasses([reader.item(n) for n in numbers]), strict=True))
-        values[(slice(None), *place)], state[place], item[place] = compose(
-            plan.composite, part.shape, pictures, passes, len(plan.bands)
+        overpasses = (
+            {} if alone else dict(zip(numbers, group_overpasses([reader.item(n) for n in numbers]), strict=True))
+        )
+        values[(slice(None), *inside)], state[inside], item[inside] = compose(
+            plan.composite, part.shape, pictures, overpasses, len(plan.bands)
         )
     return values, state, item
 
 
 def _balanced(plan: Plan, picture: Picture | None, number: int, cell: Index, part: Window) -> Picture | None:
-    """A scene on LR pixels `part` of a cell, without its step at seams; as it is where the plan takes none out."""
+    """A scene on LR pixels `part` of a cell, without its step at seams; unchanged where the plan corrects none."""
     if picture is None or not len(plan.seams):
         return picture
     values, valid, cloud = picture
@@ -135,13 +139,19 @@ def _balanced(plan: Plan, picture: Picture | None, number: int, cell: Index, par
 
 def _near(plan: Plan, cell: Index) -> NDArray[np.int32]:
     """(3, 3) first scenes of a cell and of its neighbours."""
-    return first_scenes(plan.cells, Window(*cell, cell.row + 1, cell.col + 1))[0, 0]
+    near: NDArray[np.int32] = first_scenes(plan.cells, Window(*cell, cell.row + 1, cell.col + 1))[0, 0]
+    return near
 
 
 def _by_scene(
-    plan: Plan, values: NDArray, scenes: tuple[int, ...], scene: NDArray[np.int32], cell: Index, part: Window
+    plan: Plan,
+    values: NDArray[np.float32],
+    scenes: tuple[int, ...],
+    scene: NDArray[np.int32],
+    cell: Index,
+    part: Window,
 ) -> NDArray[np.float32]:
-    """A harmonised reference on HR pixels `part` of a cell, with what was done to the scene of each pixel."""
+    """A harmonised reference on HR pixels `part` of a cell, with the same correction as the scene of each pixel."""
     near = _near(plan, cell)
     out = balance(values, scenes[0], near, plan.seams, part, cell, plan.lattice.cell_px)
     for number in scenes[1:]:
@@ -151,7 +161,9 @@ def _by_scene(
     return out
 
 
-def read_references(plan: Plan, reader: Reader, window: Window, lr_item: NDArray[np.int32]) -> tuple[NDArray, NDArray]:
+def read_references(
+    plan: Plan, reader: Reader, window: Window, lr_item: NDArray[np.int32]
+) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
     """(reflectance (band, y, x) harmonised to each pixel's scene, NaN where uncovered; item numbers (y, x))."""
     scale, bands = plan.lattice.scale, len(plan.bands)
     values = np.full((bands, *window.shape), np.nan, np.float32)
@@ -162,9 +174,9 @@ def read_references(plan: Plan, reader: Reader, window: Window, lr_item: NDArray
         if choice is None or not choice.lr:
             continue
         part = plan.lattice.cell_window(cell).intersect(window)
-        place = part.within(window)
-        cell_item, cell_scene = item[place], scene[place]
-        cell_values = values[(slice(None), *place)]
+        inside = part.within(window)
+        cell_item, cell_scene = item[inside], scene[inside]
+        cell_values = values[(slice(None), *inside)]
         for number in choice.ref:
             if (cell_item >= 0).all():
                 break
@@ -187,7 +199,7 @@ def read_references(plan: Plan, reader: Reader, window: Window, lr_item: NDArray
 
 
 def _harmonised(
-    plan: Plan, ref: int, scenes: tuple[int, ...], values: NDArray, scene: NDArray[np.int32]
+    plan: Plan, ref: int, scenes: tuple[int, ...], values: NDArray[np.float32], scene: NDArray[np.int32]
 ) -> NDArray[np.float32]:
     """gain * ref + offset of the pair (reference, scene of the pixel); pixels without a scene take the cell's first."""
     out = np.empty_like(values)

@@ -351,7 +351,7 @@ def test_absurd_sizes_are_refused(tmp_path: Path) -> None:
     with rasterio.open(tmp_path / "a.tif", "w", dtype="uint8", **place, **options, **shape):
         pass
     item, source = scene(tmp_path, "a.tif")
-    with pytest.raises(ReadError, match="more than is believed"):
+    with pytest.raises(ReadError, match="more than the limit"):
         read_bands(item, source, GeoBox((8, 8), ORIGIN, UTM), "cubic")
 
 
