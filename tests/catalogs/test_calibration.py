@@ -1,4 +1,4 @@
-"""The same ground in a product before and after baseline 04.00 has one reflectance, however the catalog tells it."""
+"""The same ground in a product before and after baseline 04.00 has one reflectance, however the offset is stated."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def write(path: Path, values: NDArray) -> None:
 
 @dataclass(frozen=True)
 class Way:
-    """One catalog's way of telling what was done to the pixels."""
+    """One catalog's way of stating scale and offset."""
 
     source: Callable[[], Source]
     item: Callable[[], dict[str, Any]]

@@ -83,7 +83,7 @@ def test_one_seed_gives_the_same_bytes_and_another_seed_another_land(made: Path,
     assert np.mean(difference > 0.01) > 0.4
 
 
-def test_every_file_lies_where_its_item_says_and_on_the_lattice(items: dict[str, pystac.Item]) -> None:
+def test_every_file_is_where_its_item_states_and_on_the_lattice(items: dict[str, pystac.Item]) -> None:
     assert len(items) == 6
     crs = set()
     for item in items.values():
@@ -112,7 +112,7 @@ def test_the_collection_of_items_says_the_same_as_the_catalog(made: Path, items:
             assert (made / asset["href"]).resolve() == Path(items[record["id"]].assets[name].get_absolute_href() or "")
 
 
-def test_the_region_is_as_large_as_asked_and_not_square(made: Path) -> None:
+def test_the_region_is_as_large_as_requested_and_not_square(made: Path) -> None:
     feature = json.loads((made / "region.geojson").read_text())["features"][0]
     west, south, east, north = feature["properties"]["bounds"]
     assert (north - south, east - west) == SIZE_M
@@ -209,7 +209,7 @@ def test_the_land_has_changed_since_the_references(made: Path, items: dict[str, 
     assert np.mean(newer[0, new] - newer[1, new]) < 0
 
 
-def test_a_bright_point_stands_in_truth_and_references(tmp_path: Path) -> None:
+def test_a_bright_point_is_in_truth_and_references(tmp_path: Path) -> None:
     at = (720_101.0, 5_321_877.0)
     folder = make_sample_region(tmp_path / "x", size_m=(260.0, 400.0), margin_m=100.0, bright_points=[at]).parent
     for path in (folder / "truth" / "hr.tif", folder / "sample-ref" / "ref-20210812-w" / "image.tif"):

@@ -64,7 +64,7 @@ def test_another_day_fills_what_four_tiles_of_a_pass_do_not_reach() -> None:
     assert 6 in choose_scenes([*swaths, far], "latest_clear")
 
 
-def test_a_clouded_scene_of_the_best_ones_pass_stands_behind_a_clearer_day() -> None:
+def test_a_cloudier_scene_of_the_best_overpass_is_ranked_behind_a_clearer_day() -> None:
     lead = Candidate(0, "0", EPOCH + timedelta(days=5), 0.9, 0.9, "a")
     day = Candidate(1, "1", EPOCH, 1.0, 0.8, "a")
     mate = Candidate(2, "2", lead.when + timedelta(seconds=15), 1.0, 0.1, "a")

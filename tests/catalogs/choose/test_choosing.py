@@ -81,7 +81,7 @@ def choose_references(found: list[Candidate], when: datetime, limit: float | Non
 
 @st.composite
 def candidates(draw: st.DrawFn, least: int = 0) -> list[Candidate]:
-    """Scenes over one cell, some at the same time, some alike but for their digest; shares that float32 tells apart."""
+    """Scenes over one cell, some at the same time, some alike but for their digest; shares that differ in float32."""
     made = []
     for number in range(draw(st.integers(least, 9))):
         cover = round(draw(SHARES), 4)
@@ -151,7 +151,7 @@ def pass_of(candidate: Candidate) -> tuple[object, ...]:
 
 
 @given(passes(), RULES, st.randoms(use_true_random=False))
-def test_scenes_of_one_pass_stand_together_where_the_best_of_them_belongs(
+def test_scenes_of_one_overpass_follow_each_other_at_the_rank_of_the_best(
     found: list[Candidate], rule: str, mixer: random.Random
 ) -> None:
     chosen = [found[n] for n in choose_scenes(found, rule)]
@@ -194,7 +194,7 @@ def test_tiles_of_one_pass_do_not_push_other_days_out() -> None:
     assert choose_scenes(parts + halves, "latest_clear") == (3, 2, 1, 0, 9, 8, 7)
 
 
-def test_what_is_carried_counts_where_the_period_has_nothing_clear() -> None:
+def test_carried_scenes_count_where_the_period_has_nothing_clear() -> None:
     """Last night's was clear in the west; tonight's is in the east, and leads by a little."""
     west = Candidate(0, "w", EPOCH, 1.0, 0.55)
     east = Candidate(1, "e", EPOCH + timedelta(days=20), 1.0, 0.6)
@@ -252,7 +252,7 @@ def test_adding_a_worse_reference_changes_nothing(found: list[Candidate], share:
     assert set(after) - set(before) <= {99}
 
 
-def test_last_summer_stands_before_last_winter_and_a_coarse_pixel_behind_an_older_fine_one() -> None:
+def test_last_summer_is_ranked_before_last_winter_and_a_coarse_pixel_behind_an_older_fine_one() -> None:
     scene = datetime(2024, 7, 1, tzinfo=UTC)
     winter = Candidate(0, "a", datetime(2024, 1, 10, tzinfo=UTC), 1.0, 1.0)
     summer = Candidate(1, "b", datetime(2023, 7, 5, tzinfo=UTC), 1.0, 1.0)

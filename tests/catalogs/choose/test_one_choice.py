@@ -113,7 +113,7 @@ def test_references_processed_again_are_no_second_reference() -> None:
     assert choose([[scene], flown], PART)[Index(0, 9)] == (("scene",), ("v3",))
 
 
-def test_no_pair_is_told_of_an_item_and_itself() -> None:
+def test_no_pair_has_the_same_item_twice() -> None:
     (item,) = clean([pystac.Item.from_dict(make_item("a"))] * 2, LR, box(9, 47, 12, 49), START, END).items
     later = replace(item, when=item.when + timedelta(seconds=1), updated="2024-07-01T00:00:00Z", digest="b", tile=None)
     assert len(Dates.of_items([item, item]).newer) == 0

@@ -1,4 +1,4 @@
-"""Pairs are measured several at once with the same outcome, and what is kept of them is not believed blindly."""
+"""Pairs are measured several at once with the same outcome, and cached records are checked."""
 
 from __future__ import annotations
 
@@ -45,34 +45,34 @@ def kept(output: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*.json")}
 
 
-def test_pairs_are_measured_at_once_and_told_in_their_order() -> None:
+def test_pairs_are_measured_at_once_and_reported_in_their_order() -> None:
     together = threading.Barrier(MEASURING_THREADS)
-    asking = threading.get_ident()
+    caller = threading.get_ident()
     turns = {k: threading.Event() for k in range(MEASURING_THREADS + 1)}
     turns[MEASURING_THREADS].set()
-    told: list[tuple[str, bool]] = []
+    reported: list[tuple[str, bool]] = []
 
-    def measure(pair: Pair, tell: OnError) -> int:
+    def measure(pair: Pair, on_error: OnError) -> int:
         ref, lr = pair
         together.wait(60)
         place = ref % MEASURING_THREADS
         if ref < MEASURING_THREADS:
             assert turns[place + 1].wait(60), "the last is done first"
         if ref % 2:
-            tell(ReadError(f"pair {ref}"))
+            on_error(ReadError(f"pair {ref}"))
         turns[place].set()
         return ref * lr
 
     pairs: list[Pair] = [(k, 10 + k) for k in range(40 * MEASURING_THREADS)]
-    found = side_by_side(pairs, measure, lambda e: told.append((str(e), threading.get_ident() == asking)))
+    found = side_by_side(pairs, measure, lambda e: reported.append((str(e), threading.get_ident() == caller)))
     assert list(found.items()) == [((a, b), a * b) for a, b in pairs]
-    assert told == [(f"pair {a}", True) for a, _ in pairs if a % 2]
+    assert reported == [(f"pair {a}", True) for a, _ in pairs if a % 2]
 
 
 def test_an_error_of_another_kind_ends_the_measuring() -> None:
     begun: list[int] = []
 
-    def measure(pair: Pair, tell: OnError) -> int:
+    def measure(pair: Pair, on_error: OnError) -> int:
         begun.append(pair[0])
         raise StoreError("no room")
 
@@ -123,7 +123,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("case", BROKEN)
-def test_what_is_no_measure_is_told_with_the_way_out(
+def test_a_record_that_is_no_measure_is_an_error_with_the_way_out(
     case: str, measured: tuple[Path, Path, Path, dict[str, bytes]]
 ) -> None:
     kind, change = BROKEN[case]
@@ -156,9 +156,9 @@ def test_a_region_that_grows_is_measured_where_it_is_new(tmp_path: Path, monkeyp
     read: list[tuple[int, int]] = []
     own = cover_and_fit.measure_cover
 
-    def counted(*asked: Any) -> dict[Index, Cover]:
-        read.extend(tuple(index) for index in asked[-1].indices())
-        return own(*asked)
+    def counted(*requested: Any) -> dict[Index, Cover]:
+        read.extend(tuple(index) for index in requested[-1].indices())
+        return own(*requested)
 
     monkeypatch.setattr(cover_and_fit, "measure_cover", counted)
     windows = [(0, 0, 3, 3), (0, 2, 3, 5), (1, 1, 2, 4), (2, 2, 5, 5), (0, 0, 5, 5), (0, 0, 5, 5)]

@@ -61,11 +61,11 @@ def test_few_stay_objects_and_many_are_joined_in_parts(tmp_path: Path, monkeypat
 
 def test_killed_before_the_objects_are_removed_nothing_is_lost(tmp_path: Path) -> None:
     fill(tmp_path, range(1200))
-    asked: list[int] = []
+    requested: list[int] = []
 
     def once() -> None:
-        asked.append(1)
-        if len(asked) == 2:
+        requested.append(1)
+        if len(requested) == 2:
             raise LeaseError("another run has the output")
 
     with pytest.raises(LeaseError):
@@ -76,7 +76,7 @@ def test_killed_before_the_objects_are_removed_nothing_is_lost(tmp_path: Path) -
     assert all_of(tmp_path, range(1200)) == dict.fromkeys(range(1200), 0)
 
 
-def test_damage_is_told_with_the_way_out(tmp_path: Path) -> None:
+def test_damage_is_an_error_with_the_way_out(tmp_path: Path) -> None:
     fill(tmp_path, range(1100))
     broken = tmp_path / "fit" / f"{key_of(7)}.json"
     broken.write_text("{")

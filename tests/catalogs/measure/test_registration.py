@@ -130,7 +130,7 @@ def test_one_place_has_one_shift_and_one_picture(catalog: Path, weights: Path, t
 
 
 @pytest.mark.parametrize("case", ["flat", "another land"])
-def test_nothing_is_believed_of_a_reference_that_shows_nothing_of_the_scene(
+def test_no_shift_is_accepted_for_a_reference_that_shows_nothing_of_the_scene(
     case: str, catalog: Path, tmp_path: Path
 ) -> None:
     values, _ = truth(catalog)
@@ -174,7 +174,7 @@ def test_only_what_moves_pixels_makes_jobs_due(catalog: Path, weights: Path, tmp
     assert "registration" not in price(plans["off"])
 
 
-def test_the_receipt_of_stage_tells_the_residual(catalog: Path, weights: Path, tmp_path: Path) -> None:
+def test_the_receipt_of_stage_has_the_residual(catalog: Path, weights: Path, tmp_path: Path) -> None:
     folder = displaced(catalog, tmp_path / "sample", *SHIFTS[0])
     _, plan, places = prepare(sample_record(folder, weights, tmp_path / "output", PART))
     receipt = stage(plan, next(iter(plan.layout.mosaic_jobs)), places.scratch)
@@ -184,7 +184,7 @@ def test_the_receipt_of_stage_tells_the_residual(catalog: Path, weights: Path, t
 
 
 @pytest.mark.parametrize("limits", [{"max_shift_px": 3.0}, {"registration": "measure"}])
-def test_the_receipt_of_stage_tells_what_is_not_taken_out(
+def test_the_receipt_of_stage_has_what_is_not_corrected(
     catalog: Path, weights: Path, tmp_path: Path, limits: dict[str, Any]
 ) -> None:
     folder = displaced(catalog, tmp_path / "sample", 3.0, -2.5)
@@ -199,22 +199,22 @@ def test_the_receipt_of_stage_tells_what_is_not_taken_out(
     assert (measures["pairs_flagged"] > 0) == ("max_shift_px" in limits)
 
 
-def test_what_a_receipt_tells_of_each_place() -> None:
+def test_measures_of_a_receipt_for_each_kind_of_correction() -> None:
     far = Registration(-9.0, 12.0, 0.9, 0.5, 4, Correction.TOO_FAR)
     moved = Registration(3.0, 4.0, 0.9, 0.25, 4, Correction.APPLIED)
     still = Registration(0.0, 0.125, 0.9, 0.125, 4, Correction.NOT_NEEDED)
     unsure = Registration(0.0, 0.0, 0.4, 0.0, 0, Correction.UNSURE)
     fits = Fits.of({(9, k): Fit(registration=r) for k, r in enumerate((far, moved, still, unsure, Registration()))})
 
-    def told(*numbers: int) -> dict[str, float]:
+    def reported(*numbers: int) -> dict[str, float]:
         return registration_measures(fits, {(9, k) for k in numbers})
 
-    assert told() == told(17) == {}
+    assert reported() == reported(17) == {}
     expected = {"shift_m": 5.0, "shift_spread_m": 0.5, "shift_residual_m": 15.5, "pairs_flagged": 2.0}
-    assert told(0, 1, 2, 3, 4) == expected
-    assert told(1, 2) == {"shift_m": 5.0, "shift_spread_m": 0.25, "shift_residual_m": 0.25, "pairs_flagged": 0.0}
-    assert told(2)["shift_residual_m"] == 0.25
-    assert told(3, 4) == {"shift_m": 0.0, "pairs_flagged": 1.0}
+    assert reported(0, 1, 2, 3, 4) == expected
+    assert reported(1, 2) == {"shift_m": 5.0, "shift_spread_m": 0.25, "shift_residual_m": 0.25, "pairs_flagged": 0.0}
+    assert reported(2)["shift_residual_m"] == 0.25
+    assert reported(3, 4) == {"shift_m": 0.0, "pairs_flagged": 1.0}
 
 
 def test_windows_lie_on_the_lattice_in_both_footprints(catalog: Path, tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """Every real scene at hand, in three CRS, as GDAL warps it with an exact transformer: <= 1 DN apart, no pixel shifted.
 
-The reference sees three bands without masks, in one call over the window that is asked; how far its kernels are widened
+The reference reads three bands without masks, in one call over the requested window; how far its kernels are widened
 is computed here from the outline of the file's middle pixel.
 """
 

@@ -89,17 +89,17 @@ def test_a_file_written_anew_is_read_anew(tmp_path: Path) -> None:
 
 def test_a_remote_file_is_opened_once(tmp_path: Path) -> None:
     write(tmp_path / "a.tif", picture(), blockxsize=256, blockysize=256)
-    with file_server(tmp_path) as (web, asked):
+    with file_server(tmp_path) as (web, requested):
         item, source = scene(web, f"{web}/a.tif", hosts=["127.0.0.1"])
         first, _ = read_bands(item, source, BOX, "nearest")
-        count = len(asked)
+        count = len(requested)
         again, _ = read_bands(item, source, BOX, "nearest")
-        assert len(asked) == count > 0
+        assert len(requested) == count > 0
     np.testing.assert_array_equal(first, again)
 
 
-def test_looking_at_every_picture_of_a_file_asks_for_nothing_more(tmp_path: Path) -> None:
-    """Against rasterio alone, which has not looked; one request tells whether the file is redirected."""
+def test_checking_every_image_of_a_file_sends_no_more_requests(tmp_path: Path) -> None:
+    """Against rasterio alone, which has no checks; one request more finds out whether the file is redirected."""
     profile = {"driver": "COG", "count": 3, "height": 1200, "width": 1300, "dtype": "uint16", "compress": "deflate"}
     with (
         rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True),
@@ -114,8 +114,8 @@ def test_looking_at_every_picture_of_a_file_asks_for_nothing_more(tmp_path: Path
             file.read(window=Window(0, 0, 60, 40)), file.read_masks(1, window=Window(0, 0, 60, 40))
         item, source = scene(web, f"{web}/ours/a.tif", hosts=["127.0.0.1"])
         values, valid = read_bands(item, source, BOX, "nearest")
-        asked = requests.get(f"{web}/asked", timeout=10).json()
-    assert asked["ours"] <= asked["plain"] + 1
+        requested = requests.get(f"{web}/asked", timeout=10).json()
+    assert requested["ours"] <= requested["plain"] + 1
     assert valid[:, 31:].all() and not valid[:, :31].any()
     np.testing.assert_array_equal(values[:, valid], stored[:, :40, :60][:, valid])
 

@@ -1,4 +1,4 @@
-"""What a read asks of a server: few requests for a window, the files of an item side by side, logins."""
+"""Requests of a read: few for a window, the files of an item side by side, logins."""
 
 from __future__ import annotations
 
@@ -43,16 +43,16 @@ def noise(count: int = 3) -> NDArray[np.uint16]:
 def test_blocks_of_a_window_come_in_few_requests(tmp_path: Path) -> None:
     """16 blocks of 128 px, and 4 of them in the window: one request for the head, one for each band's rows at most."""
     write(tmp_path / "a.tif", noise(), blockxsize=128, blockysize=128, interleave="pixel")
-    with file_server(tmp_path) as (web, asked):
+    with file_server(tmp_path) as (web, requested):
         item = scene(web, f"{web}/a.tif", hosts=["127.0.0.1"])
         read_bands(*item, GeoBox((8, 8), ORIGIN, UTM), "nearest")
-        before = len(asked)
+        before = len(requested)
         read_bands(*item, GeoBox((256, 256), ORIGIN @ ORIGIN.translation(256, 256), UTM), "nearest")
-        assert 1 <= len(asked) - before <= 5
+        assert 1 <= len(requested) - before <= 5
 
 
 class _Together(Files):
-    """Holds the first answer with pixels of each file back until all files were asked for theirs."""
+    """Holds the first answer with pixels of each file back until all files were requested."""
 
     def __init__(self, *args: Any, gate: threading.Barrier, seen: set[str], **more: Any) -> None:
         self.gate, self.seen = gate, seen
@@ -106,13 +106,13 @@ class _Store(Files):
 def test_what_a_source_says_of_logins_reaches_the_object_store(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], signed: bool, payer: str | None
 ) -> None:
-    """A bucket that is open is asked without the login that the environment has."""
+    """An open bucket is read without the environment's login."""
     bucket = f"bucket{len(str(changes))}"
     (tmp_path / bucket).mkdir()
     stored = noise()
     write(tmp_path / bucket / "a.tif", stored)
-    told: list[dict[str, str]] = []
-    handler = partial(_Store, headers_of=told, asked=Asked(), redirects={}, faults=[], directory=str(tmp_path))
+    reported: list[dict[str, str]] = []
+    handler = partial(_Store, headers_of=reported, asked=Asked(), redirects={}, faults=[], directory=str(tmp_path))
     with serving(handler) as web:
         place = {"AWS_S3_ENDPOINT": web.removeprefix("http://"), "AWS_HTTPS": "NO", "AWS_VIRTUAL_HOSTING": "FALSE"}
         login = {"AWS_ACCESS_KEY_ID": "AKIAOFTHETESTS", "AWS_SECRET_ACCESS_KEY": "a-secret", "AWS_REGION": "us-east-1"}
@@ -121,9 +121,9 @@ def test_what_a_source_says_of_logins_reaches_the_object_store(
         item, source = scene(web, f"s3://{bucket}/a.tif", schemes=["s3", "http"], hosts=[bucket], **changes)
         values, _ = read_bands(item, source, GeoBox((40, 60), ORIGIN, UTM), "nearest")
     np.testing.assert_array_equal(values, stored[:, :40, :60])
-    assert told
-    assert {"authorization" in headers for headers in told} == {signed}
-    assert {headers.get("x-amz-request-payer") for headers in told} == {payer}
+    assert reported
+    assert {"authorization" in headers for headers in reported} == {signed}
+    assert {headers.get("x-amz-request-payer") for headers in reported} == {payer}
 
 
 @pytest.mark.parametrize("resampling", ["average", "nearest"])

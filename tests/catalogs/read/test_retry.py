@@ -1,4 +1,4 @@
-"""Reads that fail for a moment are repeated with the file opened anew; those that no patience mends are told."""
+"""Reads that fail for a moment are repeated with the file reopened; lasting failures are raised."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def opened(web: str) -> tuple[SceneItem, Source]:
     return item, source
 
 
-def test_an_answer_that_ends_early_is_asked_for_again(tmp_path: Path, stored: NDArray) -> None:
+def test_an_answer_that_ends_early_is_requested_again(tmp_path: Path, stored: NDArray) -> None:
     faults: list[int | None] = []
     with file_server(tmp_path, faults=faults) as (web, _):
         item = opened(web)
@@ -71,7 +71,7 @@ def test_patience_with_answers_that_end_early_has_an_end(tmp_path: Path, stored:
 
 
 @pytest.mark.parametrize("at_open", [True, False])
-def test_a_busy_server_of_files_is_asked_again(tmp_path: Path, stored: NDArray, at_open: bool) -> None:
+def test_a_request_to_a_busy_file_server_is_repeated(tmp_path: Path, stored: NDArray, at_open: bool) -> None:
     faults: list[int | None] = []
     with file_server(tmp_path, faults=faults) as (web, _):
         item = scene(web, f"{web}/a.tif", hosts=["127.0.0.1"]) if at_open else opened(web)
@@ -81,9 +81,7 @@ def test_a_busy_server_of_files_is_asked_again(tmp_path: Path, stored: NDArray, 
         np.testing.assert_array_equal(values, stored)
 
 
-def test_what_no_patience_mends_is_told_at_once(
-    tmp_path: Path, stored: NDArray, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_lasting_failures_are_raised_at_once(tmp_path: Path, stored: NDArray, monkeypatch: pytest.MonkeyPatch) -> None:
     def refused(_: float) -> None:
         raise AssertionError("it waits")
 

@@ -375,10 +375,10 @@ def web(tmp_path: Path) -> Iterator[str]:
             if not path.is_file():
                 self.send_error(404)
                 return
-            content, asked = path.read_bytes(), self.headers.get("range", "")
-            first, _, last = asked.removeprefix("bytes=").partition("-")
+            content, requested = path.read_bytes(), self.headers.get("range", "")
+            first, _, last = requested.removeprefix("bytes=").partition("-")
             start, stop = int(first or 0), min(int(last or len(content)), len(content) - 1)
-            self.send_response(206 if asked else 200)
+            self.send_response(206 if requested else 200)
             self.send_header("content-range", f"bytes {start}-{stop}/{len(content)}")
             self.send_header("content-length", str(stop + 1 - start))
             self.end_headers()

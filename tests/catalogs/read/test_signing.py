@@ -1,4 +1,4 @@
-"""A signature that a server refuses is made anew, once; what is refused again is an error that tells item and asset."""
+"""A refused signature is renewed once; a second refusal is an error that names item and asset."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ BOX = GeoBox((40, 60), ORIGIN, UTM)
 
 
 class Gate:
-    """A server of files that takes only one signature, and what it was asked."""
+    """A file server that accepts only one signature, and its requests."""
 
     def __init__(self) -> None:
         self.good, self.status = 1, 403
-        self.asked: list[tuple[str, int]] = []
+        self.requested: list[tuple[str, int]] = []
         """(signature, status) of every request."""
 
 
@@ -53,7 +53,7 @@ class _Guarded(Quiet):
         (mine,) = parse_qs(parts.query).get("sig", [""])
         span = self.headers.get("range", "")
         status = (206 if span else 200) if mine == str(self.gate.good) else self.gate.status
-        self.gate.asked.append((mine, status))
+        self.gate.requested.append((mine, status))
         if status >= 400:
             self.reply(status)
             return
@@ -107,7 +107,7 @@ def test_a_signature_that_ran_out_is_made_anew_while_the_file_is_open(
         far = GeoBox((40, 60), ORIGIN @ ORIGIN.translation(700, 700), UTM)
         values, valid = read_bands(*signed_scene(url), far, "nearest")
         assert tokens == [1, 2]
-        assert ("1", status) in gate.asked
+        assert ("1", status) in gate.requested
     assert valid.all()
     np.testing.assert_array_equal(values, stored[:, 700:740, 700:760])
 
@@ -133,9 +133,9 @@ def test_all_that_were_opened_by_a_signature_that_ran_out_are_given_up(
         far = GeoBox((40, 60), ORIGIN @ ORIGIN.translation(700, 700), UTM)
         values, _ = read_bands(*signed_scene(url), far, "nearest")
         assert tokens == [1, 2]
-        gate.asked.clear()
+        gate.requested.clear()
         read_bands(*signed_scene(url), GeoBox((40, 60), ORIGIN @ ORIGIN.translation(300, 300), UTM), "nearest")
-        assert {mine for mine, _ in gate.asked} <= {"2"}
+        assert {mine for mine, _ in gate.requested} <= {"2"}
     np.testing.assert_array_equal(values, stored[:, 700:740, 700:760])
 
 
@@ -149,15 +149,15 @@ def test_a_signature_refused_at_once_is_made_anew(tmp_path: Path, tokens: list[i
     np.testing.assert_array_equal(values, stored[:, :40, :60])
 
 
-def test_what_is_refused_again_is_an_error_and_told_without_the_signature(tmp_path: Path, tokens: list[int]) -> None:
+def test_a_second_refusal_is_an_error_without_the_signature(tmp_path: Path, tokens: list[int]) -> None:
     write(tmp_path / "a.tif", picture())
     with guarded(tmp_path) as (url, gate):
         gate.good = 9
-        with pytest.raises(ReadError, match=r"item a-scene, asset image: .*403") as told:
+        with pytest.raises(ReadError, match=r"item a-scene, asset image: .*403") as reported:
             read_bands(*signed_scene(url), BOX, "nearest")
         assert tokens == [1, 2], "tried once more, and no more"
-        assert {mine for mine, _ in gate.asked} == {"1", "2"}
-    assert "sig=" not in str(told.value)
+        assert {mine for mine, _ in gate.requested} == {"1", "2"}
+    assert "sig=" not in str(reported.value)
 
 
 def test_a_file_that_is_missing_costs_no_token(tmp_path: Path, tokens: list[int]) -> None:
@@ -167,7 +167,7 @@ def test_a_file_that_is_missing_costs_no_token(tmp_path: Path, tokens: list[int]
         assert tokens == [1]
 
 
-def test_the_real_client_is_asked_for_a_token_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_real_client_requests_a_new_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     given: list[str] = []
 
     class Tokens(Quiet):

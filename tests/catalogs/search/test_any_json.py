@@ -76,13 +76,13 @@ def test_any_json_is_a_scene_that_can_be_kept_or_is_refused_with_a_sentence(reco
     if isinstance(item, BadItem):
         assert item.reason.isprintable()
         return
-    told: dict[str, str] = {}
+    reported: dict[str, str] = {}
     try:
-        scene = scene_item(item, source, told.__setitem__)
+        scene = scene_item(item, source, reported.__setitem__)
     except CatalogError as error:
         assert str(error).isprintable()
         scene = None
-    assert "".join(told.values()).isprintable()
+    assert "".join(reported.values()).isprintable()
     (kept,) = unpack(pack([item_json(item, source.assets)]))
     again = read_item(kept)
     assert not isinstance(again, BadItem)
@@ -124,7 +124,7 @@ LEFT: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize("name", LEFT)
-def test_a_field_of_another_kind_is_left_out_and_told_and_the_scene_is_used(name: str, tmp_path: Path) -> None:
+def test_a_field_of_the_wrong_type_is_left_out_and_reported_and_the_scene_is_used(name: str, tmp_path: Path) -> None:
     properties, said = LEFT[name]
     odd = [make_item(f"odd-{k}", f"2024-06-0{k}T10:00:00Z", **properties) for k in (1, 2, 3)]
     (tmp_path / "items.json").write_text(collection([*odd, make_item("good", "2024-06-09T10:00:00Z")]))

@@ -41,7 +41,7 @@ ITEM = "item a-scene, asset image: "
 
 @pytest.fixture(autouse=True)
 def unseen() -> Iterator[None]:
-    """What was asked in another test is asked again."""
+    """What was requested in another test is requested again."""
     redirects._checked.clear()
     yield
     redirects._checked.clear()
@@ -87,9 +87,9 @@ HREFS = {
 def test_a_remote_item_with_such_a_href_is_refused(href: str) -> None:
     record = make_item("hostile")
     record["assets"]["red"]["href"] = href
-    with pytest.raises(CatalogError) as told:
+    with pytest.raises(CatalogError) as reported:
         scene_item(pystac.Item.from_dict(record), make_source("https://catalog.example"))
-    assert HREFS[href] in str(told.value) or "is no URL" in str(told.value)
+    assert HREFS[href] in str(reported.value) or "is no URL" in str(reported.value)
     item, source = scene("https://catalog.example", href)
     with pytest.raises(ReadError, match="href"):
         read_bands(item, source, GEOBOX, "nearest")
@@ -138,7 +138,7 @@ def appended(path: Path, *directories: bytes) -> None:
 
 BOMBS = {
     "a million a side": (10**6, 256, r"1000000 x 1000000 px is more than the limit for one file \(400000\)"),
-    "one huge block": (60_000, 60_000, "blocks of 60000 x 60000 px are more than is believed"),
+    "one huge block": (60_000, 60_000, "blocks of 60000 x 60000 px are more than the limit"),
     "beyond counting": (2**31 - 1, 512, r".*Cannot handle zero number of tiles"),
 }
 
@@ -161,7 +161,7 @@ BLOCKS: dict[str, tuple[dict[str, Any], str]] = {
         {"count": 300, "dtype": "uint16", "blocks": 1024, "interleave": "pixel"},
         "blocks of 1024 x 1024 px .*: 629145600 bytes at once",
     ),
-    "bands without end": ({"count": 4000, "dtype": "uint8", "blocks": 256}, "4000 bands are more than are believed"),
+    "bands without end": ({"count": 4000, "dtype": "uint8", "blocks": 256}, "4000 bands are more than the limit"),
     "complex integers": ({"count": 3, "dtype": "complex_int16", "blocks": 256}, "its pixels are complex_int16"),
     "complex": (
         {"count": 3, "dtype": "complex128", "blocks": 256},
@@ -287,13 +287,13 @@ VRT = """<VRTDataset rasterXSize="8" rasterYSize="8"><VRTRasterBand dataType="By
 
 
 def test_a_tif_that_is_a_vrt_inside_is_not_opened_and_what_it_names_not_read(tmp_path: Path) -> None:
-    with file_server(tmp_path) as (web, asked):
+    with file_server(tmp_path) as (web, requested):
         (tmp_path / "a.tif").write_text(VRT.format(f"/vsicurl/{web}/secret.tif"))
         item, source = scene(web, f"{web}/a.tif", hosts=["127.0.0.1"])
         with pytest.raises(ReadError, match=ITEM):
             read_bands(item, source, GEOBOX, "nearest")
-        assert asked
-        assert set(asked) == {"/a.tif"}
+        assert requested
+        assert set(requested) == {"/a.tif"}
 
 
 COARSE = GeoBox((16, 16), ORIGIN @ ORIGIN.scale(8), UTM)
@@ -307,14 +307,14 @@ def test_overviews_that_the_metadata_names_are_not_opened(domain: str, band: int
     write(tmp_path / "secret.tif", np.full((3, 32, 32), 7, np.uint16))
     (tmp_path / "secret.vrt").write_text(VRT.format(tmp_path / "secret.tif"))
     write(tmp_path / "a.tif", picture(256, 256))
-    with file_server(tmp_path) as (web, asked):
+    with file_server(tmp_path) as (web, requested):
         named = {"the web": f"/vsicurl/{web.replace('127.0.0.1', 'localhost')}/secret.tif"}.get(secret, secret)
         with rasterio.open(tmp_path / "a.tif", "r+") as file:
             file.update_tags(band, ns=domain, OVERVIEW_FILE=named if ":" in named else str(tmp_path / named))
         item, source = scene(web, f"{web}/a.tif", hosts=["127.0.0.1"])
         with pytest.raises(ReadError, match=ITEM + "its metadata names another file as its overviews"):
             read_bands(item, source, COARSE, "average")
-        assert set(asked) == {"/a.tif"}
+        assert set(requested) == {"/a.tif"}
 
 
 def test_overviews_that_the_boxes_of_a_jpeg_2000_name_are_not_opened(tmp_path: Path) -> None:
@@ -343,10 +343,10 @@ def test_files_beside_a_file_are_not_looked_for(remote: bool, tmp_path: Path) ->
         (tmp_path / name).write_text("<x/>")
     with rasterio.open(tmp_path / "a.tif") as file:
         assert file.overviews(1) == [8], "GDAL's own ways would follow them"
-    with file_server(tmp_path) as (web, asked):
+    with file_server(tmp_path) as (web, requested):
         item, source = scene(web, f"{web}/a.tif", hosts=["127.0.0.1"]) if remote else scene(tmp_path, "a.tif")
         values, valid = read_bands(item, source, COARSE, "average")
-        assert set(asked) <= {"/a.tif"}
+        assert set(requested) <= {"/a.tif"}
     assert valid.all()
     assert np.abs(values - stored[:, :128, :128].reshape(3, 16, 8, 16, 8).mean((2, 4))).max() < 1
 
@@ -371,14 +371,14 @@ def test_a_redirect_of_a_file_to_another_host_is_not_followed(tmp_path: Path) ->
 
 def test_a_redirect_to_an_allowed_host_is_followed(tmp_path: Path) -> None:
     write(tmp_path / "a.tif", picture())
-    with file_server(tmp_path) as (inner, _), file_server(tmp_path, {"/b.tif": f"{inner}/a.tif"}) as (web, asked):
+    with file_server(tmp_path) as (inner, _), file_server(tmp_path, {"/b.tif": f"{inner}/a.tif"}) as (web, requested):
         item, source = scene(web, f"{web}/b.tif", hosts=["127.0.0.1"])
         values, valid = read_bands(item, source, GEOBOX, "nearest")
         assert valid.all()
         assert (values == picture()[:, :8, :8]).all()
-        first = asked.count("/b.tif")
+        first = requested.count("/b.tif")
         read_bands(item, source, GEOBOX, "nearest")
-        assert asked.count("/b.tif") <= first + 1, "the way of a file is asked once"
+        assert requested.count("/b.tif") <= first + 1, "redirects of a file are checked once"
 
 
 @pytest.mark.parametrize("link", ["http://localhost:{port}/search", "https://127.0.0.1:{port}/search", "file:///etc"])
@@ -392,11 +392,11 @@ def test_a_next_link_to_another_host_or_scheme_is_not_followed(link: str, tmp_pa
         assert len(faults.searches) == 1
 
 
-def test_a_token_is_not_asked_for_a_foreign_host(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_token_is_requested_for_a_foreign_host(monkeypatch: pytest.MonkeyPatch) -> None:
     import planetary_computer
 
-    asked: list[str] = []
-    monkeypatch.setattr(planetary_computer, "sign_url", lambda url: asked.append(url) or url)
+    requested: list[str] = []
+    monkeypatch.setattr(planetary_computer, "sign_url", lambda url: requested.append(url) or url)
     source = load_source("planetary-computer-sentinel-2")
     for href in (
         "https://evil.blob.core.windows.net/sentinel2-l2/B04.tif",
@@ -406,7 +406,7 @@ def test_a_token_is_not_asked_for_a_foreign_host(monkeypatch: pytest.MonkeyPatch
         item, _ = scene("https://catalog.example", href, asset="B04")
         with pytest.raises(ReadError, match="allows sentinel2l2a01"):
             read_bands(item, source, GEOBOX, "nearest")
-    assert asked == []
+    assert requested == []
 
 
 def test_a_login_is_not_sent_where_a_redirect_leads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -417,9 +417,9 @@ def test_a_login_is_not_sent_where_a_redirect_leads(tmp_path: Path, monkeypatch:
     with stac_server([make_item("a")], tmp_path) as behind, fault_proxy(behind) as faults:
         faults.failing = [307]
         faults.headers = {"location": faults.own.replace("127.0.0.1", "localhost") + "/search"}
-        with pytest.raises(CatalogError, match="sends us to 'localhost") as told:
+        with pytest.raises(CatalogError, match="sends us to 'localhost") as reported:
             search_items(make_source(faults.own), AREA, START, END, retry=RETRY.new(total=0))
-        assert "SECRET" not in str(told.value)
+        assert "SECRET" not in str(reported.value)
         assert len(faults.searches) == 1
 
 
@@ -446,7 +446,7 @@ def test_an_id_with_a_script_is_escaped_wherever_it_is_shown(tmp_path: Path) -> 
     assert "\x1b" not in printed
 
 
-def test_a_record_that_is_no_object_is_told() -> None:
+def test_a_record_that_is_no_object_is_reported() -> None:
     for record in (None, [], "text", 7, {"id": None}, {"id": {"a": 1}, "type": "Feature"}):
         bad = read_item(record)
         assert isinstance(bad, BadItem)

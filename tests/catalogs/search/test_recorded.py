@@ -70,7 +70,7 @@ def test_landsat_is_read_from_the_bucket_whichever_way_the_item_names_it() -> No
 
 
 def local(name: str, folder: Path) -> Source:
-    """A shipped source asked at a file of its stored answer."""
+    """A shipped source whose endpoint is a file with its stored answer."""
     path = folder / f"{name}.json"
     path.write_text((STORED / path.name).read_text())
     return load_source(name).at(path)
@@ -101,7 +101,7 @@ REFUSED = {
 
 @pytest.mark.shared
 def test_every_recorded_item_is_a_scene_or_refused_with_what_is_missing(shared: Path) -> None:
-    told: dict[str, str] = {}
+    reported: dict[str, str] = {}
     crossing = []
     paths = sorted((shared / "geo/stac_items_real").glob("*.json"))
     for path in paths:
@@ -113,15 +113,15 @@ def test_every_recorded_item_is_a_scene_or_refused_with_what_is_missing(shared: 
         try:
             scene = scene_item(item, source)
         except CatalogError as error:
-            told[path.name] = str(error)
+            reported[path.name] = str(error)
             continue
         check(path.name, item, scene, landsat)
         if scene.bbox[0] == -180 and scene.bbox[2] == 180:
             crossing.append(path.name)
-    for name, reason in told.items():
+    for name, reason in reported.items():
         assert reason in {said for mark, said in REFUSED.items() if mark in name}, (name, reason)
-    assert len(told) == 12
-    assert len(paths) - len(told) == 18
+    assert len(reported) == 12
+    assert len(paths) - len(reported) == 18
     assert any("T60CWS" in name for name in crossing)
 
 

@@ -79,7 +79,7 @@ def test_a_file_of_too_many_rows_is_refused_before_one_is_read(tmp_path: Path, m
         read_geoparquet(path)
 
 
-def test_a_replay_gives_the_same_scenes_and_asks_nobody(tmp_path: Path) -> None:
+def test_a_replay_gives_the_same_scenes_without_a_request(tmp_path: Path) -> None:
     (tmp_path / "items.json").write_text(collection([*many(), make_item("hostile", host="https://evil.example")]))
     source = make_source(tmp_path / "items.json")
     found = search_items(source, AREA, START, END)
@@ -128,7 +128,7 @@ def test_an_answer_to_another_question_is_not_replayed(tmp_path: Path) -> None:
 def test_items_of_an_answer_that_was_cut_off_are_not_taken_for_those_of_the_one_before(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The process ends between the two files, when another question is asked."""
+    """The process ends between the two files of an answer to another query."""
 
     def killed(*_: Any) -> None:
         raise KeyboardInterrupt
@@ -199,7 +199,7 @@ def test_a_parquet_file_is_an_endpoint(catalog: Path, tmp_path: Path) -> None:
 
 def test_a_kept_answer_is_an_endpoint(tmp_path: Path) -> None:
     (tmp_path / "items.json").write_text(collection(many()))
-    asked = make_source(tmp_path / "items.json")
-    found = search_items(asked, AREA, START, END)
+    requested = make_source(tmp_path / "items.json")
+    found = search_items(requested, AREA, START, END)
     (tmp_path / "kept.parquet").write_bytes(pack(map(decompress_item, found.answer)))
     assert search_items(make_source(tmp_path / "kept.parquet"), AREA, START, END) == found

@@ -1,4 +1,4 @@
-"""search: a real server and a folder of files give the same scenes; answers are cleaned and never believed."""
+"""search: a real server and a folder of files give the same scenes; answers are checked and cleaned."""
 
 from __future__ import annotations
 
@@ -52,21 +52,23 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 def test_server_and_files_give_the_same_scenes(server: str, tmp_path: Path) -> None:
     (tmp_path / "items.json").write_text(collection(many()[::-1]))
-    asked = search_items(make_source(server), AREA, START, END)
+    requested = search_items(make_source(server), AREA, START, END)
     local = search_items(make_source(tmp_path / "items.json"), AREA, START, END)
-    assert len(asked.items) == NUMBER
-    assert asked == local
-    assert [item.digest for item in asked.items] == [item.digest for item in local.items]
-    assert asked.dropped == (("no-mask", "asset scl is missing"),)
-    assert list(asked.items) == sorted(sorted(asked.items, key=lambda i: i.id), key=lambda i: i.when, reverse=True)
-    assert search_items(make_source(server), AREA, START, END, max_items=7).items == asked.items[:7]
+    assert len(requested.items) == NUMBER
+    assert requested == local
+    assert [item.digest for item in requested.items] == [item.digest for item in local.items]
+    assert requested.dropped == (("no-mask", "asset scl is missing"),)
+    assert list(requested.items) == sorted(
+        sorted(requested.items, key=lambda i: i.id), key=lambda i: i.when, reverse=True
+    )
+    assert search_items(make_source(server), AREA, START, END, max_items=7).items == requested.items[:7]
 
 
 def test_unreachable_catalog_is_named() -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         source = make_source(f"http://127.0.0.1:{probe.getsockname()[1]}")
-        with pytest.raises(CatalogError, match=r"127\.0\.0\.1.*cannot be asked"):
+        with pytest.raises(CatalogError, match=r"127\.0\.0\.1.*cannot be queried"):
             list(stac_items(source, AREA, START, END, retry=Retry(0)))
 
 
@@ -75,7 +77,7 @@ class Wicked(BaseHTTPRequestHandler):
 
     mode: ClassVar[str] = "ok"
     failures: ClassVar[int] = 0
-    asked: ClassVar[list[str]] = []
+    requested: ClassVar[list[str]] = []
 
     def do_GET(self) -> None:
         self.answer(
@@ -92,7 +94,7 @@ class Wicked(BaseHTTPRequestHandler):
         )
 
     def do_POST(self) -> None:
-        type(self).asked.append(self.path)
+        type(self).requested.append(self.path)
         self.rfile.read(int(self.headers.get("content-length", 0)))
         if type(self).failures > 0:
             type(self).failures -= 1
@@ -132,7 +134,7 @@ class Wicked(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def wicked() -> Iterator[str]:
-    Wicked.mode, Wicked.failures, Wicked.asked = "ok", 0, []
+    Wicked.mode, Wicked.failures, Wicked.requested = "ok", 0, []
     with ThreadingHTTPServer(("127.0.0.1", 0), Wicked) as running:
         thread = threading.Thread(target=running.serve_forever)
         thread.start()
@@ -141,12 +143,12 @@ def wicked() -> Iterator[str]:
         thread.join()
 
 
-def test_busy_server_is_asked_again_and_its_answer_filtered(wicked: str) -> None:
+def test_a_request_to_a_busy_server_is_repeated_and_its_answer_filtered(wicked: str) -> None:
     Wicked.failures = 2
     found = search_items(make_source(wicked), AREA, START, END)
     assert [item.id for item in found.items] == ["here"]
     assert [name for name, _ in found.dropped] == ["<script>"]
-    assert len(Wicked.asked) == 3
+    assert len(Wicked.requested) == 3
 
 
 @pytest.mark.parametrize("mode", ["next", "redirect"])
@@ -161,7 +163,7 @@ def found(items: list[dict[str, Any]], source: Source | None = None) -> Any:
     return clean(answer, source or make_source("https://catalog.example"), AREA, START, END)
 
 
-def test_the_newest_processing_is_told_and_halves_of_a_pass_stay() -> None:
+def test_the_newest_processing_is_found_and_halves_of_an_overpass_stay() -> None:
     tile: dict[str, Any] = {"grid__code": "MGRS-32UPU"}
     west, east = (10.0, 48.0, 10.16, 48.4), (10.15, 48.0, 10.5, 48.4)
     items = [
@@ -314,7 +316,7 @@ def test_files_of_a_sibling_folder_are_the_catalogs_own(tmp_path: Path) -> None:
         assert result.dropped == (("outside", "href '../red.tif' leaves the catalog's folder"),)
 
 
-def test_a_file_of_a_folder_that_is_no_item_is_left_out_and_told(tmp_path: Path) -> None:
+def test_a_file_of_a_folder_that_is_no_item_is_left_out_and_reported(tmp_path: Path) -> None:
     (tmp_path / "item.json").write_text(json.dumps(make_item("good")))
     (tmp_path / "notes").mkdir()
     (tmp_path / "notes/list.json").write_text("[1, 2]")

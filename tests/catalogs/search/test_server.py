@@ -60,11 +60,11 @@ def test_all_pages_come_once(faults: Faults) -> None:
     assert len(result.items) == NUMBER
     assert len(faults.searches) == 3
     assert result.notes == ()
-    assert all("filter" not in asked and "query" not in asked for asked in faults.searches)
+    assert all("filter" not in requested and "query" not in requested for requested in faults.searches)
 
 
 @pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
-def test_a_busy_server_is_asked_again(faults: Faults, status: int) -> None:
+def test_a_request_to_a_busy_server_is_repeated(faults: Faults, status: int) -> None:
     faults.failing = [status, status]
     assert len(found(faults).items) == NUMBER
     assert len(faults.searches) == 5
@@ -77,20 +77,20 @@ def test_patience_has_an_end(faults: Faults) -> None:
     assert len(faults.searches) == 1 + http.RETRY.total
 
 
-def test_a_pause_that_is_asked_for_is_cut_short(faults: Faults) -> None:
+def test_a_requested_pause_is_cut_short(faults: Faults) -> None:
     faults.failing, faults.headers = [429], {"retry_after": "86400"}
     assert http.RETRY.retry_after_max == http.MAX_PAUSE_S <= 60
     assert len(found(faults, retry_after_max=1).items) == NUMBER
 
 
-def test_what_is_no_fault_of_the_moment_is_not_asked_again(faults: Faults) -> None:
+def test_lasting_failures_are_not_retried(faults: Faults) -> None:
     faults.failing = [400] * 9
     with pytest.raises(CatalogError, match="HTTP status 400"):
         found(faults)
     assert len(faults.searches) == 1
 
 
-def test_a_slow_answer_is_asked_for_again_and_then_given_up(faults: Faults) -> None:
+def test_a_slow_answer_is_requested_again_and_then_given_up(faults: Faults) -> None:
     faults.slow = [1.0]
     assert len(found(faults).items) == NUMBER
     faults.slow = [1.0] * 9
@@ -99,7 +99,7 @@ def test_a_slow_answer_is_asked_for_again_and_then_given_up(faults: Faults) -> N
 
 
 @pytest.mark.parametrize("seconds", [0.0, 3.0])
-def test_a_body_that_breaks_off_or_stalls_is_asked_for_again_and_then_given_up(
+def test_a_body_that_breaks_off_or_stalls_is_requested_again_and_then_given_up(
     faults: Faults, monkeypatch: pytest.MonkeyPatch, seconds: float
 ) -> None:
     monkeypatch.setattr("catalogs.search.api.TIMEOUT_S", (10.0, 1.5 if seconds else 30.0))
@@ -138,28 +138,28 @@ class _Relay(Quiet):
     ],
 )
 def test_a_port_that_is_the_schemes_own_may_be_written_or_not(endpoint: str, link: str, followed: bool) -> None:
-    asked = http.OwnHostSession(endpoint, http.RETRY.new(total=0))
-    request = asked.prepare_request(requests.Request("GET", link))
+    requested = http.OwnHostSession(endpoint, http.RETRY.new(total=0))
+    request = requested.prepare_request(requests.Request("GET", link))
     with serving(_Relay) as relay:
         if not followed:
             with pytest.raises(CatalogError, match=r"sends us to 'catalog\.example.*not followed"):
-                asked.send(request, proxies={"http": relay, "https": relay})
+                requested.send(request, proxies={"http": relay, "https": relay})
         elif link.startswith("http:"):
-            assert asked.send(request, proxies={"http": relay}).text == link
+            assert requested.send(request, proxies={"http": relay}).text == link
         else:
             with pytest.raises(requests.exceptions.ProxyError, match="418"):
-                asked.send(request, proxies={"https": relay})
+                requested.send(request, proxies={"https": relay})
 
 
 def test_without_conformance_no_filter_is_sent_and_it_is_applied_here(faults: Faults) -> None:
     expected = {item["id"] for item in served() if item["properties"]["platform"] == "sentinel-2b"}
     result = found(faults, WHERE)
     assert {item.id for item in result.items} == expected
-    assert all("filter" not in asked for asked in faults.searches)
+    assert all("filter" not in requested for requested in faults.searches)
     assert result.notes == (f"{faults.own} does not say that it knows filters: {WHERE!r} is applied here",)
 
 
-def test_a_server_that_claims_filters_and_answers_empty_is_asked_without(faults: Faults) -> None:
+def test_a_server_that_claims_filters_and_answers_empty_is_queried_without_one(faults: Faults) -> None:
     faults.conforms = lambda known: [*known, FILTER]
     faults.page = lambda page: page if "filter" not in faults.searches[-1] else {**page, "features": [], "links": []}
     result = found(faults, WHERE)
@@ -221,7 +221,7 @@ def posts(landing: dict[str, Any], method: str | None) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(("method", "tried"), [("GET", 0), ("POST", 1), (None, 1)])
-def test_an_api_that_takes_get_alone_is_asked_by_get(patient: Faults, method: str | None, tried: int) -> None:
+def test_an_api_that_takes_get_alone_is_queried_by_get(patient: Faults, method: str | None, tried: int) -> None:
     expected = found(patient)
     patient.searches, patient.get_only = [], True
     patient.landing = lambda landing: posts(landing, method)
@@ -237,29 +237,29 @@ def test_a_filter_is_said_by_get_as_text_and_applied_here_where_it_is_refused(pa
     patient.page = lambda page: (
         page if "filter" not in patient.gets[-1] else {**page, "features": served(), "links": []}
     )
-    asked = found(patient, WHERE)
-    assert {item.platform for item in asked.items} == {"sentinel-2b"}
+    requested = found(patient, WHERE)
+    assert {item.platform for item in requested.items} == {"sentinel-2b"}
     assert {query["filter-lang"] for query in patient.gets} == {"cql2-text"}
     assert {query["filter"] for query in patient.gets} == {WHERE}
     patient.refused = lambda query: 400 if "filter" in query else 200
     again = found(patient, WHERE)
-    assert again.items == asked.items
+    assert again.items == requested.items
     assert again.notes == (f"{patient.own} does not take by GET the filter {WHERE!r}: repeated without it",)
 
 
-def test_a_footprint_of_many_words_is_asked_for_by_its_boxes_in_a_url(patient: Faults) -> None:
+def test_a_long_footprint_is_queried_by_its_boxes_in_a_url(patient: Faults) -> None:
     patient.get_only = True
     west, east = (box(*b).boundary.segmentize(0.001) for b in ((10.1, 48.1, 10.2, 48.2), (-60, -10, -59, -9)))
     footprint = MultiPolygon([Polygon(west), Polygon(east)])
     source = make_source(patient.own)
     assert len(search_items(source, footprint, START, END).items) == NUMBER
-    asked = shape(json.loads(patient.gets[0]["intersects"]))
-    assert asked.equals(MultiPolygon([box(10.1, 48.1, 10.2, 48.2), box(-60, -10, -59, -9)]))
+    requested = shape(json.loads(patient.gets[0]["intersects"]))
+    assert requested.equals(MultiPolygon([box(10.1, 48.1, 10.2, 48.2), box(-60, -10, -59, -9)]))
 
 
-@pytest.mark.parametrize("told", [True, False])
-def test_a_large_answer_is_asked_for_in_periods_and_each_item_comes_once(
-    patient: Faults, monkeypatch: pytest.MonkeyPatch, told: bool
+@pytest.mark.parametrize("reported", [True, False])
+def test_a_large_answer_is_split_into_periods_and_each_item_comes_once(
+    patient: Faults, monkeypatch: pytest.MonkeyPatch, reported: bool
 ) -> None:
     expected = found(patient)
     monkeypatch.setattr("catalogs.search.paging.PART_ITEMS", 40)
@@ -271,13 +271,13 @@ def test_a_large_answer_is_asked_for_in_periods_and_each_item_comes_once(
         start, end = map(datetime.fromisoformat, patient.searches[-1]["datetime"].split("/"))
         times = [datetime.fromisoformat(item["properties"]["datetime"]) for item in items.values()]
         record.pop("numberMatched", None)
-        return record | ({"numberMatched": sum(start <= when <= end for when in times)} if told else {})
+        return record | ({"numberMatched": sum(start <= when <= end for when in times)} if reported else {})
 
     patient.page = page
     result = found(patient)
     assert result == expected
     assert len(result.answer) == NUMBER
-    assert len({asked["datetime"] for asked in patient.searches}) > NUMBER / 40
+    assert len({requested["datetime"] for requested in patient.searches}) > NUMBER / 40
     assert len(patient.searches) < 40
 
 
@@ -290,7 +290,7 @@ def test_a_server_that_always_claims_more_is_read_all_the_same(
     assert found(patient) == expected
 
 
-def test_more_than_is_believed_of_one_answer_is_refused_with_the_way_out(
+def test_an_answer_beyond_the_limits_is_refused_with_the_way_out(
     patient: Faults, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("catalogs.search.paging.MAX_ITEMS", 120)
@@ -310,9 +310,7 @@ def test_an_answer_without_end_is_cut_off(faults: Faults, monkeypatch: pytest.Mo
         found(faults)
 
 
-def test_a_source_is_asked_for_items_of_anywhere_a_page_at_a_time(
-    faults: Faults, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_items_of_anywhere_are_requested_a_page_at_a_time(faults: Faults, monkeypatch: pytest.MonkeyPatch) -> None:
     items = stac_items(make_source(faults.own), None, None, None)
     assert next(items)
     assert len(faults.searches) == 1

@@ -63,14 +63,14 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_static_catalog_is_walked_and_what_lies_elsewhere_is_not_asked_for(folder: Path) -> None:
-    with file_server(folder) as (web, asked):
+def test_a_static_catalog_is_walked_and_collections_elsewhere_are_not_read(folder: Path) -> None:
+    with file_server(folder) as (web, requested):
         result = found(f"{web}/catalog.json")
         assert [item.id for item in result.items] == ["b", "a"]
         assert [item.hrefs["red"] for item in result.items] == [f"{web}/near/b/red.tif", f"{web}/images/a/red.tif"]
         assert result.notes == ()
         assert len(result.dropped) == 1
-        assert len(asked) == len(set(asked)) == 7
+        assert len(requested) == len(set(requested)) == 7
         for place in ("near/b.json", "items/a.json", "near/collection.json"):
             assert set(found(f"{web}/{place}").items) <= set(result.items)
             assert found(f"{web}/{place}").items
@@ -86,8 +86,8 @@ LINKS = ["https://elsewhere.example/a.json", "//elsewhere.example/a.json", "file
          "http://{}1/a.json", "a b.json", "x" * 3000, "http://[/a.json", "ftp://{}/a.json"]  # fmt: skip
 
 
-def test_links_to_other_hosts_and_schemes_are_not_followed_and_told(tmp_path: Path) -> None:
-    with file_server(tmp_path) as (web, asked):
+def test_links_to_other_hosts_and_schemes_are_not_followed_and_reported(tmp_path: Path) -> None:
+    with file_server(tmp_path) as (web, requested):
         place = web.removeprefix("http://")
         links = [("item", href.format(place)) for href in LINKS]
         write(tmp_path, "catalog.json", group(*links, ("item", "good.json")))
@@ -97,7 +97,7 @@ def test_links_to_other_hosts_and_schemes_are_not_followed_and_told(tmp_path: Pa
         assert len(result.notes) == len(LINKS)
         assert all(note.startswith(f"{web}/catalog.json: ") for note in result.notes)
         assert not any("pass@" in note and "another host" not in note for note in result.notes)
-        assert set(asked) == {"/catalog.json", "/good.json"}
+        assert set(requested) == {"/catalog.json", "/good.json"}
 
 
 @pytest.mark.parametrize(

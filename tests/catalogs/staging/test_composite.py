@@ -36,7 +36,7 @@ def picture(level: float, invalid: tuple[int, ...] = (), cloud: bool = False) ->
     return values, valid, ~valid & cloud
 
 
-def test_an_outlier_is_taken_out_where_three_scenes_are_valid_and_the_first_is_taken_elsewhere() -> None:
+def test_an_outlier_is_removed_where_three_scenes_are_valid_and_the_first_is_taken_elsewhere() -> None:
     pictures = [picture(0.9), picture(0.21), picture(0.2, (0, 1)), picture(0.3, (1,))]
     values, state, items = compose("median", SHAPE, iter(enumerate(pictures, 10)))
     assert (state == LrState.VALID).all()
@@ -60,13 +60,13 @@ def test_states_are_those_of_the_candidates() -> None:
 
 
 def test_no_more_is_read_than_the_composite_looks_at() -> None:
-    for composite, asked in (("first", 1), ("median", 3)):
+    for composite, requested in (("first", 1), ("median", 3)):
         numbers = iter(range(4))
         compose(composite, SHAPE, ((n, picture(0.1 * n)) for n in numbers))
-        assert 4 - len(list(numbers)) == asked
+        assert 4 - len(list(numbers)) == requested
 
 
-def test_scenes_of_one_pass_have_one_voice() -> None:
+def test_scenes_of_one_overpass_count_once() -> None:
     """Two tiles of one pass with the same cloud that no mask saw, and two other days."""
     pictures = [picture(0.9, (0,)), picture(0.9), picture(0.2), picture(0.21)]
     moments = ["2024-07-06T10:20:21+00:00", "2024-07-06T10:20:28+00:00", "2024-07-01T10:20:21+00:00"]
