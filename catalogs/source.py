@@ -80,9 +80,9 @@ class Source(Frozen):
     requester_pays: bool = False
     """Whether you pay for requests to its buckets; needs AWS credentials in the environment."""
     licence: str
-    """Licence of the pixels, in words or as an SPDX identifier."""
+    """Licence of the pixels, as text or SPDX identifier."""
     attribution: str
-    """Credit that users of the pixels must give; {year} stands for the years of the items that were used."""
+    """Credit that users of the pixels must give; {year} is replaced by the years of the items that were used."""
     derivatives: Literal["yes", "no", "non-commercial"]
     """Whether the licence permits derived images such as a mosaic."""
 

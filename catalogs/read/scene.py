@@ -38,7 +38,7 @@ class _Planes(NamedTuple):
     indexes: tuple[int, ...]
     resampling: Resampling
     nodata: float | None
-    """dn without data; None: as the file says."""
+    """dn without data; None: as the file states it."""
 
 
 def read_scene(
@@ -112,7 +112,7 @@ def _files(source: Source, resampling: Resampling, bands: Sequence[str]) -> list
 
 
 def _mask_file(source: Source) -> _Planes:
-    """Where the mask is, or without one the band whose nodata stands for it. A mask's own nodata is its file's."""
+    """The mask's file, or without one the band whose nodata serves as the mask. A mask's own nodata is its file's."""
     if source.mask.assets:
         return _Planes(source.mask.assets[0], (1,), Resampling.nearest, None)
     band = source.bands[BANDS[0]]

@@ -68,7 +68,7 @@ class Gathered:
 
     @property
     def grid(self) -> tuple[object, ...]:
-        """Equal for files whose pieces lie on the same pixels."""
+        """Equal for files whose pieces have the same pixels."""
         return (self.crs, self.kernel, *((p.block, p.transform, p.stored.shape[1:]) for p in self.pieces))
 
 
@@ -133,7 +133,7 @@ def _by_gaps(group: list[Gathered], number: int) -> list[list[Gathered]]:
 
 
 def _put(out: Array, pixels: Array, row: int, col: int) -> None:
-    """Writes a block that starts at (row, col) of `out` as far as it lies in it."""
+    """Writes a block that starts at (row, col) of `out`, clipped to it."""
     height, width = pixels.shape[1:]
     row0, row1 = max(row, 0), min(row + height, out.shape[1])
     col0, col1 = max(col, 0), min(col + width, out.shape[2])
@@ -154,7 +154,7 @@ def _cut(look: Look, reaches: list[Reach], step: int) -> list[Array]:
 
 
 def _warped(pieces: Sequence[Piece], crs: rasterio.crs.CRS | None, kernel: float, resampling: Resampling) -> Array:
-    """(n, y, x) of one block; `pieces` lie on the same pixels and lack the same ones."""
+    """(n, y, x) of one block; `pieces` have the same pixels and the same gaps."""
     first = pieces[0]
     values = np.concatenate([piece.stored for piece in pieces])
     gaps = np.isnan(values)

@@ -55,7 +55,7 @@ def stac_items(
     note: Note = lambda text: None,
     retry: Retry = RETRY,
 ) -> Iterator[pystac.Item | BadItem]:
-    """Items of the source's collection and filter; of an API those it says touch footprint and period.
+    """Items of the source's collection and filter; of an API those that match footprint and period.
 
     Without a footprint up to `SAMPLE` items of anywhere are requested from an API, page by page. `note` is called with
     a sentence where the answer is not used as received. Raises CatalogError.
