@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import io
 import re
 from pathlib import Path
@@ -60,6 +61,23 @@ def test_python_of_the_page_on_mosaics_runs(
     with contextlib.redirect_stdout(shown):
         exec(compile(text, "mosaic.md", "exec"), {})
     assert "EPSG:32632 (1.25, -1.25)" in shown.getvalue()
+
+
+def test_page_on_python_runs_and_lists_every_public_name(
+    catalog: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    page = TEXTS["infra/docs/python.md"]
+    for package in ("dsdit", "catalogs", "flows"):
+        names = set(importlib.import_module(package).__all__)
+        assert names and names <= set(re.findall(r"`(\w+)`", page)), package
+    (text,) = blocks(page, "python")
+    (tmp_path / "output").mkdir()
+    (tmp_path / "output" / "sample-region").symlink_to(catalog)
+    monkeypatch.chdir(tmp_path)
+    shown = io.StringIO()
+    with contextlib.redirect_stdout(shown):
+        exec(compile(text, "python.md", "exec"), {})
+    assert "'band': 3, 'y': 20, 'x': 20} float32" in shown.getvalue()
 
 
 def test_page_on_mosaics_names_every_layer(catalog: Path, weights: Path, tmp_path: Path) -> None:
