@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from dsdit.bands import BANDS
@@ -69,3 +70,14 @@ def test_bands_count_in_digests_where_they_are_not_red_green_and_blue(plan: Plan
         plan.settings_digest,
         four.settings_digest,
     )
+
+
+def test_digests_are_computed_once_and_do_not_depend_on_the_window_they_are_read_on(plan: Plan, kind: str) -> None:
+    assert plan.job_digests() is plan.job_digests()
+    window = Window(-4, -4, 5, 6)
+    whole = plan.cell_digests(window)
+    fresh = made_up_plan() if kind == "seams" else made_up_plan(seams=Fits.of({}))
+    for part in (Window(4, 5, 5, 6), Window(-1, -4, 2, 1), Window(-4, -1, 5, 0)):
+        np.testing.assert_array_equal(fresh.cell_digests(part), whole[part.within(window)])
+    for number, job in enumerate(plan.layout.mosaic_jobs):
+        assert plan.job_digests()[number].tobytes() == fresh.job_digest(job)
