@@ -36,4 +36,5 @@ def test_a_door_loads_nothing_heavy(package: str) -> None:
 
 
 def test_types_are_shipped() -> None:
-    assert (Path(importlib.import_module("flows").__file__ or "").parent / "py.typed").is_file()
+    for package in ("catalogs", "flows"):
+        assert (Path(importlib.import_module(package).__file__ or "").parent / "py.typed").is_file()

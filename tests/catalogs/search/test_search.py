@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import socket
 import threading
@@ -358,3 +359,9 @@ def test_digest_follows_the_local_file(tmp_path: Path) -> None:
             (tmp_path / "a/red.tif").write_bytes(content)
         digests.add(search_items(source, AREA, START, END).items[0].digest)
     assert len(digests) == 3
+
+
+def test_the_door_of_search_has_the_function_under_both_names() -> None:
+    door = importlib.import_module("catalogs.search")
+    assert sorted(door.__all__) == sorted(dir(door)) == ["SearchResult", "search", "search_items"]
+    assert door.search is door.search_items is search_items
