@@ -30,7 +30,12 @@ OWNERS = {
     "requests": {"catalogs/search/api.py", "catalogs/search/http.py", "catalogs/read/redirects.py"},
     "rustac": {"catalogs/search/geoparquet.py"},
     "stackstac": {"catalogs/lazy_stack.py"},
-    "xarray": {"catalogs/lazy_stack.py", "dsdit/mosaic/datatree.py"},
+    "xarray": {
+        "catalogs/lazy_stack.py",
+        "dsdit/mosaic/datatree.py",
+        "dsdit/sampling/scene.py",
+        "dsdit/sampling/scene_input.py",
+    },
     "cql2": {"catalogs/cql2_filter.py"},
     "antimeridian": {"dsdit/lonlat.py"},
     "prefect": {"flows/tasks.py", "flows/sr_region.py", "flows/serve.py", "flows/alarms.py"},
