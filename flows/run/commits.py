@@ -1,4 +1,4 @@
-"""Commits of a run whose mosaic lies in a repository: what workers changed counts from the next commit on.
+"""Commits of a run whose mosaic is a repository: what workers changed counts from the next commit on.
 
 A thread commits every few seconds, however long a step takes. Data first, then the receipts: a shard's receipt is
 written once the commit that holds it is made, so that a run that is killed does again what was not committed.
@@ -38,7 +38,7 @@ class Commits:
 
     @property
     def waiting(self) -> bool:
-        """Whether anything is not told of as finished yet."""
+        """Whether `finished` has still something to return, now or after the next commit."""
         return bool(self._waiting or self._finished)
 
     def add(self, written: Uncommitted) -> None:
@@ -49,7 +49,7 @@ class Commits:
                 self._wake.set()
 
     def finished(self) -> list[Receipt]:
-        """Receipts that were written since this was last asked. Raises what a commit has raised."""
+        """Receipts that were written since the last call. Raises what a commit has raised."""
         if self._error is not None:
             raise self._error
         with self._changing:

@@ -1,9 +1,9 @@
-"""The open front of a run: the steps between the first shard that is not written and the last pixel that was staged.
+"""The wavefront of a run: the steps between the first shard that is not written and the last pixel that was staged.
 
 Due shards are opened one after the other in a sweep along the longer side of the region, and with each the steps that
 it reads. Only what is open has a state, and what has been read by all is forgotten and removed from scratch, the
 receipt before the data it proves. Across a region of n jobs on its shorter side about 3 n staged and 2 n sampled jobs
-lie in scratch, which is as few as the rule of 3 x 3 neighbours allows.
+are in scratch, which is as few as the rule of 3 x 3 neighbours allows.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Wavefront:
     due: Sequence[Index]
     keep_scratch: bool = False
     repeated: set[Work] = field(default_factory=set)
-    """Steps that two workers may have: what a late one writes must not lie without its other half, so that it stays."""
+    """Steps that two workers may have. Their scratch stays, so that a late copy leaves no data without its receipt."""
     waits: dict[Work, set[Work]] = field(default_factory=dict)
     """Open steps -> open steps they wait for."""
     readers: dict[Work, list[Work]] = field(default_factory=dict)
@@ -44,38 +44,38 @@ class Wavefront:
     left: dict[Work, int] = field(default_factory=dict)
     """Stages and samples in scratch or open -> steps of this run, open or not, that have still to read them."""
     done: dict[Work, JobState] = field(default_factory=dict)
-    """Steps whose output lies in scratch -> how they ended."""
+    """Steps whose output is in scratch -> how they ended."""
     failures: dict[Work, tuple[str, ...]] = field(default_factory=dict)
-    """Those that failed -> what their receipt says of it."""
+    """Those that failed -> the reasons in their receipts."""
     remove: Callable[[str, Index, JobState], None] | None = None
-    """Takes a step whose output nobody reads any more, to remove it; None removes it at once."""
+    """Called with a step whose output no step reads any more, to remove it; None removes it at once."""
 
     def __post_init__(self) -> None:
         jobs = self.due if isinstance(self.due, Jobs) else Jobs.of(self.due)
         self.due = self._due = jobs
         layout = self.plan.layout
         self._needed = layout.samples_for(jobs)
-        self._standing_samples = self._standing("sample", self.plan.sample_digest)
-        self._standing_stages = self._standing("stage", self.plan.stage_digest)
+        self._finished_samples = self._finished("sample", self.plan.sample_digest)
+        self._finished_stages = self._finished("stage", self.plan.stage_digest)
         rows, cols = layout.mosaic_jobs.window.shape
         self._by_rows = cols <= rows
         self._sweep: Iterator[Index] = iter(jobs if self._by_rows else jobs.by_columns())
         sample, tiles = layout.sample_jobs, layout.map.tiles
         needed = self._needed.on(sample.window) if len(sample) else np.zeros((0, 0), bool)
         self.tiles_total = int(tiles[needed].sum(dtype=np.int64))
-        self.tiles_total -= sum(self.tiles(("sample", job)) for job in self._standing_samples & set(self._needed))
+        self.tiles_total -= sum(self.tiles(("sample", job)) for job in self._finished_samples & set(self._needed))
 
-    def _standing(self, step: str, digest: Callable[[Index], Digest]) -> set[Index]:
-        """Jobs whose output of these very inputs lies in scratch; receipts of other inputs go before they are met."""
+    def _finished(self, step: str, digest: Callable[[Index], Digest]) -> set[Index]:
+        """Jobs whose output of exactly these inputs is in scratch; receipts of other inputs are removed."""
         url = self.places.scratch_receipts
-        standing, others = set(), []
+        finished, others = set(), []
         for receipt in iterate_receipts(url, step):
             if receipt.state is JobState.DONE and receipt.digest == digest(receipt.job):
-                standing.add(receipt.job)
+                finished.add(receipt.job)
             else:
                 others.append(receipt.job)
         remove_receipts(url, step, others)
-        return standing
+        return finished
 
     def rank(self, work: Work) -> tuple[int, int, int]:
         """Place in the order of what is ready."""
@@ -114,7 +114,7 @@ class Wavefront:
         for source in self.plan.layout.inputs_of(*work):
             if source not in self.left:
                 self.left[source] = sum(1 for _ in self._readers_of(source))
-                if self._stands(source):
+                if self._is_finished(source):
                     self.done[source] = JobState.DONE
                 else:
                     self._open(source, ready)
@@ -124,9 +124,9 @@ class Wavefront:
         if not waits:
             ready.append(work)
 
-    def _stands(self, work: Work) -> bool:
+    def _is_finished(self, work: Work) -> bool:
         step, job = work
-        return job in (self._standing_samples if step == "sample" else self._standing_stages)
+        return job in (self._finished_samples if step == "sample" else self._finished_stages)
 
     def _readers_of(self, work: Work) -> Iterable[Work]:
         """Steps of this run that read what a stage or sample writes."""
@@ -135,12 +135,12 @@ class Wavefront:
         for near in job.neighbours():
             if near in self._due and (step == "sample" or job in layout.stages_of_mosaic(near)):
                 yield "mosaic", near
-            sampled = step == "stage" and near in self._needed and near not in self._standing_samples
+            sampled = step == "stage" and near in self._needed and near not in self._finished_samples
             if sampled and job in layout.stages_of_sample(near):
                 yield "sample", near
 
     def finish(self, work: Work, receipt: Receipt) -> list[Work]:
-        """Notes a step as done; frees what nobody reads any more; returns the steps that became ready."""
+        """Records a step as done; frees what no step reads any more; returns the steps that became ready."""
         del self.waits[work]
         if work[0] != "mosaic":
             self.done[work] = receipt.state
@@ -169,7 +169,7 @@ class Wavefront:
             self.remove(*work, state)
 
     def blocked(self, work: Work) -> str | None:
-        """Why a step must not run: a stage that it reads failed. Nobody may take its absence for no data."""
+        """Why a step must not run: a stage that it reads failed. Missing pixels must not count as "no data"."""
         step, job = work
         for need in self.plan.layout.stages_of_sample(job).indices() if step == "sample" else ():
             errors = self.failures.get(("stage", need))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-_TELLS = 20
-"""A run says how long it takes from one in so many tiles on."""
+_ESTIMATE_FROM = 20
+"""The time left is estimated once one tile in so many is sampled."""
 
 
 @dataclass(frozen=True)
@@ -28,8 +28,8 @@ class Progress:
 
     @property
     def left_s(self) -> float | None:
-        """Seconds left at this rate; None while too little is sampled to tell."""
-        known = self.rate > 0 and self.tiles * _TELLS >= self.tiles_total
+        """Seconds left at this rate; None while too few tiles are sampled for an estimate."""
+        known = self.rate > 0 and self.tiles * _ESTIMATE_FROM >= self.tiles_total
         return (self.tiles_total - self.tiles) / self.rate if known else None
 
     def __str__(self) -> str:

@@ -1,4 +1,4 @@
-"""Scratch that nobody reads any more, removed by a thread of its own: the loop that gives out steps waits for no store.
+"""Removal of scratch that no step reads any more, in a thread of its own: the run's loop waits for no store.
 
 What was released is removed in bulk, the receipts of all before the data that they prove, and no longer than the run
 holds its output. A removal that fails stops the run.

@@ -1,6 +1,6 @@
 """A campaign of kills: a small region, a SIGKILL at a random moment of a random victim, then the same command.
 
-Each trial must end with the bytes of a straight run, every tile accounted for, no step repeated that was told before
+Each trial must end with the bytes of a straight run, every tile accounted for, no step repeated that was reported before
 the kill, and no more begun anew than can be in flight. The Dask layer has a scheduler, a nanny with its worker, and a
 client, each a process of its own.
 Victims and moments follow from a seed. A moment is a step that has begun, drawn from all of them, and a part of a
@@ -63,7 +63,7 @@ class Trial:
     lost: int = 0
     """Tiles of the plan without a state at the end."""
     again: int = 0
-    """Steps done again though they were finished and told before the kill."""
+    """Steps done again though they were finished and reported before the kill."""
     repeated: int = 0
     """Steps begun, by both commands together, beyond those of a straight run."""
     same: bool = False
@@ -98,13 +98,13 @@ def begin_step(step: str, job: Index, places: Places) -> Receipt:
     return run_step(step, job, places)
 
 
-def run_command(record: dict[str, Any], address: str, told: Path) -> None:
-    """The client's part: plan, wavefront on the cluster, report. Each finished step is one line of `told`."""
+def run_command(record: dict[str, Any], address: str, log: Path) -> None:
+    """The client's part: plan, wavefront on the cluster, report. Each finished step is one line of `log`."""
     request, plan, places = prepare(record)
     front = Wavefront(plan, places, due_jobs(plan, places.receipts), request.keep_scratch)
 
     def log_receipt(receipt: Receipt) -> None:
-        with told.open("a") as file:
+        with log.open("a") as file:
             file.write(json.dumps([receipt.step, *receipt.job, str(receipt.state), *receipt.errors[:1]]) + "\n")
 
     with Client(address, timeout=60, set_as_default=False) as client:
@@ -170,17 +170,17 @@ def _lines(path: Path) -> int:
     return path.read_bytes().count(b"\n") if path.exists() else 0
 
 
-def _begin(record: dict[str, Any], address: str, told: Path) -> ForkServerProcess:
+def _begin(record: dict[str, Any], address: str, log: Path) -> ForkServerProcess:
     """A client, forked from a process that has imported all it needs and runs no thread."""
     context = get_context("forkserver")
     context.set_forkserver_preload(["tests.faults.campaign", "torch"])
-    client = context.Process(target=run_command, args=(record, address, told), daemon=True)
+    client = context.Process(target=run_command, args=(record, address, log), daemon=True)
     client.start()
     return client
 
 
 def _told(path: Path) -> Counter[tuple[str, int, int]]:
-    """Steps that a command finished and told; the last line may be cut off."""
+    """Steps that a command finished and reported; the last line may be cut off."""
     steps: Counter[tuple[str, int, int]] = Counter()
     for line in path.read_text().splitlines() if path.exists() else ():
         try:

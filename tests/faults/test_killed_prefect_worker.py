@@ -1,4 +1,4 @@
-"""A Prefect worker killed in the middle of a night, with its run or without: the nights that follow are not lost."""
+"""A Prefect worker killed in the middle of a nightly run, with its flow or without: the runs that follow are not lost."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def record(weights: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFacto
 
 @contextmanager
 def nights(folder: Path, record: dict[str, Any]) -> Iterator[Installation]:
-    """A server on which `nightly` does the record at folder/request.yaml, a night a minute."""
+    """A server on which `nightly` does the record at folder/request.yaml, a run a minute."""
     path = write_request(folder / "request.yaml", record)
     with prefect_server(folder) as here:
         with patch.dict(os.environ, {k: v for k, v in here.env.items() if k.startswith("PREFECT_")}):
@@ -51,7 +51,7 @@ def nights(folder: Path, record: dict[str, Any]) -> Iterator[Installation]:
 
 def begun(here: Installation, output: Path) -> str:
     """The run of the cron schedule that has begun to write."""
-    wait_for(lambda: list(output.glob("scratch/receipts/stage/*")), 600, "a night has begun", 0.5)
+    wait_for(lambda: list(output.glob("scratch/receipts/stage/*")), 600, "a run has begun", 0.5)
     (run,) = [run for run in here.runs("nightly") if run["state_name"] == "Running"]
     assert run["auto_scheduled"]
     return run["id"]
@@ -89,7 +89,7 @@ def test_nights_after_a_killed_worker_and_its_run_complete(record: dict[str, Any
         write_request(tmp_path / "request.yaml", record)
         assert here.state_of(killed) == "Running", "nobody has seen yet that it is dead"
         with started(WORKER, here.env, log):
-            wait_for(lambda: completed_after(here, moment), 600, "a night of the schedule completes", 2)
+            wait_for(lambda: completed_after(here, moment), 600, "a scheduled run completes", 2)
             wait_for(lambda: here.state_of(killed) == "Crashed", 300, "the server sees that the run is dead", 2)
             check_no_night_is_lost(here, killed, "Crashed", output, straight)
 
@@ -112,7 +112,7 @@ def test_a_run_whose_worker_is_gone_ends_and_frees_its_slot(record: dict[str, An
         stack.enter_context(started(WORKER, here.env, log))
         wait_for(lambda: here.state_of(orphan) != "Running", 400, "the orphan ends", 1)
         wait_for(lambda: not running(below), 60, "nothing of it is left")
-        wait_for(lambda: completed_after(here, moment), 600, "a night of the schedule completes", 2)
+        wait_for(lambda: completed_after(here, moment), 600, "a scheduled run completes", 2)
         check_no_night_is_lost(here, orphan, here.state_of(orphan), output, straight)
         assert here.state_of(orphan) in ("Crashed", "Completed")
 
@@ -128,8 +128,8 @@ def test_a_worker_that_died_before_its_run_began_holds_the_slot_for_a_grace_peri
         taken = wait_for(lambda: here.runs("nightly"), 60, "the schedule has runs")[0]["id"]
         assert here.ask(f"flow_runs/{taken}/set_state", state={"type": "PENDING"})["status"] == "ACCEPT"
         with started(WORKER, here.env, tmp_path / "worker.log"):
-            waits = "a night waits for the slot"
+            waits = "a run waits for the slot"
             names = lambda: [run["state_name"] for run in here.runs("nightly")]  # noqa: E731
             wait_for(lambda: "AwaitingConcurrencySlot" in names(), 180, waits, 1)
-            wait_for(lambda: "Completed" in names(), 600, "a night gets the slot and completes", 2)
+            wait_for(lambda: "Completed" in names(), 600, "a run gets the slot and completes", 2)
             assert "Cancelled" not in names()

@@ -1,4 +1,4 @@
-"""A night's publish: the same bytes on Dask and in one process, in both stores; sr.tif where and when it is due."""
+"""Publishing a run: the same bytes on Dask and in one process, in both stores; sr.tif where and when it is due."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def test_a_part_that_cannot_be_made_ends_the_publish(client: Client, tmp_path: P
 
 
 def publish(plan: Plan, request: Request, seeds: Mapping[Index, int], state: JobState = JobState.DONE) -> list[str]:
-    """A night that writes `seeds`, with receipts of `state`; returns what it said."""
+    """A run that writes `seeds`, with receipts of `state`; returns what it logged."""
     output, said = Path(request.output), list[str]()
     store = mosaic_store(request.output, request.store)
     version = begin(plan, output, store, seeds if state is JobState.DONE else {})
@@ -161,16 +161,16 @@ def test_a_window_is_cut_of_a_published_mosaic(tmp_path: Path) -> None:
 
 
 def test_much_goes_to_the_requests_cluster(client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[Any] = []
+    builds: list[Any] = []
 
     def build(*arguments: Any) -> None:
-        asked.append(arguments[5])
+        builds.append(arguments[5])
         build_on(*arguments)
 
     monkeypatch.setattr("flows.publish.publish.FEW_PARTS", 6)
     monkeypatch.setattr("flows.publish.publish.build_on", build)
     address = {"cluster": "address", "address": client.scheduler.address}
     publish(plan_of(), request_for(tmp_path / "out", compute=address), FIRST)
-    assert asked == [sorted(FIRST)]
+    assert builds == [sorted(FIRST)]
     publish(plan_of(), request_for(tmp_path / "out", compute=address), {Index(0, 0): 9})
-    assert len(asked) == 1, "a few parts are made in the flow's own process"
+    assert len(builds) == 1, "a few parts are made in the flow's own process"

@@ -49,9 +49,9 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 def test_steps_wait_with_the_workers_unless_the_user_says_otherwise() -> None:
     names = ("worker-saturation", "work-stealing-interval")
-    asked = [f"distributed.scheduler.{name}" for name in names]
+    options = [f"distributed.scheduler.{name}" for name in names]
     said = "import dask; from flows.run.dask_cluster import let_steps_wait_at_workers as set_defaults; "
-    said += f"set_defaults(); print(*map(dask.config.get, {asked}))"
+    said += f"set_defaults(); print(*map(dask.config.get, {options}))"
     own = os.environ | {"DASK_DISTRIBUTED__SCHEDULER__WORKER_SATURATION": "1.5"}
     ran = subprocess.run([sys.executable, "-c", said], env=own, capture_output=True, check=True)
     assert ran.stdout.decode().split() == ["1.5", "100ms"]

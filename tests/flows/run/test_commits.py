@@ -26,7 +26,7 @@ def store(tmp_path: Path) -> IcechunkStore:
 
 
 def stands(store: IcechunkStore, version: Version, value: int) -> bool:
-    """Whether the first shard of the night's branch holds `value`."""
+    """Whether the first shard of the run's branch holds `value`."""
     with store.writing(version) as mosaic:
         return bool((read_window(mosaic, "sr", WHOLE, WHOLE)[:SIDE, :SIDE] == shard(value)).all())
 

@@ -26,7 +26,7 @@ SMALL = box(200, 240, 240, 200)
 
 
 class Hanging:
-    """A function that waits in its first call until it is told to go on."""
+    """A function that waits in its first call until it may go on."""
 
     def __init__(self, original: Callable[..., Any]) -> None:
         self._original, self.reached, self.goes_on = original, threading.Event(), threading.Event()

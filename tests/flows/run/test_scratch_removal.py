@@ -72,17 +72,17 @@ def test_receipts_go_before_the_data_that_they_prove(tmp_path: Path, monkeypatch
     forget_arrays()
     create_scratch(places.scratch, LATTICE, plan.layout.jobs_window)
     write_receipt(places.scratch_receipts, Receipt("stage", JOBS[0], JobState.FAILED, NO_DIGEST, 1.0))
-    asked: list[tuple[str, int]] = []
+    removed: list[tuple[str, int]] = []
 
     def watched(folder: str, names: Any) -> None:
-        told = list(names)
-        asked.append((folder, len(told)))
-        remove(folder, told)
+        batch = list(names)
+        removed.append((folder, len(batch)))
+        remove(folder, batch)
 
     remove = flows.run.scratch_removal.remove_objects
     monkeypatch.setattr(flows.run.scratch_removal, "remove_objects", watched)
     remove_scratch(plan, places, [("stage", JOBS[0], JobState.FAILED)])
-    assert asked == [(places.scratch_receipts, 1), (places.scratch, 5)]
+    assert removed == [(places.scratch_receipts, 1), (places.scratch, 5)]
     assert list_receipts(places.scratch_receipts, "stage") == {}
 
 

@@ -91,7 +91,7 @@ def whole_shard(ran_to: str, plan: Plan, job: Index) -> dict[str, np.ndarray]:
 def test_a_shard_whose_writing_fails_midway_stays_as_it_was(
     earlier: bool, catalog: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The disk is full in the middle of one shard; the night publishes the other one, and nothing of this."""
+    """The disk is full in the middle of one shard; the run publishes the other one, and nothing of this."""
     cluster = tmp_path / "threads.yaml"
     cluster.write_text(yaml.safe_dump({"kind": "local", "options": {"processes": False, "dashboard_address": None}}))
     compute = {"cluster": str(cluster), "workers": 1}

@@ -96,12 +96,12 @@ def test_two_outputs_that_name_one_scratch_have_a_folder_each(weights: Path, tmp
     places = [make_request({**record, "output": output}).scratch_url for output in outputs]
     assert len(set(places)) == 4 and all(Path(place).parent == tmp_path / "disk" for place in places)
     assert make_request({**record, "output": outputs[0] + "/"}).scratch_url == places[0]
-    assert [scratch_of(output, record["scratch"]) for output in outputs] == places  # as `dsdit status` asks
+    assert [scratch_of(output, record["scratch"]) for output in outputs] == places  # as `dsdit status` computes them
 
 
 @pytest.mark.slow
 def test_a_step_that_outlived_its_run_writes_nothing(weights: Path, tmp_path: Path) -> None:
-    """As on a cluster whose workers go on when the process that asked them is gone."""
+    """As on a cluster whose workers go on when the process that submitted them is gone."""
     record = equator_record(equator_catalog(tmp_path), weights, tmp_path / "out", AROUND_ZERO, keep_scratch=True)
     request, plan, places = prepare(record)
     with held(request.output, "the first") as lease:

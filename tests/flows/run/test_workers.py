@@ -1,4 +1,4 @@
-"""A run without workers ends with a sentence; a step that hangs is done by another worker, and the night goes on."""
+"""A run without workers ends with a sentence; a step that hangs is done by another worker, and the run goes on."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ def test_a_step_that_hangs_is_done_by_another_worker(step: str, front: Wavefront
 
 def test_a_step_is_late_by_the_measure_of_its_own_kind() -> None:
     pace = Pace(10)
-    assert pace.limit_s("stage") == 40, "too few are done to tell"
+    assert pace.limit_s("stage") == 40, "too few are done for a median"
     for seconds in (1, 2, 90):
         pace.add("stage", seconds)
     assert pace.limit_s("stage") == 10
