@@ -1,6 +1,6 @@
 """A campaign of kills: a small region, a SIGKILL at a random moment of a random victim, then the same command.
 
-Each trial must end with the bytes of a straight run, every tile accounted for, no step repeated that was reported before
+Each trial must end with the bytes of a straight run, every tile accounted for, no step repeated that was done before
 the kill, and no more begun anew than can be in flight. The Dask layer has a scheduler, a nanny with its worker, and a
 client, each a process of its own.
 Victims and moments follow from a seed. A moment is a step that has begun, drawn from all of them, and a part of a

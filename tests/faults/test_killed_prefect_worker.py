@@ -1,4 +1,4 @@
-"""A Prefect worker killed in the middle of a nightly run, with its flow or without: the runs that follow are not lost."""
+"""A Prefect worker killed in a nightly run, with its flow or without: the runs that follow are not lost."""
 
 from __future__ import annotations
 
