@@ -53,7 +53,7 @@ def test_page_leads_from_two_files_to_a_mosaic(folder: Path, monkeypatch: pytest
     monkeypatch.chdir(folder)
     exec(compile(text, "own-files.md", "exec"), {})  # its names in a place of their own
     (commands,) = (block for block in blocks(PAGE, "sh") if block.startswith("dsdit sources check"))
-    quick = ["--set", "sampling.ensemble=1", "--set", "sampling.guidance_scale=1", "--set", "compute.workers=1"]
+    quick = ["--set", "sampling.ensemble=1", "--set", "sampling.guidance_scale=1", "--set", "compute.cluster=serial"]
     shown = ""
     for command in map(shlex.split, commands.splitlines()):
         arguments = command[1:] + (quick if command[1] in ("plan", "run") else [])
