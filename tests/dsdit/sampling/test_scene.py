@@ -205,4 +205,4 @@ def test_a_pair_of_the_sample_region(loaded: Weights, catalog: Path) -> None:
     assert valid.mean() > 0.9 and out.shape == truth.shape
     assert np.abs(decimate(out.fillna(0.1).values, 8, EVALUATION_MTF) - lr.values)[:, valid].mean() <= 0.001
     error = [float(np.nanmean(np.abs(p.values - truth))) for p in (out, without)]
-    assert error[0] < error[1], error  # clouds are in both, hence the small difference
+    assert error[0] < error[1], error
