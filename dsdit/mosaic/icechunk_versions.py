@@ -33,6 +33,7 @@ from icechunk.session import ForkSession
 
 from dsdit.errors import StoreError
 from dsdit.mosaic.folder_versions import FOLDER, READER_FILES, not_kept, publish_version
+from dsdit.mosaic.repository_files import check_format, check_half_created
 from dsdit.mosaic.version import REPOSITORY, Version
 from dsdit.store.mounts import mounted
 from dsdit.store.objects import filesystem, is_remote, join, list_names, remove, remove_object
@@ -46,11 +47,14 @@ _BROKEN, _TRIES = ("error streaming bytes", "error reading a body"), 4
 _SPLIT = 64
 """Shards a side that share one list of chunks: a commit writes the lists that it touches."""
 
+_FORMAT = int(icechunk.__version__.partition(".")[0])
+"""Newest format of repositories that the installed icechunk reads: the number of its major version."""
+
 icechunk.set_logs_filter("error")  # it warns that commits to files are unsafe: the lease of the output makes them safe
 
 
 class IcechunkStore:
-    """The repository of one output."""
+    """The repository of one output. `holds` raises StoreError where something else is stored in its place."""
 
     name = REPOSITORY
 
@@ -64,9 +68,14 @@ class IcechunkStore:
         return self._retry(lambda: icechunk.Repository.open(_storage(self.mosaic)))
 
     def holds(self) -> bool:
-        if not list_names(self.mosaic):
+        names = list_names(self.mosaic)
+        if not names:
             return False
-        return self._retry(lambda: icechunk.Repository.exists(_storage(self.mosaic)))
+        check_format(self.mosaic, names, _FORMAT)
+        if self._retry(lambda: icechunk.Repository.exists(_storage(self.mosaic))):
+            return True
+        check_half_created(self.mosaic, names)
+        return False
 
     def versions(self) -> list[int]:
         return self._numbers(PUBLISHED) if self.holds() else []
@@ -85,8 +94,7 @@ class IcechunkStore:
         if begun is not None:
             return begun
         if not self.holds():
-            if not list_names(join(self.mosaic, "refs")):  # left by a run that was killed while it created one
-                remove(self.mosaic)
+            remove(self.mosaic)  # at most what a run that was killed while it created one has left; see `holds`
             self._do(lambda: icechunk.Repository.create(_storage(self.mosaic), _config()), self.holds)
         number = max(self._numbers(PUBLISHED), default=0) + 1
         self._begin_branch(f"{UNPUBLISHED}{number}", self._branch("main"))

@@ -121,7 +121,10 @@ def _in_folder(folder: str) -> Version:
 
 
 def mosaic_store(output: str, kind: Kind | None = None) -> MosaicStore:
-    """The store of an output: of `kind`, or of the kind that exists. Raises StoreError where the two differ."""
+    """The store of an output: of `kind`, or of the kind that exists.
+
+    Raises StoreError where the two differ, or where an existing repository cannot be used.
+    """
     found: Kind | None = (
         "icechunk" if list_names(join(output, REPOSITORY)) else "zarr" if holds_mosaic(output) else None
     )
@@ -134,4 +137,6 @@ def mosaic_store(output: str, kind: Kind | None = None) -> MosaicStore:
         return ZarrStore(output)
     from dsdit.mosaic.icechunk_versions import IcechunkStore
 
-    return IcechunkStore(output)
+    store = IcechunkStore(output)
+    store.holds()
+    return store
