@@ -37,7 +37,6 @@ class Prepared:
     ref_source: Source | None
     """None for a request without references."""
     weights: WeightsHeader
-    cluster: ClusterFile
     store: MosaicStore
     """Versions of the mosaic at the request's output."""
 
@@ -50,6 +49,11 @@ class Prepared:
     def lattice(self) -> Lattice:
         """Tiles, shards and cells."""
         return self.layout.lattice
+
+    @cached_property
+    def cluster(self) -> ClusterFile:
+        """The cluster's file, read once. Its kind loads Dask, which a plan alone does not need. Raises RequestError."""
+        return load_cluster(self.request.compute.cluster)
 
     @cached_property
     def cells(self) -> Window:
@@ -69,12 +73,14 @@ def prepare(request: Request, to_run: bool = False) -> Prepared:
     lr_source = open_source(request.lr)
     ref_source = None if request.ref is None else open_source(request.ref)
     layout = make_layout(request, weights, lr_source.mtf_nyquist)
-    cluster = load_cluster(request.compute.cluster)
     check_writable(request.output)
     store = mosaic_store(request.output, request.store)
     if to_run and request.scratch is not None:
         check_writable(request.scratch_url)
-    return Prepared(request, layout, lr_source, ref_source, weights, cluster, store)
+    prepared = Prepared(request, layout, lr_source, ref_source, weights, store)
+    if to_run:
+        _ = prepared.cluster  # read now, so that a file that cannot be used is refused before anything is written
+    return prepared
 
 
 def _make_sample_region(settings: SampleRegion) -> None:
