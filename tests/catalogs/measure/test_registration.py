@@ -149,7 +149,8 @@ def test_a_shift_above_the_limit_is_flagged_and_not_moved(catalog: Path, weights
     count, first, *_ = price(plan)["registration"]
     assert count.endswith("above the limit")
     assert first.startswith("ref-displaced on s2-") and "above the limit" in first and "not moved" in first
-    assert float(first.split(" lies ")[1].split(" m ")[0]) == pytest.approx(np.hypot(3.0, 2.5) * 1.25, abs=0.3)
+    length_m = float(first.split(" misregistered by ")[1].split(" m,")[0])
+    assert length_m == pytest.approx(np.hypot(3.0, 2.5) * 1.25, abs=0.3)
     assert make_report(plan, str(tmp_path / "none")).registration == (count, first, *_)
 
 
