@@ -14,7 +14,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from dsdit.mosaic import lease
-from dsdit.mosaic.history import read_history
+from dsdit.mosaic.history import damaged_history, read_history
 from dsdit.mosaic.versions import mosaic_store
 from dsdit.receipts.receipts import damaged_receipts, iterate_receipts
 from dsdit.steps.publish.report import make_report
@@ -54,6 +54,8 @@ def show_status(output: str, scratch: str, console: Console, picture: Path | Non
     if store.versions():
         kept_versions = ", ".join(map(str, store.versions()))
         console.print(f"versions in {store.name}: {kept_versions}")
+    for name in damaged_history(output, _ENTRIES):
+        console.print(f"damaged: {escape(name)}: what that run did is not known; nothing else depends on it")
     entries = read_history(output, _ENTRIES)
     if entries:
         console.print(_history(entries))

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from dsdit.errors import StoreError
 from dsdit.mosaic.folder_versions import PARTIAL
-from dsdit.mosaic.history import read_history
+from dsdit.mosaic.history import damaged_history, read_history
 from dsdit.mosaic.lease import Check
 from dsdit.mosaic.versions import MosaicStore
 from dsdit.plan.files import drop_plans
@@ -71,6 +71,11 @@ def remove_partials(output: str) -> int:
 
 
 def forget_plans(output: str, keep_versions: int) -> list[str]:
-    """Removes plans but those of the versions that are kept and the newest few; returns their names."""
+    """Removes plans but those of the versions that are kept and the newest few; returns their names.
+
+    Where the history of such a version is damaged, its plan is unknown, and none is removed.
+    """
+    if damaged_history(output, keep_versions):
+        return []
     needed = {entry["plan"] for entry in read_history(output, keep_versions)}
     return drop_plans(join(output, "plans"), needed)

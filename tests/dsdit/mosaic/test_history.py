@@ -9,8 +9,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pytest
 
-from dsdit.mosaic.history import read_history, write_history
+from dsdit.mosaic.history import damaged_history, read_history, write_history
 from dsdit.receipts.receipts import (
     Receipt,
     compact_receipts,
@@ -66,6 +67,31 @@ def test_an_interrupted_publish_leaves_no_entry_whatever_the_clock(tmp_path: Pat
     write_history(str(tmp_path), WHEN.replace(hour=0), "3", plan, [receipt(5)])
     assert [entry["version"] for entry in read_history(str(tmp_path))] == ["1", "2", "3"]
     assert [set(read_history_shards(str(tmp_path), n)) for n in range(3)] == [{(0, 4)}, {(4, 4)}, {(5, 4)}]
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"{}", b'{"version": 1}', b"\xff\xfe\x00", b'"2"'])
+def test_a_damaged_entry_stops_neither_a_publish_nor_a_reader(content: bytes, tmp_path: Path) -> None:
+    plan: Any = SimpleNamespace(digest=b"p", model=SimpleNamespace(digest="m"), settings_digest=b"s")
+    for day in (20, 21):
+        write_history(str(tmp_path), WHEN.replace(day=day), str(day), plan, [receipt(0)])
+    first, second = sorted((tmp_path / "history").glob("*.json"))
+    second.write_bytes(content)
+    (tmp_path / "history/notes.json").write_text("{}")
+    second.with_suffix(".parquet").write_bytes(b"PAR1")
+    write_history(str(tmp_path), WHEN, "22", plan, [receipt(1)])
+    assert [entry["version"] for entry in read_history(str(tmp_path))] == ["20", "22"]
+    assert damaged_history(str(tmp_path)) == [f"history/{second.name}"]
+    assert damaged_history(str(tmp_path), 1) == []
+    assert set(read_history_shards(str(tmp_path), 0)) == {(0, 4)}
+    assert second.read_bytes() == content and first.exists()
+
+
+def test_a_file_in_the_place_of_the_history_stops_no_publish(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    plan: Any = SimpleNamespace(digest=b"p", model=SimpleNamespace(digest="m"), settings_digest=b"s")
+    (tmp_path / "history").write_text("somebody's")
+    assert write_history(str(tmp_path), WHEN, "1", plan, [receipt(0)])["version"] == "1"
+    assert "version 1 has no entry in the history" in caplog.text
+    assert read_history(str(tmp_path)) == [] and (tmp_path / "history").read_text() == "somebody's"
 
 
 def test_damage_is_found_in_objects_and_in_the_table(tmp_path: Path) -> None:
