@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import astuple
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import shapely
@@ -20,9 +20,11 @@ from numpy.typing import NDArray
 from catalogs.item import SceneItem
 from catalogs.measure.cache import OnError, Pair, Spread, cached_pairs
 from catalogs.measure.cover_and_fit import item_outline
+from catalogs.read.lattice_offset import lattice_offsets
 from catalogs.read.scene import STILL, Move, read_bands, read_mask, read_scene
 from catalogs.source import Source
 from dsdit.grid import Grid
+from dsdit.imaging.cubic import Offset
 from dsdit.imaging.shift import PairShift, common_shift, search_shift
 from dsdit.plan.pair_fits import FLAGGED, Correction, Fit, Fits, Registration
 from dsdit.window import Index, Window
@@ -79,20 +81,43 @@ def _squared(window: Window, corner: tuple[int, int]) -> int:
     return (window.row0 - corner[0]) ** 2 + (window.col0 - corner[1]) ** 2
 
 
+class PairWindow(NamedTuple):
+    """What two items show of one window."""
+
+    lr: NDArray[np.float32]
+    """(band, h, w) reflectance."""
+    ref: NDArray[np.float32]
+    """(band, h * scale, w * scale) reflectance."""
+    valid: NDArray[np.bool_]
+    """(h, w) where both see the ground."""
+    offsets_px: tuple[Offset, ...]
+    """How far LR was read beside its own pixels."""
+
+
+def read_window(
+    ref: SceneItem, ref_source: Source, lr: SceneItem, lr_source: Source, grid: Grid, window: Window
+) -> PairWindow | None:
+    """Both items on a window of LR pixels, None where most of LR is clouded. Raises ReadError."""
+    geobox = grid.lr_geobox(window)
+    lr_values, valid, mask = read_scene(lr, lr_source, geobox, "cubic")
+    valid &= mask == 0
+    if valid.mean() < 0.5:
+        return None
+    valid &= read_mask(ref, ref_source, geobox) == 0
+    ref_values, ref_valid = read_bands(ref, ref_source, grid.hr_geobox(window.refine(grid.scale)), "bilinear")
+    side = grid.scale
+    valid &= ref_valid.reshape(window.shape[0], side, window.shape[1], side).all((1, 3))
+    return PairWindow(lr_values, ref_values, valid, lattice_offsets(lr, lr_source, geobox))
+
+
 def measure_registration(ref: SceneItem, ref_source: Source, lr: SceneItem, lr_source: Source, grid: Grid) -> PairShift:
     """The pair's shift in HR pixels, from windows at LR and HR. Raises ReadError."""
     found = []
     for window in registration_windows(ref, lr, grid):
-        geobox = grid.lr_geobox(window)
-        lr_values, valid, mask = read_scene(lr, lr_source, geobox, "cubic")
-        valid &= mask == 0
-        if valid.mean() < 0.5:
+        both = read_window(ref, ref_source, lr, lr_source, grid, window)
+        if both is None:
             continue
-        valid &= read_mask(ref, ref_source, geobox) == 0
-        ref_values, ref_valid = read_bands(ref, ref_source, grid.hr_geobox(window.refine(grid.scale)), "bilinear")
-        side = grid.scale
-        valid &= ref_valid.reshape(window.shape[0], side, window.shape[1], side).all((1, 3))
-        estimate = search_shift(lr_values, ref_values, side, lr_source.mtf_nyquist, valid)
+        estimate = search_shift(both.lr, both.ref, grid.scale, lr_source.mtf_nyquist, both.valid, both.offsets_px)
         if estimate is not None:
             found.append(estimate)
         if sum(accepted for _, accepted in found) >= ENOUGH_WINDOWS:
@@ -122,7 +147,8 @@ def cached_registrations(
 
     None, a call of `on_error` and no cached result, where a pair cannot be read.
     """
-    grid_key, both = [grid.crs, repr(grid.gsd_m), repr(grid.scale)], (source, lr_source)
+    # Shifts that were cached before offsets of lattices were known are measured again.
+    grid_key, both = [grid.crs, repr(grid.gsd_m), repr(grid.scale), "lattice offsets"], (source, lr_source)
     measure = measure_registration
     return cached_pairs("shift", grid, grid_key, pairs, items, both, folder, measure, _shift_of, on_error, spread)
 

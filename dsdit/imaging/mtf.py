@@ -13,7 +13,7 @@ The constants were chosen on the training pairs of `evaluation.pairs`, by the li
 of images weighted alike.
 
 LR that was read by cubic convolution beside its own pixels has lost MTF on the way: see `after_cubic`. Estimates are
-the sensor's own where `offset_px` says how LR was read. White noise raises them: blocks whose detail is not well above
+the sensor's own where `offsets_px` says how LR was read. White noise raises them: blocks whose detail is not well above
 the noise are left out of the spectra.
 """
 
@@ -28,6 +28,7 @@ from typing import Literal
 import numpy as np
 from scipy.interpolate import CubicSpline
 
+from dsdit.imaging.cubic import ON_PIXELS, Offset, cubic_power
 from dsdit.imaging.sensor import BOX_MTF
 from dsdit.imaging.spectra import LOG_FREQUENCY, MODES, SIMULATED, Floats, Spectra, ground_power
 
@@ -50,8 +51,6 @@ _SLOPE_ALONE = 0.7
 _FLOOR_ALONE = 0.12
 """Standard deviation of a ring's log power around the power law; `_FLOOR_PAIR` that of two dates' difference."""
 
-Offset = tuple[float, float]
-ON_PIXELS: Offset = (0.0, 0.0)
 Method = Literal["reference", "spectrum"]
 
 
@@ -72,11 +71,11 @@ class MtfEstimate:
         return self.low <= mtf <= self.high
 
 
-def estimate_by_reference(spectra: Spectra, offset_px: Offset = ON_PIXELS) -> MtfEstimate | None:
+def estimate_by_reference(spectra: Spectra, offsets_px: tuple[Offset, ...] = ON_PIXELS) -> MtfEstimate | None:
     """The MTF under which the reference, as the sensor sees it, has LR's spectrum.
 
-    `offset_px` says how far (y, x) beside its own pixels LR was read by cubic convolution; that is corrected. None
-    where it cannot be measured: no block, a reference that shows other ground, an interval above `WIDEST`.
+    `offsets_px` says how far beside its own pixels LR was read by cubic convolution; that is corrected. None where it
+    cannot be measured: no block, a reference that shows other ground, an interval above `WIDEST`.
     """
     blocks = len(spectra.lr)
     if not blocks or not spectra.simulated.shape[1]:
@@ -85,20 +84,20 @@ def estimate_by_reference(spectra: Spectra, offset_px: Offset = ON_PIXELS) -> Mt
     if coherence[:2].mean() < LEAST_COHERENCE:
         return None
     agreement = min(float(np.average(coherence, weights=MODES)), 0.98)
-    ratio = np.log(spectra.lr[:, None] / spectra.simulated).mean(0) - (_ground(offset_px) - _ground())
+    ratio = np.log(spectra.lr[:, None] / spectra.simulated).mean(0) - (_ground(offsets_px) - _ground())
     variance = 2 * (1 - agreement) / _frequencies(blocks) + _FLOOR_PAIR**2
     return _estimate(ratio, variance, _SLOPE_PAIR * math.sqrt(1 - agreement), blocks, "reference")
 
 
-def estimate_alone(spectra: Spectra, offset_px: Offset = ON_PIXELS) -> MtfEstimate | None:
-    """The MTF under which ground of a usual spectrum gets LR's spectrum; `offset_px` as in `estimate_by_reference`.
+def estimate_alone(spectra: Spectra, offsets_px: tuple[Offset, ...] = ON_PIXELS) -> MtfEstimate | None:
+    """The MTF under which ground of a usual spectrum gets LR's spectrum; `offsets_px` as in `estimate_by_reference`.
 
     None where it cannot be measured.
     """
     blocks = len(spectra.lr)
     if not blocks:
         return None
-    ratio = np.log(spectra.lr).mean(0) - _ground(offset_px)
+    ratio = np.log(spectra.lr).mean(0) - _ground(offsets_px)
     return _estimate(ratio, 1 / _frequencies(blocks) + _FLOOR_ALONE**2, _SLOPE_ALONE, blocks, "spectrum")
 
 
@@ -115,37 +114,24 @@ def middle_of(estimates: Sequence[MtfEstimate]) -> MtfEstimate | None:
     return MtfEstimate(value, low, high, sum(e.n for e in best), best[0].method)
 
 
-def cubic_power(frequency: Floats, offset_px: float) -> Floats:
-    """|transfer|^2 of cubic convolution (a = -1/2) that reads `offset_px` beside the pixels; cycles a pixel."""
-    t = offset_px % 1.0
-    weights = {
-        -1: -0.5 * t**3 + t**2 - 0.5 * t,
-        0: 1.5 * t**3 - 2.5 * t**2 + 1,
-        1: -1.5 * t**3 + 2 * t**2 + 0.5 * t,
-        2: 0.5 * t**3 - 0.5 * t**2,
-    }
-    total = sum(w * np.exp(2j * np.pi * frequency * k) for k, w in weights.items())
-    return np.asarray(np.abs(total) ** 2, np.float64)
-
-
-def after_cubic(mtf: float, offset_px: Offset) -> float:
-    """The MTF that LR of a sensor of `mtf` acts like, once cubic convolution has read it (y, x) pixels beside its own.
+def after_cubic(mtf: float, offsets_px: tuple[Offset, ...]) -> float:
+    """The MTF that LR of a sensor of `mtf` acts like, once cubic convolution has read it beside its own pixels.
 
     For ground of a usual spectrum. It is not what is left at the Nyquist frequency itself (nothing, at half a pixel)
     but the number under which A fits best from 0.08 cycles a pixel up to there. Staging reads LR in this way wherever
     its pixels are not those of the grid.
     """
-    found = _estimate(_ground(offset_px, mtf) - _ground(), np.ones_like(MODES), 0.0, 1, "spectrum", math.inf)
+    found = _estimate(_ground(offsets_px, mtf) - _ground(), np.ones_like(MODES), 0.0, 1, "spectrum", math.inf)
     assert found is not None
     return found.value
 
 
 @lru_cache(maxsize=64)
-def _ground(offset_px: Offset = ON_PIXELS, mtf: float | None = None) -> Floats:
+def _ground(offsets_px: tuple[Offset, ...] = ON_PIXELS, mtf: float | None = None) -> Floats:
     """(MTF, ring) log power of usual ground for every simulated MTF, or of (1, ring) for `mtf`, read at an offset."""
 
     def cubic(fy: Floats, fx: Floats) -> Floats:
-        return cubic_power(fy, offset_px[0]) * cubic_power(fx, offset_px[1])
+        return cubic_power(fy, fx, offsets_px)
 
     return np.stack([ground_power(each, cubic) for each in (SIMULATED if mtf is None else (mtf,))])
 

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import binary_erosion, gaussian_filter, map_coordinates, shift, uniform_filter
 
+from dsdit.imaging.cubic import ON_PIXELS, Offset, read_through_cubic
 from dsdit.imaging.sensor import decimate, gaussian_sigma_px, restored_lr
 
 Array = NDArray[np.float32]
@@ -151,14 +152,20 @@ class PairShift:
 
 
 def search_shift(
-    lr: Array, ref: Array, scale: int, mtf_nyquist: float, valid: NDArray[np.bool_] | None = None
+    lr: Array,
+    ref: Array,
+    scale: int,
+    mtf_nyquist: float,
+    valid: NDArray[np.bool_] | None = None,
+    offsets_px: tuple[Offset, ...] = ON_PIXELS,
 ) -> tuple[Shift, bool] | None:
     """(shift, accepted) of LR (band, h, w) and reference (band, h * scale, w * scale), up to `SEARCH_LR` LR pixels.
 
     The reference is blurred once as the LR sensor sees it, then sampled at the centres of LR pixels plus the shift:
     first on a raster of half LR pixels, then by Gauss-Newton steps from the best of them. Gain and offset are local,
     even in sign, since fields that ripened keep their edges. `valid` (h, w) is True for LR pixels that are clear in
-    both. None where too few are.
+    both. `offsets_px` is how far beside its own pixels LR was read by cubic convolution, which delays high frequencies
+    by up to a tenth of an LR pixel: the reference is read in the same way. None where too few pixels are clear.
     """
     valid = np.ones(lr.shape[1:], bool) if valid is None else valid
     known = binary_erosion(valid, iterations=_EDGE_LR, border_value=0)
@@ -167,7 +174,7 @@ def search_shift(
     wanted = _contrast(_filled(lr.mean(0, dtype=np.float64), valid))
     blur = _filled(ref.mean(0, dtype=np.float64), np.repeat(np.repeat(valid, scale, 0), scale, 1))
     blur = gaussian_filter(blur, gaussian_sigma_px(mtf_nyquist, scale), mode="nearest")
-    blur = uniform_filter(blur, scale, mode="nearest")
+    blur = read_through_cubic(uniform_filter(blur, scale, mode="nearest"), scale, offsets_px)
     slopes = np.gradient(blur)
     rows, cols = np.meshgrid(*(np.arange(n) * scale + scale // 2 for n in lr.shape[1:]), indexing="ij")
 

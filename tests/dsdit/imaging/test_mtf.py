@@ -67,11 +67,11 @@ def test_a_scene_alone_gives_a_wide_interval() -> None:
 @pytest.mark.parametrize(("offset_px", "acts_like"), [(0, 0.4), (2, 0.27), (3, 0.17), (4, 0.13)])
 def test_reading_lr_beside_its_pixels_costs_mtf_and_is_corrected(offset_px: int, acts_like: float) -> None:
     part = offset_px / SCALE
-    assert after_cubic(0.4, (part, part)) == pytest.approx(acts_like, abs=0.01)
+    assert after_cubic(0.4, ((part, part),)) == pytest.approx(acts_like, abs=0.01)
     hr = texture(7, 1024)
     own = decimate(np.roll(hr, (offset_px, offset_px), (1, 2)), SCALE, 0.4)
-    spectra = measure_spectra(cubic_at(own, part), hr, SCALE, margin_px=4)
-    as_read, corrected = estimate_by_reference(spectra), estimate_by_reference(spectra, (part, part))
+    spectra = measure_spectra(cubic_at(own, part, part), hr, SCALE, margin_px=4)
+    as_read, corrected = estimate_by_reference(spectra), estimate_by_reference(spectra, ((part, part),))
     assert as_read is not None and as_read.value == pytest.approx(acts_like, abs=0.04)
     assert corrected is not None and corrected.value == pytest.approx(0.4, abs=0.03) and 0.4 in corrected
 
@@ -104,6 +104,7 @@ def of_validation_pairs(data: Path) -> Found:
     return found
 
 
+@pytest.mark.shared
 @pytest.mark.parametrize("true", TRUE)
 @pytest.mark.parametrize(("agreement", "given"), [((0.4, 1.0), 0.95), ((0.2, 0.4), 0.95), ((-1.0, 0.2), 0.6)])
 def test_real_pairs_show_the_true_mtf(true: float, agreement: tuple[float, float], given: float, shared: Path) -> None:
@@ -117,6 +118,7 @@ def test_real_pairs_show_the_true_mtf(true: float, agreement: tuple[float, float
     assert np.mean([true in e for e in found]) >= LEVEL - 0.05
 
 
+@pytest.mark.shared
 @pytest.mark.parametrize("true", TRUE)
 def test_real_scenes_alone_are_a_weak_and_honest_witness(true: float, shared: Path) -> None:
     found = [e for _, mtf, _, e in of_validation_pairs(shared / "train") if mtf == true]

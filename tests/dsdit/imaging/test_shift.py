@@ -1,10 +1,14 @@
 """Known shifts are found again from LR alone, and none is accepted where there is none."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+import rasterio
 
 from dsdit.imaging.sensor import EVALUATION_MTF, decimate, upsample
 from dsdit.imaging.shift import PairShift, Shift, common_shift, measure_shift, moved, search_shift
+from tests.support.texture import cubic_at, texture
 
 
 def ground(seed: int, shape: tuple[int, int] = (256, 320)) -> np.ndarray:
@@ -93,3 +97,44 @@ def test_reflectance_that_no_ground_has_is_no_crash() -> None:
     lr = (3e38 * np.random.default_rng(0).uniform(0.9, 1, (3, 48, 48))).astype(np.float32)
     found = search_shift(lr, lr.repeat(8, 1).repeat(8, 2), 8, 0.3)
     assert found is not None and np.isfinite([found[0].dy, found[0].dx, found[0].agreement]).all()
+
+
+LATTICES = [(0, 0), (2, 2), (3, 3), (4, 0), (5, 6)]
+"""How far LR's own pixels are beside those of the grid, in HR pixels of 8: 0, 1/4, 3/8, 1/2, 5/8 and 3/4."""
+
+
+def beside(hr: np.ndarray, lattice: tuple[int, int], mtf: float, shift: tuple[float, float]) -> tuple[float, float]:
+    """Error (y, x) of the shift that is found where LR of a sensor of `mtf` is read onto the grid by cubic."""
+    own = decimate(np.roll(hr, lattice, (1, 2)), 8, mtf)
+    offset = (lattice[0] / 8, lattice[1] / 8)
+    ref = np.asarray(moved(hr, -shift[0], -shift[1]))
+    edge = (slice(None), slice(4, -4), slice(4, -4))
+    lr = cubic_at(own, *offset)[edge]
+    found = search_shift(lr, ref[:, 32:-32, 32:-32], 8, EVALUATION_MTF, offsets_px=(offset,))
+    assert found is not None and found[1]
+    return found[0].dy - shift[0], found[0].dx - shift[1]
+
+
+@pytest.mark.parametrize("mtf", [EVALUATION_MTF, 0.4, 0.63])
+@pytest.mark.parametrize("lattice", LATTICES)
+@pytest.mark.parametrize("shift", [(0.0, 0.0), (2.7, 5.3), (8.0, 4.0)])
+def test_no_bias_whatever_lattice_and_mtf_lr_has(
+    lattice: tuple[int, int], mtf: float, shift: tuple[float, float]
+) -> None:
+    assert np.abs(np.mean([beside(texture(seed, 512), lattice, mtf, shift) for seed in (0, 1)], 0)).max() <= 0.1
+
+
+def test_a_lattice_that_is_not_known_biases_the_shift_by_half_an_hr_pixel() -> None:
+    hr = texture(0, 512)
+    own = decimate(np.roll(hr, (3, 3), (1, 2)), 8, 0.63)
+    found = search_shift(cubic_at(own, 0.375, 0.375), hr, 8, EVALUATION_MTF)
+    assert found is not None and found[0].dy == pytest.approx(-0.55, abs=0.1)
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize("mtf", [EVALUATION_MTF, 0.63])
+@pytest.mark.parametrize("lattice", LATTICES)
+def test_no_bias_on_a_real_picture(lattice: tuple[int, int], mtf: float, shared: Path) -> None:
+    with rasterio.open(shared / "geo" / "elkton_va" / "naip_va.tif") as file:
+        hr = file.read([1, 2, 3])[:, :504, :592].astype(np.float32)
+    assert np.abs(beside(hr, lattice, mtf, (0.0, 0.0))).max() <= 0.1
