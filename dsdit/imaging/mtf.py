@@ -153,7 +153,9 @@ def _estimate(
     inverse = np.linalg.inv(covariance)
     ones = inverse.sum(1)
     inverse = inverse - np.outer(ones, ones) / ones.sum()
-    misfit = CubicSpline(SIMULATED, np.einsum("mb,bc,mc->m", ratio, inverse, ratio))(_FINE)
+    # Log power is nearly linear in log MTF: the Gaussian's exponent is log(MTF) times the frequency squared.
+    ratio = CubicSpline(np.log(SIMULATED), ratio)(np.log(_FINE))
+    misfit = np.einsum("mb,bc,mc->m", ratio, inverse, ratio)
     misfit = misfit / max(1.0, misfit.min() / (len(MODES) - 2))
     likelihood = np.exp(-0.5 * (misfit - misfit.min()))
     likelihood /= likelihood.sum()

@@ -20,9 +20,9 @@ Floats = NDArray[np.float64]
 
 BLOCK_PX = 32
 """Side of the blocks, in LR pixels."""
-SIMULATED = (0.10, 0.14, 0.18, 0.22, 0.26, 0.30, 0.35, 0.40, 0.45, 0.50, 0.55, 0.60, 0.635)
+SIMULATED = (0.10, 0.18, 0.30, 0.45, 0.635)
 """MTFs at the LR Nyquist frequency for which sensors are simulated; the pixel alone has 2 / pi = 0.6366."""
-MIDDLE = 6
+MIDDLE = 2
 """Of `SIMULATED` the one whose shift and coherence with LR are measured."""
 RINGS = np.array([0.08, 0.14, 0.20, 0.26, 0.32, 0.38, 0.44, 0.50])
 """Edges of the rings."""
