@@ -120,5 +120,4 @@ def test_a_real_reference_that_is_in_its_place_is_not_moved(tmp_path: Path, mtf:
     assert shift.windows and (shift.dy, shift.dx) == pytest.approx((0.0, 0.0), abs=0.1)
     found = cached_pair_mtfs([(0, 1)], items, source, source, grid, str(tmp_path / "m"), no_error)[0, 1]
     assert found is not None and found.estimate is not None
-    print(found)
     assert mtf in found.estimate
