@@ -175,7 +175,7 @@ def search_shift(
     blur = _filled(ref.mean(0, dtype=np.float64), np.repeat(np.repeat(valid, scale, 0), scale, 1))
     blur = gaussian_filter(blur, gaussian_sigma_px(mtf_nyquist, scale), mode="nearest")
     blur = read_through_cubic(uniform_filter(blur, scale, mode="nearest"), scale, offsets_px)
-    slopes = np.gradient(blur)
+    slopes = np.asarray(np.gradient(blur), np.float64)
     rows, cols = np.meshgrid(*(np.arange(n) * scale + scale // 2 for n in lr.shape[1:]), indexing="ij")
 
     def look(values: NDArray[np.float64], offset: NDArray[np.float64]) -> NDArray[np.float64]:
