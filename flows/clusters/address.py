@@ -11,7 +11,7 @@ from distributed import Client
 from dsdit.errors import RequestError
 from flows.request.cluster_file import DaskClusterFile
 from flows.request.settings import Compute
-from flows.run.dask_cluster import tls_security
+from flows.run.dask_cluster import RunClient, tls_security
 from flows.run.dask_executor import DaskExecutor
 from flows.run.executor import Executor
 from flows.run.worker_process import quiet_dask
@@ -38,7 +38,7 @@ class Address(DaskClusterFile):
             raise RequestError(f"cluster {compute.cluster!r} has no address: give compute.address")
         security = None if compute.tls is None else tls_security(compute.tls)
         try:
-            return Client(address, timeout=CONNECT_S, set_as_default=False, security=security)
+            return RunClient(address, timeout=CONNECT_S, set_as_default=False, security=security)
         except (OSError, TimeoutError, ValueError, TypeError, RuntimeError) as error:
             way_out = ": give compute.tls" if address.startswith("tls:") and security is None else ""
             raise RequestError(f"no Dask scheduler answers at {address!r}: {error}{way_out}") from error

@@ -21,6 +21,23 @@ _SCHEDULER = {"worker-saturation": 8.0, "work-stealing-interval": "100ms"}
 """Steps that may wait at a worker, and how often Dask takes some of them for a worker that has none."""
 
 
+class RunClient(Client):
+    """A client that is closed where it cannot connect.
+
+    Dask leaves it to the garbage collector, which may run while the next client starts its event loop: closing then
+    waits for a lock that the same thread holds, for ever.
+    """
+
+    def start(self, **kwargs: Any) -> None:
+        """Connects, as `Client` does. Raises what `Client` raises."""
+        try:
+            super().start(**kwargs)
+        except BaseException:
+            self.close()
+            self._loop_runner.stop()  # `close` leaves it running where Dask has closed the connections itself
+            raise
+
+
 @contextmanager
 def executor_of(cluster: Any, needs: Needs) -> Iterator[DaskExecutor]:
     """An executor on a cluster that was started here; the cluster is closed after the block."""
@@ -35,9 +52,9 @@ def client_of(cluster: Any) -> Client:
     """
     scheduler = getattr(cluster, "scheduler", None)
     if not isinstance(scheduler, Scheduler):
-        return Client(cluster, set_as_default=False)
+        return RunClient(cluster, set_as_default=False)
     cluster.sync(scheduler.listen, "inproc://")
-    return Client(scheduler.listeners[-1].contact_address, loop=cluster.loop, set_as_default=False)
+    return RunClient(scheduler.listeners[-1].contact_address, loop=cluster.loop, set_as_default=False)
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -84,6 +85,25 @@ def test_nobody_at_the_address_is_one_sentence(where: str, monkeypatch: pytest.M
         pass
     assert f"no Dask scheduler answers at {url!r}" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("scheme", ["tcp", "tls", "nonsense"])
+def test_a_client_that_cannot_connect_leaves_nothing_to_the_garbage_collector(
+    scheme: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Collected later, while the next client starts, it would wait for a lock of its own thread, for ever."""
+    monkeypatch.setattr(flows.clusters.address, "CONNECT_S", 1.0)
+    before = event_loops()
+    url = f"{scheme}://127.0.0.1:{free_port()}"
+    with pytest.raises(RequestError) as caught, open_client(Compute(cluster="address", address=url)):
+        pass
+    assert "no Dask scheduler answers" in str(caught.value)
+    assert event_loops() == before
+
+
+def event_loops() -> int:
+    """Threads that run an event loop of Dask."""
+    return sum(thread.name == "IO loop" for thread in threading.enumerate())
 
 
 def test_cuda_without_dask_cuda_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
