@@ -10,16 +10,21 @@ from urllib3 import Retry
 
 from catalogs.allowed import plain
 from catalogs.item import SceneItem, scene_item
-from catalogs.masks import CLOUD, NO_DATA
+from catalogs.masks import CLOUD, NO_DATA, VALID
+from catalogs.measure.sensor_mtf import NOISE
 from catalogs.read.scene import native_geobox, read_bands, read_mask
 from catalogs.search.api import stac_items
 from catalogs.search.http import RETRY
 from catalogs.search.parsing import BadItem
 from catalogs.source import Source
 from dsdit.errors import CatalogError, RequestError
+from dsdit.imaging.mtf import MtfEstimate, estimate_alone
+from dsdit.imaging.spectra import measure_spectra
 
 WINDOW_PX = 64
 """Side of the window that is read."""
+MTF_WINDOW_PX = 192
+"""Side of the window on which the MTF of a source of scenes is measured."""
 _RETRY = RETRY.new(total=1)
 _SHOWN = 5
 """Items left out that are named."""
@@ -47,6 +52,9 @@ class SourceCheck:
     """Share of its pixels that are cloud by the mask."""
     reflectance: float | None
     """Mean of the valid pixels; None where there are none."""
+    mtf: MtfEstimate | None
+    """MTF at the Nyquist frequency of the file's own pixels, from its spectrum; None for references and where it
+    cannot be measured."""
     notes: tuple[str, ...]
     """Items that could not be used, and where the answer was not used as received."""
 
@@ -71,8 +79,17 @@ def check_source(source: Source, retry: Retry = _RETRY) -> SourceCheck:
         valid=float(valid.mean()),
         cloud=float((mask == CLOUD).mean()),
         reflectance=float(np.mean(values[:, valid])) if valid.any() else None,
+        mtf=_measured_mtf(item, source) if source.role == "lr" else None,
         notes=tuple(notes),
     )
+
+
+def _measured_mtf(item: SceneItem, source: Source) -> MtfEstimate | None:
+    """From the middle of one scene, on its own pixels."""
+    box = native_geobox(item, source, MTF_WINDOW_PX)
+    values, valid = read_bands(item, source, box, "nearest")
+    clear = valid & (read_mask(item, source, box) == VALID)
+    return estimate_alone(measure_spectra(values, None, 1, clear, NOISE))
 
 
 def _first(source: Source, notes: list[str], retry: Retry) -> SceneItem:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dsdit.errors import DsditError
+from dsdit.errors import DsditError, RequestError
 from flows.logs import REFUSED, command_errors, print_error
 
 if TYPE_CHECKING:
@@ -49,14 +49,20 @@ def sources(
 def check(
     name: Annotated[str, typer.Argument(help="Name of a source, or the path of its YAML file.")],
     endpoint: Annotated[str | None, typer.Option(help="Replaces the source's endpoint.")] = None,
+    write: Annotated[bool, typer.Option("--write", help="Writes the measured MTF into your source file.")] = False,
 ) -> None:
-    """Queries the endpoint for one item and reads one small window of its pixels."""
+    """Queries the endpoint for one item and reads one small window of its pixels.
+
+    Of a source of scenes it measures the sensor's MTF too, from the spectrum of one scene: a rough figure.
+    """
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
     from catalogs.check_source import check_source
     from catalogs.source import load_source
+    from catalogs.state_mtf import state_mtf
+    from flows.plan.mtf_notes import mtf_text
 
     with command_errors():
         source = load_source(name)
@@ -72,11 +78,17 @@ def check(
         ("offset", f"{found.offset:g} reflectance"),
         ("window", f"{found.shape[0]} x {found.shape[1]} px, {found.valid:.0%} valid, {found.cloud:.0%} cloud"),
         ("mean reflectance", mean),
+        *([("MTF", mtf_text(source.mtf_nyquist, found.mtf))] if source.role == "lr" else []),
         *(("note", note) for note in found.notes),
     ]
     for key, value in rows:
         table.add_row(key, escape(value))
     Console().print(table)
+    if write:
+        with command_errors():
+            if found.mtf is None:
+                raise RequestError(f"the MTF of {source.name} was not measured: nothing is written")
+            typer.echo(f"wrote mtf_nyquist: {found.mtf.value:g} into {state_mtf(name, found.mtf.value)}")
 
 
 def _row(source: Source) -> tuple[str, str]:
