@@ -5,14 +5,16 @@ A rule is a class with a `kind`, its settings and `scale_and_offset`. A new rule
 
 Sentinel-2 L2A is stored as (reflectance + 0.1) * 10000 since processing baseline 04.00 and as reflectance * 10000
 before it. Catalogs state this in different ways, and some contradict themselves: an item whose catalog has removed the
-offset may still state it in its raster extension. The flag that the offset was removed comes first, then the raster
-extension, then the number of the baseline.
+offset may still state it in its raster extension, and generic tools write the defaults of a file, scale 1 and offset 0.
+The flag that the offset was removed comes first, then plausible values of the raster extension, then the number of the
+baseline.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal
 
 import pystac
@@ -24,9 +26,20 @@ from dsdit.errors import CatalogError
 from dsdit.imaging.radiometry import DEFAULT_CURVE, Curve
 
 SENTINEL2_SCALE, SENTINEL2_OFFSET = 1e-4, -0.1
+SENTINEL2_SCALES, SENTINEL2_OFFSETS = (1e-5, 1e-3), (-1.0, 0.0)
+"""Smallest and largest values of the raster extension that are accepted for Sentinel-2."""
 _BASELINE_WITH_OFFSET = 4
 _OFFSET_REMOVED = ("earthsearch:boa_offset_applied", "s2:boa_offset_applied", "sentinel:boa_offset_applied")
 _BASELINES = ("s2:processing_baseline", "processing:version", "sentinel:processing_baseline")
+_FLAGS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+_DOTTED, _JOINED = re.compile(r"N?(\d{1,2})(\.\d+)*", re.IGNORECASE), re.compile(r"N?(\d{1,2})\d\d", re.IGNORECASE)
+
+OnIgnored = Callable[[str, str], None]
+"""Called with the name of a field that is left out, and the reason."""
+
+
+def _unreported(field: str, reason: str) -> None:
+    """Reports nothing."""
 
 
 class FixedRule(Frozen):
@@ -38,7 +51,9 @@ class FixedRule(Frozen):
     offset: float = Field(default=0.0, allow_inf_nan=False)
     """Reflectance of dn 0."""
 
-    def scale_and_offset(self, item: pystac.Item, asset: str, index: int = 1) -> tuple[float, float]:
+    def scale_and_offset(
+        self, item: pystac.Item, asset: str, index: int = 1, on_ignored: OnIgnored = _unreported
+    ) -> tuple[float, float]:
         """(scale, offset) of band `index` (from 1) of an asset, in reflectance."""
         return self.scale, self.offset
 
@@ -51,7 +66,9 @@ class StatedRule(Frozen):
 
     kind: Literal["stated"]
 
-    def scale_and_offset(self, item: pystac.Item, asset: str, index: int = 1) -> tuple[float, float]:
+    def scale_and_offset(
+        self, item: pystac.Item, asset: str, index: int = 1, on_ignored: OnIgnored = _unreported
+    ) -> tuple[float, float]:
         """(scale, offset) of band `index` (from 1) of an asset. Raises CatalogError where the item states neither."""
         scale, offset = stated_scale_and_offset(item.assets[asset], index)
         if scale is None and offset is None:
@@ -68,20 +85,63 @@ class Sentinel2Rule(Frozen):
 
     kind: Literal["sentinel2"]
 
-    def scale_and_offset(self, item: pystac.Item, asset: str, index: int = 1) -> tuple[float, float]:
+    def scale_and_offset(
+        self, item: pystac.Item, asset: str, index: int = 1, on_ignored: OnIgnored = _unreported
+    ) -> tuple[float, float]:
         """(scale, offset) of band `index` (from 1) of an asset. Raises CatalogError where the item states neither."""
-        flags = [flag for key in _OFFSET_REMOVED if (flag := _given(item.properties.get(key))) is not None]
-        scale, offset = stated_scale_and_offset(item.assets[asset], index)
-        if flags and flags[0] is True:
+        if _offset_removed(item.properties, on_ignored):
             return SENTINEL2_SCALE, 0.0
-        if scale is not None and offset is not None and scale > 0:
+        scale, offset = stated_scale_and_offset(item.assets[asset], index)
+        reason = _implausible(item.assets[asset], index)
+        if scale is not None and offset is not None and reason is None:
             return scale, offset
-        baseline = next((value for key in _BASELINES if (value := _given(item.properties.get(key)))), None)
-        try:
-            major, *_ = (int(part) for part in str(baseline).split("."))
-        except ValueError as error:
-            raise CatalogError("it states neither an offset nor a processing baseline") from error
-        return SENTINEL2_SCALE, SENTINEL2_OFFSET if major >= _BASELINE_WITH_OFFSET else 0.0
+        if reason is not None:
+            on_ignored(f"raster:bands of {asset}", f"{reason}: the processing baseline decides")
+        baseline = _baseline(item.properties, on_ignored)
+        if baseline is None:
+            raise CatalogError(
+                "it states neither an offset nor a processing baseline" + (f"; {reason}" if reason else "")
+            )
+        return SENTINEL2_SCALE, SENTINEL2_OFFSET if baseline >= _BASELINE_WITH_OFFSET else 0.0
+
+
+def _offset_removed(properties: Mapping[str, Any], on_ignored: OnIgnored) -> bool:
+    """Whether the first flag that is true or false, as JSON's own, a number or text, is true."""
+    for key in _OFFSET_REMOVED:
+        value = _given(properties.get(key))
+        flag = _FLAGS.get(str(value).strip().lower().removesuffix(".0"))
+        if flag is not None:
+            return flag
+        if value is not None:
+            on_ignored(key, f"{key} is {ascii(value)[:40]}, neither true nor false: left out")
+    return False
+
+
+def _baseline(properties: Mapping[str, Any], on_ignored: OnIgnored) -> int | None:
+    """Major number of the first baseline that can be read, such as 4 of "04.00", "N0400", 4.0 and "0400"."""
+    for key in _BASELINES:
+        value = _given(properties.get(key))
+        text = "" if isinstance(value, bool) else str(value).strip()
+        if found := _DOTTED.fullmatch(text) or _JOINED.fullmatch(text):
+            return int(found[1])
+        if value:
+            on_ignored(key, f"{key} is {ascii(value)[:40]}, no processing baseline: left out")
+    return None
+
+
+def _implausible(asset: pystac.Asset, index: int) -> str | None:
+    """Why scale and offset of a band of Sentinel-2 are not used; None where they can be, or where there are none."""
+    scale, offset = stated_scale_and_offset(asset, index)
+    if scale is None and offset is None:
+        return None
+    for name, value, (least, most) in (("scale", scale, SENTINEL2_SCALES), ("offset", offset, SENTINEL2_OFFSETS)):
+        if value is not None and not least <= value <= most:
+            return f"it states {name} {value:g}, which is not from {least:g} to {most:g}"
+    entries = _bands(asset.extra_fields, "raster:bands")
+    stated = {tuple(number_of(entry, key) for key in ("scale", "offset")) for entry in entries} - {(None, None)}
+    if len(stated) > 1:
+        return f"it states {len(stated)} different scales and offsets for the bands of one asset"
+    return None
 
 
 class DisplayRule(Frozen):
@@ -91,7 +151,9 @@ class DisplayRule(Frozen):
     maximum: float = Field(default=DEFAULT_CURVE.maximum, gt=0, allow_inf_nan=False)
     """Reflectance of value 255."""
 
-    def scale_and_offset(self, item: pystac.Item, asset: str, index: int = 1) -> tuple[float, float]:
+    def scale_and_offset(
+        self, item: pystac.Item, asset: str, index: int = 1, on_ignored: OnIgnored = _unreported
+    ) -> tuple[float, float]:
         """(scale, offset) of band `index` (from 1) of an asset, in reflectance."""
         return Curve(self.maximum).maximum / 255.0, 0.0
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from functools import cached_property
@@ -21,6 +21,7 @@ import shapely
 from shapely.geometry import shape
 
 from catalogs.allowed import accepted_href, local_path, plain
+from catalogs.calibration import OnIgnored
 from catalogs.footprint import geojson, item_footprint, stated_crs
 from catalogs.json_fields import Fields
 from catalogs.source import Source
@@ -30,9 +31,6 @@ _UPDATED = ("s2:generation_time", "processing:datetime", "updated", "created")
 _HEAD_BYTES = 65536
 GSD_M = 1e-3, 1e6
 """Smallest and largest pixel size that is accepted from a catalog, metres."""
-
-OnIgnored = Callable[[str, str], None]
-"""Called with the name of a field that is left out, and the reason."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +111,8 @@ def scene_item(item: pystac.Item, source: Source, on_ignored: OnIgnored = lambda
     hrefs = {key: accepted_href(_href(item, key, source), source) for key in source.assets}
     footprint = item_footprint(item)
     bands = [source.bands[name] for name in source.band_names]
-    scale, offset = zip(*(source.rule.scale_and_offset(item, b.asset, b.index) for b in bands), strict=True)
+    rules = (source.rule.scale_and_offset(item, b.asset, b.index, on_ignored) for b in bands)
+    scale, offset = zip(*rules, strict=True)
     when = _acquired(item, properties)
     updated = next((text for key in _UPDATED if (text := properties.text(key))), None)
     content = {

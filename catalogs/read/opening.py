@@ -20,6 +20,7 @@ from catalogs.allowed import accepted_href, gdal_path, local_path, plain
 from catalogs.item import SceneItem
 from catalogs.read.file_limits import check_limits, check_pictures, ignore_missing_georeference
 from catalogs.read.file_pool import FilePool
+from catalogs.read.placement import check_placement
 from catalogs.read.redirects import check_redirects
 from catalogs.read.retry import PAUSES_S, may_pass, uncached
 from catalogs.read.signing import is_refused, signed
@@ -63,14 +64,19 @@ def with_file(item: SceneItem, source: Source, asset: str, use: Callable[[raster
 
     It runs once more with a fresh signature where one is refused, and twice more after a pause where bytes are missing
     (catalogs/read/retry.py). Raises ReadError, which names item, asset and cause, for what goes wrong here and in
-    `use`.
+    `use`, and for a file that is elsewhere than its item (catalogs/read/placement.py).
     """
+
+    def placed(file: rasterio.DatasetReader) -> T:
+        check_placement(file, item)
+        return use(file)
+
     refused = None
     with _errors(item, asset), gdal_env(source):
         href = _checked(item, source, asset)
         for pause_s in PAUSES_S:
             try:
-                return _used(href, source, use, refused)
+                return _used(href, source, placed, refused)
             except _Again as again:
                 if again.refused:
                     refused = again.url
@@ -78,7 +84,7 @@ def with_file(item: SceneItem, source: Source, asset: str, use: Callable[[raster
                 time.sleep(pause_s)
                 with suppress(RasterioError), uncached(again.url):
                     _open(href, again.url, source).close()
-        return _used(href, source, use, refused, last=True)
+        return _used(href, source, placed, refused, last=True)
 
 
 class _Again(Exception):
