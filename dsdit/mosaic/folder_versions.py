@@ -9,29 +9,31 @@ Each object that a reader opens through the plain link is resolved separately, s
 can mix two versions. `published_mosaic` returns the location of one version: a reader that opens it sees a whole state
 for as long as that version is kept.
 
+A version that is being written holds `unpublished.json`. So the published one is known also where `current` was
+removed or leads elsewhere: it is the newest version without that file whose publish came as far as its item, and the
+next run makes `current` lead there again.
+
 An object store has no links: there the mosaic is written in place, and `unpublished.json` marks that it is incomplete.
 """
 
 from __future__ import annotations
 
-import errno
-import logging
-import os
 import shutil
 import uuid
 from collections.abc import Iterable
 from pathlib import Path
 
 from dsdit.errors import StoreError
+from dsdit.mosaic.hard_links import PARTIAL, link_tree, replace_by_link
 from dsdit.store.objects import filesystem, is_remote, join, read_bytes, remove, write_bytes
 
 FOLDER = "versions"
 POINTER = "current"
 MOSAIC = "mosaic.zarr"
-READER_FILES = (MOSAIC, "sr.tif", "picture.png", "item.json")
+ITEM = "item.json"
+READER_FILES = (MOSAIC, "sr.tif", "picture.png", ITEM)
 """Names below the output of what readers open."""
 MARKER = "unpublished.json"
-PARTIAL = ".partial"
 
 
 def unpublished(output: str) -> str | None:
@@ -44,7 +46,8 @@ def unpublished(output: str) -> str | None:
 
 def published_versions(output: str) -> list[int]:
     """Numbers of the published versions that are kept, oldest first; empty on an object store."""
-    return [] if is_remote(output) else sorted(n for n in _numbers(output) if n <= _current(output))
+    newest = 0 if is_remote(output) else _current(output)
+    return sorted(n for n in _numbers(output) if n <= newest) if newest else []
 
 
 def published_mosaic(output: str, version: int | None = None) -> str:
@@ -79,17 +82,21 @@ def open_version(output: str) -> str:
         write_bytes(join(output, MARKER), b"{}")
         return output
     place = _folder(output)
+    _check_pointer(place / POINTER)
     _adopt(place)
     for leftover in (place / FOLDER).glob(f"*{PARTIAL}"):
         shutil.rmtree(leftover, ignore_errors=True)
     begun = unpublished(output)
     if begun is not None:
+        write_bytes(join(begun, MARKER), b"{}")  # one that was begun before this file existed has none
         return begun
     number = max(_numbers(output), default=0) + 1
     partial = place / FOLDER / f"{number}.{uuid.uuid4().hex}{PARTIAL}"
     partial.mkdir(parents=True)
-    if (place / MOSAIC).exists():
-        link_tree(place / MOSAIC, partial / MOSAIC)
+    published = place / FOLDER / str(_current(output)) / MOSAIC
+    if published.exists():
+        link_tree(published, partial / MOSAIC)
+    (partial / MARKER).write_bytes(b"{}")
     partial.rename(place / FOLDER / str(number))
     return join(output, FOLDER, str(number))
 
@@ -102,7 +109,8 @@ def publish_version(output: str, folder: str, keep: int = 2) -> None:
     place = _folder(output)
     number = int(Path(folder).name)
     _show(place, number)  # links through the pointer come first: once it moves, readers find every file
-    _point(place / POINTER, f"{FOLDER}/{number}")
+    _point(place / POINTER, _target(number))
+    (place / FOLDER / str(number) / MARKER).unlink(missing_ok=True)
     _hide(place, number)
     for old in sorted(n for n in _numbers(output) if n <= number)[:-keep]:
         gone = place / FOLDER / f"{old}.{uuid.uuid4().hex}{PARTIAL}"
@@ -127,7 +135,7 @@ def carry_over(output: str, folder: str, name: str) -> bool:
         return False
     place = Path(filesystem(target)[1])
     place.parent.mkdir(parents=True, exist_ok=True)
-    _replace_by_link(file, place)
+    replace_by_link(file, place)
     return True
 
 
@@ -138,21 +146,46 @@ def put_back(output: str, folder: str, names: Iterable[str]) -> None:
     """
     if is_remote(output):
         return
-    before = _folder(output) / POINTER / MOSAIC
+    before = _folder(output) / FOLDER / str(_current(output)) / MOSAIC
     for name in names:
         place = Path(filesystem(join(folder, MOSAIC, name))[1])
         if (before / name).is_file():
             place.parent.mkdir(parents=True, exist_ok=True)
-            _replace_by_link(before / name, place)
+            replace_by_link(before / name, place)
         else:
             place.unlink(missing_ok=True)
 
 
-def mend_links(output: str) -> None:
-    """Restores links to the published version that are missing."""
-    if not is_remote(output) and (number := _current(output)):
-        _show(_folder(output), number)
-        _hide(_folder(output), number)
+def mend_links(output: str) -> str:
+    """Restores `current` and the links through it; returns what was wrong with `current`, empty where it was right."""
+    number = 0 if is_remote(output) else _current(output)
+    if not number:
+        return ""
+    (_folder(output) / FOLDER / str(number) / MARKER).unlink(missing_ok=True)  # of a publish that was killed
+    return point_to(output, number)
+
+
+def point_to(output: str, number: int) -> str:
+    """Makes `current`, and the links through it, lead to version `number`; returns what was wrong with `current`."""
+    place = _folder(output)
+    pointer, wrong = place / POINTER, ""
+    _check_pointer(pointer)
+    _show(place, number)
+    if not _leads(pointer, _target(number)):
+        wrong = f"led to {str(pointer.readlink())!r}" if pointer.is_symlink() else "was missing"
+        _point(pointer, _target(number))
+    _hide(place, number)
+    return wrong
+
+
+def _check_pointer(pointer: Path) -> None:
+    """Raises StoreError where something else than a link is in its place, as after a copy that follows links."""
+    if pointer.exists() and not pointer.is_symlink():
+        raise StoreError(f"{pointer} is no link, where a link to the published version belongs: move it away")
+
+
+def _target(number: int) -> str:
+    return f"{FOLDER}/{number}"
 
 
 def _show(place: Path, number: int) -> None:
@@ -168,57 +201,6 @@ def _hide(place: Path, number: int) -> None:
     for name in READER_FILES:
         if not (place / FOLDER / str(number) / name).exists() and _leads(place / name, f"{POINTER}/{name}"):
             (place / name).unlink()
-
-
-def link_tree(source: Path, target: Path) -> int:
-    """Hard links of all objects below `source`, and copies of its metadata; returns their number.
-
-    Partial files of killed writers are left out. Where the disk has no hard links, objects are copied and a warning is
-    logged.
-    """
-    count, root = 0, source.resolve()
-    refused: OSError | None = None
-    for place, _, names in os.walk(root):
-        here, there = Path(place), target / Path(place).relative_to(root)
-        there.mkdir(parents=True, exist_ok=True)
-        for name in names:
-            if name.endswith(PARTIAL):
-                continue
-            if name == "zarr.json":
-                shutil.copyfile(here / name, there / name)
-            else:
-                refused = _link(here / name, there / name) or refused
-            count += 1
-    if refused is not None:
-        logging.getLogger(__name__).warning(
-            "objects of %s were copied into the new version, not linked (%s): each version takes its full size on disk",
-            root,
-            refused,
-        )
-    return count
-
-
-_NO_LINKS = (errno.EPERM, errno.EXDEV, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK)
-"""Errors of a disk without hard links, and of a file that cannot have another one."""
-
-
-def _replace_by_link(source: Path, target: Path) -> None:
-    """Replaces `target` by a link to `source`, by one rename."""
-    partial = target.with_name(f"{target.name}.{uuid.uuid4().hex}{PARTIAL}")
-    _link(source, partial)
-    partial.replace(target)
-
-
-def _link(source: Path, target: Path) -> OSError | None:
-    """Hard link, or a copy where the disk has none; returns None for a link, the error for a copy."""
-    try:
-        os.link(source, target)
-    except OSError as error:
-        if error.errno not in _NO_LINKS:
-            raise
-        shutil.copyfile(source, target)
-        return error
-    return None
 
 
 def _adopt(place: Path) -> None:
@@ -257,6 +239,13 @@ def _numbers(output: str) -> list[int]:
 
 
 def _current(output: str) -> int:
-    """Number of the published version; 0 where nothing is published."""
-    pointer = _folder(output) / POINTER
-    return int(pointer.readlink().name) if pointer.is_symlink() else 0
+    """Number of the published version; 0 where nothing is published.
+
+    It is the one to which `current` leads, unless a newer one was published, or it leads to none.
+    """
+    pointer, place = _folder(output) / POINTER, _folder(output) / FOLDER
+    target = pointer.readlink() if pointer.is_symlink() else None  # before the list: a publish may come between
+    numbers = _numbers(output)
+    led = next((n for n in numbers if target == Path(_target(n))), 0)
+    whole = (n for n in numbers if (place / str(n) / ITEM).exists() and not (place / str(n) / MARKER).exists())
+    return max([led, *whole])

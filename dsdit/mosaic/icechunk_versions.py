@@ -32,7 +32,7 @@ import icechunk
 from icechunk.session import ForkSession
 
 from dsdit.errors import StoreError
-from dsdit.mosaic.folder_versions import FOLDER, READER_FILES, not_kept, publish_version
+from dsdit.mosaic.folder_versions import FOLDER, READER_FILES, not_kept, point_to, publish_version
 from dsdit.mosaic.repository_files import check_format, check_half_created
 from dsdit.mosaic.version import REPOSITORY, Version
 from dsdit.store.mounts import mounted
@@ -79,6 +79,13 @@ class IcechunkStore:
 
     def versions(self) -> list[int]:
         return self._numbers(PUBLISHED) if self.holds() else []
+
+    def mend(self) -> str:
+        """Versions themselves are branches, to which nothing outside the repository leads."""
+        published = self.versions()
+        if is_remote(self.output) or not published:
+            return ""
+        return point_to(self.output, published[-1])
 
     def unpublished(self) -> Version | None:
         if not self.holds():

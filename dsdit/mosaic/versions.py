@@ -40,6 +40,9 @@ class MosaicStore(Protocol):
     def versions(self) -> list[int]:
         """Numbers of the published versions that are kept, oldest first."""
 
+    def mend(self) -> str:
+        """Restores what leads readers to the published version; returns what was wrong, empty where nothing was."""
+
     def unpublished(self) -> Version | None:
         """The version that was begun and is not published. A publish that was interrupted is finished first."""
 
@@ -82,8 +85,11 @@ class ZarrStore:
     def versions(self) -> list[int]:
         return published_versions(self.output)
 
+    def mend(self) -> str:
+        return mend_links(self.output)
+
     def unpublished(self) -> Version | None:
-        mend_links(self.output)
+        self.mend()
         folder = unpublished(self.output)
         return None if folder is None else _in_folder(folder)
 

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 from dsdit.errors import StoreError
-from dsdit.mosaic.folder_versions import PARTIAL
+from dsdit.mosaic.hard_links import PARTIAL
 from dsdit.mosaic.history import damaged_history, read_history
 from dsdit.mosaic.lease import Check
 from dsdit.mosaic.versions import MosaicStore

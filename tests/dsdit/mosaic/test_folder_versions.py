@@ -18,13 +18,13 @@ from dsdit.errors import StoreError
 from dsdit.mosaic.folder_versions import (
     READER_FILES,
     holds_mosaic,
-    link_tree,
     open_version,
     publish_version,
     published_mosaic,
     published_versions,
     unpublished,
 )
+from dsdit.mosaic.hard_links import link_tree
 from dsdit.mosaic.versions import ZarrStore
 from dsdit.store.arrays import create_array, forget_arrays, open_group, write_shard
 from dsdit.store.objects import write_file, write_json

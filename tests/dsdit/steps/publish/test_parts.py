@@ -11,7 +11,7 @@ from zarr.core.buffer import default_buffer_prototype
 
 from dsdit.imaging.radiometry import decode
 from dsdit.lattice.job_mask import Jobs
-from dsdit.mosaic.folder_versions import link_tree
+from dsdit.mosaic.hard_links import link_tree
 from dsdit.mosaic.template import level_count, level_url, mosaic_window
 from dsdit.mosaic.versions import mosaic_store
 from dsdit.plan.plan import Plan
