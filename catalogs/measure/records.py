@@ -19,7 +19,7 @@ from dsdit.store.bulk import read_objects, remove_objects
 from dsdit.store.objects import join, list_names, read_json, write_json
 from dsdit.store.parquet import read_table, writing_table
 
-KINDS = ("fit", "shift")
+KINDS = ("fit", "shift", "mtf")
 """Kinds that are joined: measures of pairs, each of them small. Covers are read one item at a time."""
 JOINED_FROM = 1000
 """Objects of a kind from which on they are moved into its table."""

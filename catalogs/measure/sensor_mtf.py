@@ -24,8 +24,8 @@ from dsdit.imaging.mtf import Method, MtfEstimate, estimate_alone, estimate_by_r
 from dsdit.imaging.spectra import BLOCK_PX, Spectra, joined, measure_spectra
 from dsdit.window import Window
 
-ENOUGH_BLOCKS = 36
-"""Blocks of 32 LR pixels after which no more windows are read: four windows of 64."""
+ENOUGH_BLOCKS = 18
+"""Blocks of 32 LR pixels after which no more windows are read: two windows of 64."""
 NOISE = 0.001
 """Standard deviation of LR's noise that is reckoned with, in reflectance: about that of Sentinel-2's 10 m bands."""
 _MARGIN_PX = 2

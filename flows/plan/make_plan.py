@@ -29,6 +29,7 @@ from dsdit.plan.sampler_settings import SamplerSettings
 from dsdit.plan.seams import seam_pairs
 from dsdit.sampling.passes import network_passes
 from dsdit.store.objects import join
+from flows.plan.mtf_measures import sensor_notes
 from flows.plan.pair_measures import measure_pairs
 from flows.plan.prepared import Prepared, prepare
 from flows.plan.search_and_measure import Log, measure_items, search_catalogs
@@ -101,6 +102,8 @@ def make_plan(
     fits = Fits.of({})
     if request.ref is not None and ref_source is not None:
         fits = measure_pairs(request.ref, ref_source, lr_source, items, cells, grid, folder, on_error, spread)
+    for line in sensor_notes(prepared, items, cells, on_error, spread):
+        log(line)
     keys = seam_pairs(cells) if request.lr.balance else np.empty(0, np.int64)
     seams = cached_fits(keys, items, lr_source, lr_source, grid, folder, on_error, spread)
     return Plan(
