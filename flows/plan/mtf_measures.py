@@ -57,5 +57,7 @@ def sensor_notes(
 
 
 def _some(numbers: NDArray[np.integer]) -> list[int]:
-    chosen = np.linspace(0, len(numbers) - 1, MEASURED_PAIRS).round().astype(int) if len(numbers) else []
+    if not len(numbers):
+        return []
+    chosen = np.linspace(0, len(numbers) - 1, MEASURED_PAIRS).round()
     return [int(numbers[k]) for k in dict.fromkeys(int(k) for k in chosen)]
