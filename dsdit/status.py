@@ -48,3 +48,5 @@ class JobState(StrEnum):
     DEGRADED = "degraded"
     """Written with a fallback, or next to a failed neighbour: still due."""
     FAILED = "failed"
+    CLEARED = "cleared"
+    """The shard is outside the region by now and was removed. Forgotten once that is published."""

@@ -22,24 +22,21 @@ from prefect.runtime import flow_run
 
 from catalogs.measure.records import join_records
 from catalogs.sample_region import make_sample_region
-from dsdit.errors import DsditError, RequestError
-from dsdit.mosaic.history import write_history
+from dsdit.errors import RequestError
 from dsdit.mosaic.lease import Lease, held
-from dsdit.mosaic.version import Version
 from dsdit.mosaic.versions import MosaicStore
 from dsdit.plan.plan import Plan
-from dsdit.receipts.receipts import compact_receipts, new_receipts
 from dsdit.steps.publish.mosaic_picture import thumbnail_uri
 from dsdit.steps.publish.publish import PUBLISHED
-from dsdit.steps.publish.report import STALE, Report
+from dsdit.steps.publish.report import Report
 from dsdit.store.objects import is_remote, join, read_bytes
 from flows.due_jobs import run_due_jobs
-from flows.plan.make_plan import keep_plan, make_plan, utc_now
+from flows.plan.make_plan import keep_plan, make_plan
 from flows.plan.on_cluster import measuring_on_cluster
 from flows.plan.prepared import Prepared
-from flows.publish.cleanup import forget_plans
-from flows.publish.outcome import RunOutcome, put_back_failed, report_of, written
-from flows.publish.publish import no_cog, publish_run
+from flows.publish.new_version import publish_outcome
+from flows.publish.outcome import RunOutcome
+from flows.publish.publish import no_cog
 from flows.report import report_markdown
 from flows.request.request import Request
 from flows.request.settings import SampleRegion
@@ -130,44 +127,13 @@ def run_jobs(prepared: Prepared, plan_url: str, lease: Lease) -> RunOutcome:
 
 @task(name="publish", cache_policy=NO_CACHE)
 def publish_region(prepared: Prepared, plan_url: str, lease: Lease, outcome: RunOutcome) -> dict[str, str]:
-    """Checks the receipts against the plan, makes all that readers see and swaps it in; returns locations.
-
-    Where no version waits to be published, or nothing was written in the one that does, nothing is published.
-    """
-    request, store = prepared.request, prepared.store
-    plan, receipts = read_plan(plan_url), join(request.output, "receipts")
-    version = store.unpublished()
-    report = report_of(plan, request.output, receipts, outcome, version is not None)
-    check_something_written(request, store, report)
-    if version is not None and any(written(receipt) for receipt in new_receipts(receipts, "mosaic")):
-        publish_version(prepared, plan_url, plan, version, report, lease)
-    places = published_places(request, plan, store)
+    """Publishes what was written, if anything was; returns locations. See `flows.publish.new_version`."""
+    request, log = prepared.request, get_run_logger().info
+    report = publish_outcome(prepared, plan_url, lease, outcome, log)
+    plan = read_plan(plan_url)
+    places = published_places(request, plan, prepared.store)
     show_results(request, plan, report, places["picture"])
-    forget_plans(request.output, request.keep_versions)
     return places
-
-
-def check_something_written(request: Request, store: MosaicStore, report: Report) -> None:
-    """Raises DsditError where a first run has written no shard: there is nothing to publish."""
-    if not store.versions() and not sum(report.jobs.get(state, 0) for state in ("done", "degraded", STALE)):
-        raise DsditError(
-            f"no shard of {request.name!r} could be written; the first reason: {(report.errors or ('none given',))[0]}"
-        )
-
-
-def publish_version(
-    prepared: Prepared, plan_url: str, plan: Plan, version: Version, report: Report, lease: Lease
-) -> None:
-    """Completes a version and swaps it in. History first, then the swap, then the receipts are joined."""
-    request, store = prepared.request, prepared.store
-    now, receipts, log = utc_now(), join(request.output, "receipts"), get_run_logger().info
-    put_back_failed(plan, store, version, receipts)
-    publish_run(request, plan_url, store, version, report, now, lease, log, prepared.cluster)
-    lease.check()
-    before = sum(spent for step, spent in report.seconds.items() if step != "mosaic")
-    write_history(request.output, now, version.name, plan, new_receipts(receipts, "mosaic"), before)
-    store.publish(version, request.keep_versions)
-    compact_receipts(receipts, "mosaic")
 
 
 def published_places(request: Request, plan: Plan, store: MosaicStore) -> dict[str, str]:

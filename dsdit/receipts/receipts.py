@@ -51,6 +51,7 @@ from dsdit.window import Index
 
 __all__ = [
     "Receipt",
+    "append_receipts",
     "compact_receipts",
     "damaged_receipts",
     "done_jobs",
@@ -76,18 +77,22 @@ def list_receipts(url: str, step: str) -> dict[Index, JobState]:
     found: dict[Index, JobState] = {}
     for table in reversed(list_tables(url, step)):
         for rows in batches(url, table, ("row", "col", "state")):
-            columns = (rows[name].tolist() for name in ("row", "col", "state"))
-            found.update({Index(r, c): STATES[s] for r, c, s in zip(*columns, strict=True)})
+            found.update(_states_of(rows))
     return {**found, **listed}
 
 
-def unjoined_jobs(url: str, step: str) -> list[Index]:
-    """Jobs with receipts that were written since `compact_receipts` was last called."""
-    found = set(list_objects(url, step))
-    for table in list_tables(url, step)[:-1]:
-        for rows in batches(url, table, ("row", "col")):
-            found.update(map(Index, rows["row"].tolist(), rows["col"].tolist()))
-    return sorted(found)
+def new_states(url: str, step: str) -> dict[Index, JobState]:
+    """Job -> state of receipts written since `compact_receipts` was last called, without reading the rest of them."""
+    found: dict[Index, JobState] = {}
+    for table in reversed(list_tables(url, step)[:-1]):
+        for rows in batches(url, table, ("row", "col", "state")):
+            found.update(_states_of(rows))
+    return {**found, **{job: state_of(names) for job, names in list_objects(url, step).items()}}
+
+
+def _states_of(rows: dict[str, Any]) -> Iterator[tuple[Index, JobState]]:
+    columns = (rows[name].tolist() for name in ("row", "col", "state"))
+    return ((Index(row, col), STATES[state]) for row, col, state in zip(*columns, strict=True))
 
 
 def iterate_receipts(
@@ -184,6 +189,7 @@ def _lost(step: str, job: Index) -> Receipt:
 def compact_receipts(url: str, step: str) -> int:
     """Joins the receipts of a step, then merges all its tables into one; returns the number of the new receipts.
 
+    Receipts of cleared shards are left out: nothing of these jobs remains.
     Where it is killed, a younger table may be left whose rows the merged one holds too.
     """
     join_receipts(url, step)
@@ -191,11 +197,20 @@ def compact_receipts(url: str, step: str) -> int:
     if not young:
         return 0
     new = sum(len(rows["row"]) for rows in _youngest(url, young, keys_of([]), ("row", "col")))
-    with writing_table(join(url, oldest)) as table:
+    with writing_table(join(url, oldest), columns_of([])) as table:
         for rows in _youngest(url, [*young, oldest], keys_of([])):
+            rows = take_rows(rows, rows["state"] != STATES.index(JobState.CLEARED))
             table.add(rows if "tiles" in rows else columns_of(list(receipts_of(step, rows))))
     _remove_tables(url, young)
     return new
+
+
+def append_receipts(url: str, step: str, receipts: Iterable[Receipt]) -> None:
+    """Writes receipts as a table that is younger than all others. Objects of these jobs, if any, stay younger still."""
+    rest = iter(receipts)
+    with writing_table(join(url, next_table(url, step))) as table:
+        while block := list(islice(rest, _ROWS)):
+            table.add(columns_of(block))
 
 
 def write_receipt_table(url: str, step: str, receipts: Iterable[Receipt]) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 from zarr.codecs import BloscCodec
+from zarr.core.sync import sync
 
 from dsdit.errors import StoreError
 from dsdit.lattice.tiling import Lattice
@@ -165,6 +166,22 @@ def read_window(url: str, name: str, first: Window, window: Window) -> NDArray[A
     if not have.empty:
         out[(..., *have.within(window))] = array[(..., *have.within(first))]
     return out
+
+
+def stored_shards(url: str, name: str, job_axes: tuple[int, int] = (-2, -1)) -> set[Index]:
+    """(row, column) of each shard that has an object, counted from the array's first one, from a listing alone."""
+    array = _array(url, name)
+    prefix = f"{array.path}/"  # Icechunk lists arrays and groups only, no part of one
+
+    async def listed() -> set[Index]:
+        found = set()
+        async for key in array.store.list_prefix(prefix):
+            kind, *numbers = key.removeprefix(prefix).split("/")
+            if kind == "c" and all(number.isdigit() for number in numbers):  # not of a partial file
+                found.add(Index(*(int(numbers[axis]) for axis in job_axes)))
+        return found
+
+    return sync(listed())
 
 
 def read_block(url: str, name: str, first: Window, window: Window) -> NDArray[Any]:

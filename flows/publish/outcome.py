@@ -10,6 +10,7 @@ from dsdit.mosaic.versions import MosaicStore
 from dsdit.plan.plan import Plan
 from dsdit.receipts.receipts import Receipt, new_receipts
 from dsdit.status import JobState
+from dsdit.steps.clearing import mask_shard
 from dsdit.steps.mosaic import mark_failed, unfinished
 from dsdit.steps.publish.report import Report, make_report
 from dsdit.steps.shard import shard_objects
@@ -40,7 +41,10 @@ def written(receipt: Receipt) -> bool:
 
 
 def put_back_failed(plan: Plan, store: MosaicStore, version: Version, receipts: str) -> None:
-    """Restores the shards of failed jobs as they were; one that never existed is marked as failed."""
+    """Restores the shards of failed jobs as they were; one that never existed is marked as failed.
+
+    Pixels of an old shard that are outside the region by now are removed.
+    """
     failed = [receipt.job for receipt in new_receipts(receipts, "mosaic") if not written(receipt)]
     if not failed:
         return
@@ -49,6 +53,7 @@ def put_back_failed(plan: Plan, store: MosaicStore, version: Version, receipts: 
             if unfinished(plan, job, mosaic):
                 store.put_back(version, shard_objects(plan, job))
                 mark_failed(plan, job, mosaic)
+            mask_shard(plan, job, mosaic)
 
 
 def report_of(plan: Plan, output: str, receipts: str, outcome: RunOutcome, publishes: bool) -> Report:

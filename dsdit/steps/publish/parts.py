@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from dsdit.lattice.job_mask import Jobs
 from dsdit.mosaic.template import level_count
 from dsdit.plan.plan import Plan
-from dsdit.receipts.receipts import list_receipts, unjoined_jobs
+from dsdit.receipts.receipts import list_receipts, new_states
 from dsdit.steps.publish.overview import build_overview, create_overview, overview_factor, overview_objects
 from dsdit.steps.publish.pyramid import build_parent, create_levels, parents
 from dsdit.store.arrays import forget_arrays, open_group
@@ -48,7 +48,7 @@ def changed_jobs(plan: Plan, mosaic: str, receipts: str) -> Jobs:
     A publish joins its receipts at its end: those that are not joined are of all runs since. Where no publish has built
     the parts yet, these are all jobs with a receipt.
     """
-    found = unjoined_jobs(receipts, "mosaic") if _built_before(plan, mosaic) else list_receipts(receipts, "mosaic")
+    found = new_states(receipts, "mosaic") if _built_before(plan, mosaic) else list_receipts(receipts, "mosaic")
     return Jobs.of(list(found))
 
 

@@ -14,7 +14,7 @@ from dsdit.digest import Digest
 from dsdit.lattice.job_mask import Jobs
 from dsdit.plan.pair_fits import FLAGGED, Correction
 from dsdit.plan.plan import Plan
-from dsdit.receipts.receipts import Receipt, done_jobs, iterate_receipts
+from dsdit.receipts.receipts import Receipt, done_jobs, iterate_receipts, new_states
 from dsdit.receipts.tile_states import ABSENT, TileStates
 from dsdit.status import JobState, PixelStatus, TileState
 from dsdit.window import Index
@@ -30,7 +30,10 @@ class Report:
     region: str
     plan: str
     jobs: dict[str, int]
-    """Shards by state, `stale` where their inputs have changed since; `due` are those that the next run will do."""
+    """Shards by state, `stale` where their inputs have changed since; `due` are those that the next run will do.
+
+    `cleared` are those that are outside the region by now and were removed since the version before.
+    """
     tiles: dict[str, int]
     """Tiles by state, as they were last sampled or blended."""
     pixels: dict[str, int]
@@ -95,6 +98,8 @@ class Tally:
 
     def add(self, receipt: Receipt) -> None:
         """Adds one receipt of any step."""
+        if receipt.state is JobState.CLEARED:  # in the region again, and not written since
+            return
         self._seconds[receipt.step] += receipt.seconds  # type: ignore[assignment]
         self._errors.update(dict.fromkeys(receipt.errors))
         self._add_tiles(TileStates.of(receipt.tiles), receipt.step == "sample")
@@ -129,15 +134,20 @@ class Tally:
     def _numbers(self) -> NDArray[np.int64]:
         return _numbers(self.plan.layout.mosaic_jobs)
 
-    def report(self) -> Report:
-        """The receipts added so far, compared with the plan."""
+    def report(self, cleared: int = 0) -> Report:
+        """The receipts added so far, compared with the plan, and a number of cleared shards."""
         planned = len(self.plan.layout.mosaic_jobs)
         counts = np.bincount(self._tiles.ravel() & (_SAMPLED - 1), minlength=1)
         weight, before, after = self._lr.tolist()
         return Report(
             region=self.plan.region.name,
             plan=self.plan.digest.hex(),
-            jobs={**self._jobs, "planned": planned, "due": planned - self._done},
+            jobs={
+                **self._jobs,
+                **({str(JobState.CLEARED): cleared} if cleared else {}),
+                "planned": planned,
+                "due": planned - self._done,
+            },
             tiles={
                 "planned": self.plan.layout.tile_count,
                 **{TileState(k - 1).name.lower(): int(n) for k, n in enumerate(counts) if k and n},
@@ -164,7 +174,8 @@ def finish_report(tally: Tally, receipts: str) -> Report:
     """The report of a tally of stages and samples, once the mosaic receipts below `receipts` are added to it."""
     for receipt in iterate_receipts(receipts, "mosaic", tally.plan.layout.mosaic_jobs):
         tally.add(receipt)
-    return tally.report()
+    states = new_states(receipts, "mosaic")
+    return tally.report(sum(state is JobState.CLEARED for state in states.values()))
 
 
 def registration_notes(plan: Plan) -> tuple[str, ...]:

@@ -40,7 +40,7 @@ def shard_states(plan: Plan, receipts: str, scratch_receipts: str) -> NDArray[np
                 states[job.row - window.row0, job.col - window.col0] = state
     written = {JobState.FAILED: ShardState.FAILED, JobState.DEGRADED: ShardState.DEGRADED}
     for job, receipt_state in list_receipts(receipts, "mosaic").items():
-        if job not in jobs:
+        if job not in jobs or receipt_state is JobState.CLEARED:
             continue
         place = job.row - window.row0, job.col - window.col0
         if job not in due:

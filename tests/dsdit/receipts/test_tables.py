@@ -54,7 +54,8 @@ def test_all_of_a_receipt_comes_back_from_a_table(tmp_path: Path) -> None:
     assert list(iterate_receipts(url, "mosaic")) == written
     assert isinstance(next(iterate_receipts(url, "mosaic")).tiles, TileStates)
     assert compact_receipts(url, "mosaic") == len(written)
-    assert list(iterate_receipts(url, "mosaic")) == written
+    left = [each for each in written if each.state is not JobState.CLEARED]
+    assert list(iterate_receipts(url, "mosaic")) == left and len(left) == len(written) - 1
     again = read_receipts(url, "mosaic")[Index(-3, 1)]
     write_receipt(url, again)
     assert read_receipts(url, "mosaic")[Index(-3, 1)] == again == written[1]

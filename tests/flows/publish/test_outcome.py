@@ -14,9 +14,10 @@ import typer
 import yaml
 
 import flows.cli.main
+import flows.due_jobs
+import flows.publish.new_version
 import flows.run.loop
 import flows.run.run_step
-import flows.tasks
 from dsdit.digest import NO_DIGEST
 from dsdit.errors import DsditError, FailedJobsError
 from dsdit.mosaic.history import read_history
@@ -103,7 +104,7 @@ def test_a_report_of_another_run_is_not_taken(record: dict[str, Any], monkeypatc
         run(record)
     fault.clear()
     with monkeypatch.context() as patched, pytest.raises(Killed):
-        patched.setattr(flows.tasks, "write_json", killed)
+        patched.setattr(flows.due_jobs, "write_json", killed)
         run(record)
     assert report(record)["jobs"]["failed"] == 2
     places = run(record)
@@ -161,7 +162,7 @@ def test_a_publish_that_is_killed_leaves_one_entry_a_version(
         run(record)
     assert shards(record) == [("1", {"done": 2})]
     with monkeypatch.context() as patched, pytest.raises(Killed):
-        patched.setattr(flows.tasks, "compact_receipts", killed)  # after the version is published
+        patched.setattr(flows.publish.new_version, "compact_receipts", killed)  # after the version is published
         run(record)
     assert shards(record) == [("1", {"done": 2})] and version(record) == "1"
     receipts = f"{record['output']}/receipts"
@@ -190,7 +191,7 @@ def test_what_dead_runs_left_is_removed(record: dict[str, Any], monkeypatch: pyt
             os.utime(path, (old + number, old + number))
     (plans / "latest.json.old").write_text("of a person")
     with monkeypatch.context() as patched, pytest.raises(Killed):
-        patched.setattr(flows.tasks, "finish_report", killed)  # after the last shard
+        patched.setattr(flows.due_jobs, "finish_report", killed)  # after the last shard
         run(record)
     assert (scratch / "data.zarr").is_dir()
     run(record)
