@@ -54,6 +54,30 @@ class Grid:
         """The CRS as an object of odc-geo."""
         return CRS(self.crs)
 
+    @cached_property
+    def crs_code(self) -> str | None:
+        """The CRS as AUTHORITY:CODE, such as EPSG:32632; None where no code stands for exactly this CRS."""
+        authority, code = self.odc_crs.authority
+        if not authority or not code:
+            return None
+        name = f"{authority}:{code}"
+        try:
+            return name if CRS(name) == self.odc_crs else None
+        except CRSError:
+            return None
+
+    @property
+    def crs_fields(self) -> dict[str, str]:
+        """The CRS in the fields of STAC and GeoZarr: `proj:code`, or `proj:wkt2` where it has no code."""
+        return {"proj:code": self.crs_code} if self.crs_code else {"proj:wkt2": self.odc_crs.to_wkt()}
+
+    def same_crs(self, wkt: str) -> bool:
+        """Whether a CRS is this one; False where it cannot be parsed."""
+        try:
+            return bool(CRS(wkt) == self.odc_crs)
+        except CRSError:
+            return False
+
     def _geobox(self, window: Window, gsd_m: float) -> GeoBox:
         affine = Affine(gsd_m, 0, window.col0 * gsd_m, 0, -gsd_m, -window.row0 * gsd_m)
         return GeoBox(window.shape, affine, self.odc_crs)

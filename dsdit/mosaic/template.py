@@ -63,6 +63,7 @@ def write_coordinates(group: zarr.Group, plan: Plan, window: Window, gsd_m: floa
             f"{group.store_path} covers another place ({there}) than this run would write ({transform}): "
             "choose another output, or remove this one"
         )
+    _check_crs(group, plan)
     x = x0 + (np.arange(cols) + 0.5) * gsd_m
     y = y0 - (np.arange(rows) + 0.5) * gsd_m
     _coordinate(group, "x", x, {"standard_name": "projection_x_coordinate", "units": "m", "axis": "X"})
@@ -76,10 +77,8 @@ def write_coordinates(group: zarr.Group, plan: Plan, window: Window, gsd_m: floa
     }
     if "spatial_ref" not in group:
         group.create_array("spatial_ref", shape=(), dtype="int32", attributes=mapping, fill_value=0)
-    epsg = crs.to_epsg()
-    code = {"proj:code": f"EPSG:{epsg}"} if epsg else {"proj:wkt2": crs.to_wkt()}
     spatial: dict[str, Any] = {
-        **code,
+        **grid.crs_fields,
         "spatial:dimensions": ["y", "x"],
         "spatial:transform": transform,
         "spatial:shape": [rows, cols],
@@ -89,6 +88,23 @@ def write_coordinates(group: zarr.Group, plan: Plan, window: Window, gsd_m: floa
     for _, array in group.arrays():
         if array.ndim >= 2:
             array.attrs.update(spatial)
+
+
+def _check_crs(group: zarr.Group, plan: Plan) -> None:
+    """Raises StoreError where the group's pixels are in another CRS.
+
+    They are not written anew in the same output: versions that are kept, and readers that have one open, take its
+    coordinates from this CRS, as they take its place and pixel size, which are refused in the same way.
+    """
+    if "spatial_ref" not in group:
+        return
+    wkt = str(group["spatial_ref"].attrs.get("spatial_ref", ""))
+    if not plan.region.grid.same_crs(wkt):
+        name = wkt.partition('"')[2].partition('"')[0]
+        raise StoreError(
+            f"{group.store_path} is in CRS {name!r}, and this run would write {plan.region.grid.odc_crs.proj.name!r} "
+            f"(crs: {plan.region.grid.crs}): choose another output, or remove this one"
+        )
 
 
 def _coordinate(group: zarr.Group, name: str, values: NDArray[np.floating[Any]], attributes: dict[str, Any]) -> None:
