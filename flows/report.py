@@ -50,6 +50,8 @@ def _rows(report: Report) -> list[tuple[str, str]]:
     if report.lr_error:
         before, after = report.lr_error["before"], report.lr_error["after"]
         rows.append(("mean |A(sr) - lr|", f"{before:.5f} before restoring, {after:.5f} after (reflectance)"))
+    if report.clipped:
+        rows.append(("clipped", f"{report.clipped} pixels, {100 * report.clipped / area:.2f}%, to bounds around LR"))
     rows += [("registration", line) for line in report.registration]
     rows += [("error", error) for error in report.errors[:10]]
     if len(report.errors) > 10:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from multiprocessing import parent_process
 
+import numpy as np
 import torch
 
 from dsdit.evaluation.case import Case, make_case
@@ -15,9 +16,11 @@ from dsdit.evaluation.influence import Blocks, influence_blocks
 from dsdit.evaluation.metrics import Array, Truth
 from dsdit.evaluation.options import INFLUENCE, EvaluationOptions
 from dsdit.evaluation.pairs import FREE_LICENCES, Scene
-from dsdit.evaluation.rows import make_rows
+from dsdit.evaluation.rows import WITHOUT_REFERENCE, make_rows
 from dsdit.evaluation.sheet import write_sheet
-from dsdit.imaging.sensor import EVALUATION_MTF, restore
+from dsdit.imaging.bounds import reflectance_bounds, restore_within
+from dsdit.imaging.radiometry import Curve
+from dsdit.imaging.sensor import EVALUATION_MTF
 from dsdit.malloc import keep_freed_memory
 from dsdit.model.weights import Weights, load_weights
 
@@ -76,7 +79,7 @@ def measure_pair(task: PairTask) -> Measured:
         if not options.wants(name):
             continue
         before = make()
-        shown[name] = _restored(name, before, case)
+        shown[name] = _restored(name, before, case, Curve(weights.config.curve_maximum))
         figures[name] = _parts(name, before, shown[name], case, truth)
     if options.pictures is not None:
         write_sheet(options.pictures / f"{case.scene.id}.png", case, shown)
@@ -95,5 +98,11 @@ def _parts(name: str, before: Array, picture: Array, case: Case, truth: Truth) -
     return parts
 
 
-def _restored(name: str, picture: Array, case: Case) -> Array:
-    return picture if name == "bicubic" else restore(picture, case.lr, case.scale, EVALUATION_MTF)
+def _restored(name: str, picture: Array, case: Case, curve: Curve) -> Array:
+    """LR truth restored within bounds, as in a mosaic, but for the row that shows plain interpolation."""
+    if name == "bicubic":
+        return picture
+    lr = curve.inverse(case.lr)
+    referenced = np.full(picture.shape[1:], name not in WITHOUT_REFERENCE)
+    bounds = reflectance_bounds(lr, case.scale, referenced)
+    return curve.forward(restore_within(curve.inverse(picture), lr, case.scale, EVALUATION_MTF, bounds))

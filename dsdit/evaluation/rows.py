@@ -20,6 +20,8 @@ from dsdit.sampling.picture import super_resolve
 
 Array = NDArray[np.float32]
 _GAIN_SIGMA_LR = 3.0
+WITHOUT_REFERENCE = ("bicubic", "bicubic_restored", "model_no_reference")
+"""Rows that see no reference."""
 WRONG = "model_wrong_reference"
 """The row that needs a second place."""
 ROWS = (

@@ -16,9 +16,10 @@ from odc.geo.xr import xr_coords
 
 from dsdit.bands import BANDS
 from dsdit.errors import RequestError
+from dsdit.imaging.bounds import reflectance_bounds, restore_within
 from dsdit.imaging.fill import carry
 from dsdit.imaging.radiometry import Curve
-from dsdit.imaging.sensor import gaussian_sigma_px, restore
+from dsdit.imaging.sensor import gaussian_sigma_px
 from dsdit.lattice.tiling import FILL_RADIUS_LR_PX
 from dsdit.model.weights import load_weights
 from dsdit.plan.sampler_settings import SamplerSettings
@@ -104,7 +105,8 @@ def _draw(
         matched = curve.forward(reflectance)
     given = Conditioned.of(curve.forward(lr), scale, mtf_nyquist, matched, ref_valid)
     picture = draw_picture(weights, given, settings, _finer(valid, scale))
-    return restore(curve.inverse(picture), lr, scale, mtf_nyquist, valid=valid)
+    bounds = reflectance_bounds(lr, scale, ref_valid)
+    return restore_within(curve.inverse(picture), lr, scale, mtf_nyquist, bounds, valid)
 
 
 def _finer(mask: NDArray[np.bool_], scale: int) -> NDArray[np.bool_]:

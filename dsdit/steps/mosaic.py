@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dsdit.imaging.bounds import reflectance_bounds, restore_within
 from dsdit.imaging.radiometry import decode, encode
-from dsdit.imaging.sensor import decimate, restore, restored_lr
+from dsdit.imaging.sensor import decimate, restored_lr
 from dsdit.lattice.blend import blend, feather
 from dsdit.mosaic.lease import Check, unchecked
 from dsdit.mosaic.mosaic_arrays import STATUS
@@ -159,13 +160,16 @@ def _tiles(
 
 
 def _restore(plan: Plan, job: Index, scratch: str, blended: Blended) -> Restored:
-    """Corrects the blended picture by what its LR picture lacks."""
-    scale, mtf = plan.lattice.scale, plan.mtf_nyquist
-    lr_state = read_staged(plan, scratch, "lr_state", plan.lattice.mosaic_window(job))
+    """Corrects the blended picture by what its LR picture lacks, within the bounds that LR and reference allow."""
+    scale, mtf, window = plan.lattice.scale, plan.mtf_nyquist, plan.lattice.mosaic_window(job)
+    lr_state = read_staged(plan, scratch, "lr_state", window)
+    ref_item = read_staged(plan, scratch, "ref_item", window)
     valid = lr_state == LrState.VALID
     residual = np.where(valid, blended.lr - decimate(blended.sr, scale, mtf), np.float32(np.nan))
-    sr = restore(blended.sr, blended.lr, scale, mtf, valid=valid)
-    return Restored(blended, lr_state, residual, encode(sr, np.ones(sr.shape, bool)))
+    lower, upper = reflectance_bounds(blended.lr, scale, ref_item >= 0)
+    sr = restore_within(blended.sr, blended.lr, scale, mtf, (lower, upper), valid)
+    at_bound = ((sr == lower) | (sr == upper)).any(0)
+    return Restored(blended, lr_state, ref_item, residual, encode(sr, np.ones(sr.shape, bool)), at_bound)
 
 
 def read_status(plan: Plan, job: Index, output: str) -> NDArray[np.uint8]:
@@ -205,10 +209,12 @@ def _measures(plan: Plan, job: Index, restored: Restored, shard: Shard) -> dict[
     usable = (shard.status == PixelStatus.DONE) | (shard.status == PixelStatus.NO_REFERENCE)
     whole = block_mean(usable.astype(np.float32), scale) == 1.0
     whole &= np.isfinite(before).all(0)
+    clipped = int((restored.at_bound[plan.lattice.shard_window(job).within(window)] & usable).sum())
     if not whole.any():
-        return {"lr_pixels": 0}
+        return {"lr_pixels": 0, "clipped_pixels": clipped}
     return {
         "lr_pixels": int(whole.sum()),
+        "clipped_pixels": clipped,
         "lr_error_before": float(np.abs(before)[:, whole].mean(dtype=np.float64)),
         "lr_error_after": float(after[:, whole].mean(dtype=np.float64)),
     }

@@ -52,10 +52,14 @@ class Restored:
     blended: Blended
     lr_state: NDArray[np.uint8]
     """(y / scale, x / scale) `LrState`."""
+    ref_item: NDArray[np.int32]
+    """(y, x) number of the reference; -1 for none."""
     residual: Array
     """(band, y / scale, x / scale) lr - A(blended.sr), what restoring had to correct; NaN where LR is not valid."""
     stored: NDArray[np.uint16]
     """(band, y, x) the restored picture as it is encoded in `sr`."""
+    at_bound: NDArray[np.bool_]
+    """(y, x) where some band was clipped to its bounds while restoring."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +79,7 @@ def cut_shard(plan: Plan, job: Index, scratch: str, restored: Restored) -> Shard
     inside = plan.region.mask(shard)
     crop = shard.within(window)
     crop_lr = shard.coarsen(scale).within(window.coarsen(scale))
-    ref_item = read_staged(plan, scratch, "ref_item", window)
+    ref_item = restored.ref_item
     status = pixel_status(restored.blended, restored.lr_state, ref_item, scale)[crop]
     status[~inside] = PixelStatus.OUTSIDE
     usable = (status == PixelStatus.DONE) | (status == PixelStatus.NO_REFERENCE)

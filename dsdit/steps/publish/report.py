@@ -44,6 +44,8 @@ class Report:
     """Network calls."""
     lr_error: dict[str, float]
     """Mean |A(sr) - lr| in reflectance, before and after restoring."""
+    clipped: int = 0
+    """Pixels that restoring clipped to the bounds of their surroundings in LR (`dsdit.imaging.bounds`)."""
     errors: tuple[str, ...] = field(default=())
     registration: tuple[str, ...] = field(default=())
     """Registration of the references: a count of pairs, then those that a person should look at."""
@@ -92,6 +94,7 @@ class Tally:
         self._seconds: Counter[str] = Counter()
         self._calls = 0
         self._lr = np.zeros(3)
+        self._clipped = 0
         """LR pixels, and the sums of |A(sr) - lr| over them before and after restoring."""
         self._errors: dict[str, None] = {}
         self._done = 0
@@ -110,6 +113,7 @@ class Tally:
             self._jobs[str(receipt.state) if same else STALE] += 1
             self._done += same and receipt.state is JobState.DONE
             self._pixels.update(receipt.pixels)
+            self._clipped += int(receipt.measures.get("clipped_pixels", 0))
             n = receipt.measures.get("lr_pixels", 0)
             if n:
                 measured = receipt.measures["lr_error_before"], receipt.measures["lr_error_after"]
@@ -156,6 +160,7 @@ class Tally:
             seconds={step: round(s, 2) for step, s in self._seconds.items()},
             calls=self._calls,
             lr_error={"before": before / weight, "after": after / weight} if weight else {},
+            clipped=self._clipped,
             errors=tuple(self._errors),
             registration=registration_notes(self.plan),
         )
