@@ -175,7 +175,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory, weights: Path) -> Iterator[Ran
     create_scratch(places.scratch, plan.lattice, plan.layout.jobs_window, plan.bands)
     front = Wavefront(plan, places, due_jobs(plan, places.receipts), True)
     with patch.object(dsdit.sampling.sampler, "open_sampler", lambda *_: PassThrough(plan)):
-        receipts = run_steps(front, lambda step, job: run_step(step, job, places))
+        receipts = run_steps(front, run_step)
     report = make_report(plan, places.receipts, tuple(receipts))
     publish(plan, request.output, report, NOW)
     yield Ran(request, plan, places, receipts, report)

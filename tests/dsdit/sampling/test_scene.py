@@ -13,8 +13,9 @@ import xarray as xr
 
 import dsdit
 from dsdit.errors import RequestError
+from dsdit.imaging.bounds import reflectance_bounds, restore_within
 from dsdit.imaging.radiometry import Curve
-from dsdit.imaging.sensor import EVALUATION_MTF, decimate, restore, restored_lr, upsample
+from dsdit.imaging.sensor import EVALUATION_MTF, decimate, restored_lr, upsample
 from dsdit.imaging.shift import moved
 from dsdit.model.weights import Weights, load_weights
 from dsdit.plan.sampler_settings import SamplerDefaults
@@ -78,7 +79,8 @@ def test_tiles_and_blending_are_those_of_a_picture(loaded: Weights, lr: np.ndarr
     ref = match(lr, np.ones(lr.shape[1:], bool), truth, np.ones(SHAPE, bool), 8) if with_ref else None
     scaled = None if ref is None else curve.forward(ref)
     drawn = picture.super_resolve(loaded, curve.forward(lr), 8, scaled)
-    expected = restore(curve.inverse(drawn), lr, 8, EVALUATION_MTF)
+    bounds = reflectance_bounds(lr, 8, np.full(SHAPE, with_ref))
+    expected = restore_within(curve.inverse(drawn), lr, 8, EVALUATION_MTF, bounds)
     given = raster(truth, 1.25) if with_ref else None
     out = dsdit.super_resolve(raster(lr, 10.0), given, weights=loaded, register=False)
     assert np.array_equal(out.values, expected)
