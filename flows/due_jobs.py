@@ -7,21 +7,17 @@ from dataclasses import dataclass, field
 from logging import Logger, LoggerAdapter
 from typing import Any
 
-from dsdit.errors import StoreError
 from dsdit.lattice.job_mask import Jobs
 from dsdit.mosaic.lease import Lease
-from dsdit.mosaic.template import create_mosaic
-from dsdit.mosaic.version import Version
 from dsdit.mosaic.versions import MosaicStore
 from dsdit.plan.files import write_due
 from dsdit.plan.plan import Plan
 from dsdit.receipts.receipts import Receipt, join_receipts
-from dsdit.steps.clearing import clear_outside, shards_outside
 from dsdit.steps.publish.report import Tally, due_jobs, finish_report
-from dsdit.store.arrays import forget_arrays
 from dsdit.store.objects import join, remove, write_json
 from flows.plan.prepared import Prepared
 from flows.publish.cleanup import drop_scratch, finish_publish, make_scratch, remove_partials
+from flows.publish.new_version import begin_version, has_shards_outside
 from flows.publish.outcome import RunOutcome
 from flows.report import report_record
 from flows.run.commits import Commits
@@ -46,7 +42,7 @@ def run_due_jobs(
     outcome = RunOutcome(len(due))
     if due or has_shards_outside(store, plan, receipts):
         lease.check()
-        version = begin_version(store, plan, receipts, lease, log)
+        version = store.forked(begin_version(store, plan, receipts, lease, log.info))
     if due:
         write_due(plan_url, due.indices())
         locations = plan_url, request.scratch_url, request.output, version.mosaic, version.fork
@@ -78,33 +74,6 @@ def join_shard_receipts(receipts: str, lease: Lease, log: Log) -> None:
     lease.check()
     for name in join_receipts(receipts, "mosaic"):
         log.warning("run: receipt %s is damaged: its job is done again", name)
-
-
-def has_shards_outside(store: MosaicStore, plan: Plan, receipts: str) -> bool:
-    """Whether the mosaic has shards that are outside the plan's region by now."""
-    version = store.unpublished()
-    if version is None and not store.holds():
-        return False
-    forget_arrays()
-    try:
-        with store.reading() if version is None else store.writing(version) as mosaic:
-            return len(shards_outside(plan, mosaic, receipts)) > 0
-    except StoreError:  # a repository without any version
-        return False
-
-
-def begin_version(store: MosaicStore, plan: Plan, receipts: str, lease: Lease, log: Log) -> Version:
-    """A version of the mosaic that nobody reads yet, with its arrays created; workers write to it.
-
-    Shards that are outside the region by now are removed from it.
-    """
-    version = store.begin()
-    with store.writing(version) as mosaic:
-        create_mosaic(plan, mosaic)
-        if cleared := clear_outside(plan, mosaic, receipts, lease.check):
-            log.info("run: %d shards are outside the region by now: removed", cleared)
-    forget_arrays()
-    return store.forked(version)
 
 
 @dataclass

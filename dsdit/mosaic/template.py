@@ -13,7 +13,7 @@ import zarr
 from numpy.typing import NDArray
 
 from dsdit.errors import StoreError
-from dsdit.mosaic.mosaic_arrays import shard_specs
+from dsdit.mosaic.mosaic_arrays import REF, shard_specs
 from dsdit.mosaic.versions import mosaic_store
 from dsdit.plan.item_table import item_name
 from dsdit.plan.plan import Plan
@@ -36,11 +36,16 @@ def level_count(plan: Plan) -> int:
 
 
 def create_mosaic(plan: Plan, url: str) -> None:
-    """Creates the empty template, or checks that an existing one fits the plan: raises StoreError where it does not."""
+    """Creates the empty template, or checks that an existing one fits the plan: raises StoreError where it does not.
+
+    Removes the group of references where the plan does not keep them.
+    """
     forget_arrays()
     root, grid, window = open_group(url, "a"), plan.region.grid, mosaic_window(plan)
     specs = shard_specs(plan)
     lattices = {spec.group: spec.lattice for spec in specs}
+    if REF.group in root and REF.group not in lattices:  # an earlier run kept the reference
+        del root[REF.group]
     groups = {name: root.require_group(name) for name in lattices}
     for spec in specs:
         create_spec(groups[spec.group], spec, plan.lattice, len(plan.bands), plan.layout.mosaic_jobs_window.shape)

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
+from typing import Any
 
+from dsdit.errors import StoreError
 from dsdit.lattice.job_mask import Jobs
 from dsdit.mosaic.folder_versions import carry_over
 from dsdit.mosaic.lease import Lease
@@ -121,19 +123,27 @@ def no_cog(request: Request, plan: Plan) -> str | None:
     return f"no sr.tif is written ({why}): dsdit export {request.output} FILE --bounds X0 Y0 X1 Y1 cuts a window"
 
 
+def published_item(output: str) -> dict[str, Any] | None:
+    """The item that readers see; None where there is none, empty where it is damaged."""
+    try:
+        found = read_json(join(output, PUBLISHED["item"]))
+    except StoreError:  # the next publish writes it again
+        return {}
+    return found if isinstance(found, dict) or found is None else {}
+
+
 def _carry_cog(
     request: Request, plan: Plan, store: MosaicStore, version: Version, mosaic: str, changed: Jobs, now: datetime
 ) -> bool:
     """Carries the COG of the published version over where this version's would be the same; returns whether it did."""
-    published = read_json(join(request.output, PUBLISHED["item"]))
-    if published is None or not store.versions() or not wants_cog(plan, request.cog):
+    published = published_item(request.output)
+    if not published or not store.versions() or not wants_cog(plan, request.cog):
         return False
-    own = stac_item(plan, now, store.name).to_dict()
-    compared = ("proj:code", "proj:shape", "proj:transform", "attribution")
-    same = all(published["properties"].get(key) == own["properties"][key] for key in compared)
-    if not same or "sr" not in published["assets"]:
+    before, own = (item.get("properties", {}) for item in (published, stac_item(plan, now, store.name).to_dict()))
+    compared = ("proj:code", "proj:wkt2", "proj:shape", "proj:transform", "attribution")
+    if any(before.get(key) != own.get(key) for key in compared) or "sr" not in published.get("assets", {}):
         return False
-    with store.reading() as before:
-        if not same_shards(plan, mosaic, before, changed):
+    with store.reading() as older:
+        if not same_shards(plan, mosaic, older, changed):
             return False
     return carry_over(request.output, version.folder, PUBLISHED["cog"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from dsdit.imaging.radiometry import SR_ADD_OFFSET, SR_FILL, SR_SCALE_FACTOR
 from dsdit.lonlat import lonlat_bbox, shorten_outline, within_180
 from dsdit.plan.licences import attributions, licences
 from dsdit.plan.plan import Plan
+from dsdit.steps.clearing import OUTLINE, outline_digest
 from dsdit.steps.publish.report import Report
 
 MOST_VERTICES = 1000
@@ -24,16 +26,13 @@ _SPDX = re.compile(r"[A-Za-z0-9.+-]+")
 """Characters of an SPDX identifier; a sentence has spaces."""
 
 
-def group_attributes(plan: Plan, report: Report, when: datetime) -> dict[str, Any]:
-    """Attributes of the mosaic's root: what it is, and its plan, model, settings, items and licences."""
+def lasting_attributes(plan: Plan) -> dict[str, Any]:
+    """Attributes of the mosaic's root that change only with the request, the sources or the weights."""
     return {
         "title": f"Super-resolved mosaic of {plan.region.name}",
         "Conventions": "CF-1.11",
-        "history": f"{when.isoformat()} published by dsdit",
         "comment": "Detail above the band limit of the low-resolution scenes is an estimate; "
         "see reference_weight, reference_age and residual in group lr.",
-        "plan": plan.digest.hex(),
-        "updated": when.isoformat(),
         "scale": plan.region.grid.scale,
         "gsd_m": plan.region.grid.gsd_m,
         "model": {"name": Path(plan.model.weights).name, "digest": plan.model.digest},
@@ -44,9 +43,37 @@ def group_attributes(plan: Plan, report: Report, when: datetime) -> dict[str, An
             "schedule": plan.sampler.schedule,
             "seed": plan.sampler.seed,
         },
-        "items": [json.loads(name) for name in plan.item_names],
         "attribution": attributions(plan),
         "licence": licences(plan),
+        OUTLINE: outline_digest(plan),
+    }
+
+
+def metadata_changed(
+    plan: Plan, attributes: Mapping[str, Any], published: Mapping[str, Any], item: pystac.Item
+) -> bool:
+    """Whether published attributes of the root, or the published item, differ from those of the plan but for the time.
+
+    `item` is the one that a publish of the plan would write.
+    """
+    own = json.loads(json.dumps(lasting_attributes(plan)))
+    here, there = (_without_time(record) for record in (json.loads(json.dumps(item.to_dict())), published))
+    return any(attributes.get(name) != value for name, value in own.items()) or here != there
+
+
+def _without_time(item: Mapping[str, Any]) -> dict[str, Any]:
+    properties = {name: value for name, value in item.get("properties", {}).items() if name != "updated"}
+    return {**item, "properties": properties}
+
+
+def group_attributes(plan: Plan, report: Report, when: datetime) -> dict[str, Any]:
+    """Attributes of the mosaic's root: what it is, and its plan, model, settings, items and licences."""
+    return {
+        **lasting_attributes(plan),
+        "history": f"{when.isoformat()} published by dsdit",
+        "plan": plan.digest.hex(),
+        "updated": when.isoformat(),
+        "items": [json.loads(name) for name in plan.item_names],
         "jobs": report.jobs,
         "pixels": report.pixels,
     }
