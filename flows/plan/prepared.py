@@ -16,6 +16,7 @@ from dsdit.imaging.sensor import reach_px
 from dsdit.lattice.layout import Layout
 from dsdit.lattice.tiling import Lattice, default_shard, default_tile
 from dsdit.model.header import WeightsHeader, read_header
+from dsdit.mosaic.own_output import check_location, check_own
 from dsdit.mosaic.versions import MosaicStore, mosaic_store
 from dsdit.region import Region
 from dsdit.store.objects import check_writable
@@ -73,6 +74,10 @@ def prepare(request: Request, to_run: bool = False) -> Prepared:
     lr_source = open_source(request.lr)
     ref_source = None if request.ref is None else open_source(request.ref)
     layout = make_layout(request, weights, lr_source.mtf_nyquist)
+    check_location("output", request.output)
+    if request.scratch is not None:
+        check_location("scratch", request.scratch)
+    check_own(request.output, request.scratch_url)
     check_writable(request.output)
     store = mosaic_store(request.output, request.store)
     if to_run and request.scratch is not None:

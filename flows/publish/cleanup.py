@@ -14,6 +14,7 @@ from dsdit.errors import StoreError
 from dsdit.mosaic.hard_links import PARTIAL
 from dsdit.mosaic.history import damaged_history, read_history
 from dsdit.mosaic.lease import Check
+from dsdit.mosaic.own_output import REMOVED, REPLACED
 from dsdit.mosaic.versions import MosaicStore
 from dsdit.plan.files import drop_plans
 from dsdit.plan.plan import Plan
@@ -25,6 +26,9 @@ from flows.run.run_step import Places
 OLD_S = 3600.0
 """Seconds since its last change after which a file is not being written any more."""
 _STORES = (".zarr", ".icechunk")
+_FOLDERS = (*REMOVED, "plans", "measures", "search")
+_FILES = (*REPLACED, "plan.png")
+"""Folders and files below an output that runs write."""
 
 
 def finish_publish(store: MosaicStore, receipts: str) -> None:
@@ -57,13 +61,18 @@ def make_scratch(plan: Plan, places: Places, scratch: str, check: Check) -> None
 
 
 def remove_partials(output: str) -> int:
-    """Removes files below a folder whose writers were killed, outside of Zarr's own; returns their number."""
+    """Removes files whose writers were killed from an output and the folders that runs write there, outside of Zarr's
+    own; returns their number.
+    """
     if is_remote(output):  # there an object is whole or not there
         return 0
     count, oldest = 0, time.time() - OLD_S
-    for place, folders, names in os.walk(filesystem(output)[1]):
-        folders[:] = [name for name in folders if not name.endswith(_STORES)]
-        for path in (Path(place) / name for name in names if name.endswith(PARTIAL)):
+    top = filesystem(output)[1]
+    for place, folders, names in os.walk(top):
+        own = _FOLDERS if place == top else folders
+        folders[:] = [name for name in folders if name in own and not name.endswith(_STORES)]
+        mine = [name for name in names if place != top or name.startswith(_FILES)]
+        for path in (Path(place) / name for name in mine if name.endswith(PARTIAL)):
             if path.is_file() and path.stat().st_mtime < oldest:
                 path.unlink(missing_ok=True)
                 count += 1
