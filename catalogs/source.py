@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from catalogs.calibration import Rule
@@ -25,6 +24,7 @@ from dsdit.bands import BANDS
 from dsdit.errors import RequestError
 from dsdit.imaging.sensor import BOX_MTF, EVALUATION_MTF
 from dsdit.plan.licences import YEAR
+from dsdit.yaml_text import read_yaml
 
 SOURCES_FOLDER = Path(__file__).parent / "sources"
 _PLACEHOLDER = re.compile(r"\{[^}]*\}")
@@ -163,8 +163,8 @@ def load_source(name_or_path: str | Path, base: Path | None = None) -> Source:
         if not text.endswith((".yaml", ".yml")) or not path.is_file():
             raise RequestError(f"source {text!r} is not known: use a YAML file or one of {', '.join(known_sources())}")
     try:
-        record = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        record = read_yaml(path)
+    except (OSError, ValueError) as error:
         raise RequestError(f"source {text!r} cannot be read: {error}") from error
     if not isinstance(record, dict):
         raise RequestError(f"source {text!r} is no mapping: see the shipped ones in catalogs/sources")

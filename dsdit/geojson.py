@@ -14,12 +14,31 @@ from dsdit.errors import RequestError
 
 GeoJson = Mapping[str, Any]
 """A GeoJSON object: a geometry, a feature, or a collection of one feature."""
+MAX_BYTES = 16_000_000
+"""Largest file that is read: some 500,000 vertices."""
+_MALFORMED = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    RecursionError,
+    TypeError,
+    ValueError,
+    shapely.errors.ShapelyError,
+)
+"""What shapely raises on values of other types, lengths and depths than GeoJSON's."""
 
 
 def read_geojson(path: str | PathLike[str]) -> GeoJson:
     """The GeoJSON object in a file. Raises RequestError where the file cannot be read or holds another thing."""
     try:
-        record = json.loads(Path(path).read_text())
+        with Path(path).open("rb") as file:
+            text = file.read(MAX_BYTES + 1)
+        if len(text) > MAX_BYTES:
+            raise ValueError(f"it has more than {MAX_BYTES:,} bytes: simplify the outline")
+        record = json.loads(text.decode("utf-8-sig"))
+    except RecursionError as error:
+        raise RequestError(f"geojson {fspath(path)!r} is nested too deep: give one polygon or multipolygon") from error
     except (OSError, ValueError) as error:
         raise RequestError(f"geojson {fspath(path)!r} cannot be read: {error}") from error
     if not isinstance(record, dict):
@@ -35,10 +54,11 @@ def footprint_of(record: GeoJson, name: str) -> shapely.Geometry:
     """
     try:
         found = shapely.force_2d(shapely.geometry.shape(_geometry(record, name)))
-    except (KeyError, TypeError, AttributeError, ValueError, shapely.errors.ShapelyError) as error:
-        if isinstance(error, RequestError):
-            raise
-        raise RequestError(f"{name} is not a GeoJSON geometry: {error}") from error
+    except RequestError:
+        raise
+    except _MALFORMED as error:
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise RequestError(f"{name} is not a GeoJSON geometry: {reason}") from error
     if found.geom_type not in ("Polygon", "MultiPolygon"):
         raise RequestError(f"{name} is a {found.geom_type}: give one polygon or multipolygon")
     if found.is_empty:

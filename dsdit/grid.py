@@ -33,12 +33,16 @@ class Grid:
     def __post_init__(self) -> None:
         try:
             crs = CRS(self.crs)
-        except CRSError as error:
-            raise RequestError(f"crs {self.crs!r} is not known: use a code such as EPSG:32632") from error
+        except (CRSError, ValueError, TypeError, ArithmeticError) as error:
+            raise RequestError(f"crs {self.crs[:200]!r} is not known: use a code such as EPSG:32632") from error
         if not crs.projected:
-            raise RequestError(f"crs {self.crs!r} is not projected: use one in metres, such as EPSG:32632 (UTM)")
-        if any(unit not in ("metre", "meter", "m") for unit in crs.units):
-            raise RequestError(f"crs {self.crs!r} is in {crs.units[0]}: use one in metres")
+            raise RequestError(f"crs {self.crs[:200]!r} is not projected: use one in metres, such as EPSG:32632 (UTM)")
+        if crs.proj.is_compound or len(crs.proj.axis_info) != 2:
+            raise RequestError(f"crs {self.crs[:200]!r} has heights: use its horizontal part alone{_horizontal(crs)}")
+        # Not odc-geo's `units`: it finds axes by direction, and both axes of a polar CRS run south or north.
+        units = {axis.unit_name for axis in crs.proj.axis_info if axis.unit_conversion_factor != 1}
+        if units:
+            raise RequestError(f"crs {self.crs!r} is in {units.pop()}: use one in metres")
         if not (isinstance(self.scale, int) and 4 <= self.scale <= 16):
             raise RequestError(f"scale is {self.scale}: it must be an integer from 4 to 16")
         if not 0.05 <= self.gsd_m <= 1000:
@@ -90,6 +94,12 @@ class Grid:
         """GeoBox of a window of LR pixels, or of blocks of `factor` x `factor` LR pixels."""
         return self._geobox(window, self.lr_gsd_m * factor)
 
+    @property
+    def polar(self) -> bool:
+        """True where the plane's centre is a pole: both axes run north or both run south."""
+        first, second = (axis.direction for axis in self.odc_crs.proj.axis_info)
+        return first == second
+
     def window_of(self, bounds: tuple[float, float, float, float], gsd_m: float) -> Window:
         """Pixels of size `gsd_m` that touch `bounds` (x0, y0, x1, y1 in CRS units)."""
         x0, y0, x1, y1 = bounds
@@ -111,3 +121,9 @@ class Grid:
     def bounds_of(self, window: Window, gsd_m: float) -> tuple[float, float, float, float]:
         """Bounds (x0, y0, x1, y1 in CRS units) of a window of pixels of size `gsd_m`."""
         return window.col0 * gsd_m, -window.row1 * gsd_m, window.col1 * gsd_m, -window.row0 * gsd_m
+
+
+def _horizontal(crs: CRS) -> str:
+    """The horizontal part of a compound CRS, where it has a code."""
+    code = next((part.to_authority() for part in crs.proj.sub_crs_list if part.is_projected), None)
+    return f": {':'.join(code)}" if code else ""

@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 import shapely
-import yaml
 from numpy.typing import NDArray
 from odc.geo.geom import Geometry
 
@@ -25,9 +24,14 @@ from dsdit.geojson import GeoJson, footprint_of, read_geojson
 from dsdit.grid import Grid
 from dsdit.lonlat import bbox_shape, check_bbox
 from dsdit.window import Window
+from dsdit.yaml_text import read_yaml
 
 _DENSIFY_DEG = 0.01
 """Longest edge that is projected by its ends alone: edges in degrees are not straight in another CRS."""
+_MAX_VERTICES = 1_000_000
+"""Of a footprint whose edges are densified."""
+_FARTHEST_M = 1e8
+"""Coordinates of projected CRSs are within this, false origins too."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _SHAPES = ("bbox", "bounds", "geojson")
 """Keys of a YAML file of which one gives the footprint."""
@@ -71,6 +75,11 @@ class Region:
         """Region of a rectangle (x0, y0, x1, y1) in CRS units. Raises RequestError where it is none."""
         if len(bounds) != 4 or not (bounds[0] < bounds[2] and bounds[1] < bounds[3]):
             raise RequestError(f"bounds of {name!r} are {tuple(bounds)}: they must run from low to high x and y")
+        if max(abs(value) for value in bounds) > _FARTHEST_M:
+            raise RequestError(
+                f"bounds of {name!r} are {tuple(bounds)}: no place is farther than {_FARTHEST_M:g} m from the origin "
+                f"of {grid.crs}, give metres of that CRS"
+            )
         return cls(name, grid, shapely.box(*bounds).wkt)
 
     @classmethod
@@ -93,8 +102,8 @@ class Region:
         """
         file = Path(path)
         try:
-            record = yaml.safe_load(file.read_text())
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            record = read_yaml(file)
+        except (OSError, ValueError) as error:
             raise RequestError(f"region file {str(file)!r} cannot be read: {' '.join(str(error).split())}") from error
         if not isinstance(record, dict):
             raise RequestError(f"region file {str(file)!r} does not hold a mapping of settings")
@@ -119,6 +128,12 @@ class Region:
 
     @classmethod
     def _from_degrees(cls, name: str, grid: Grid, lonlat: shapely.Geometry) -> Region:
+        vertices = lonlat.length / _DENSIFY_DEG + shapely.get_num_coordinates(lonlat)
+        if not vertices <= _MAX_VERTICES:
+            raise RequestError(
+                f"the outline of {name!r} is {lonlat.length:,.0f} degrees long with "
+                f"{shapely.get_num_coordinates(lonlat):,} vertices: simplify it"
+            )
         projected = Geometry(lonlat.segmentize(_DENSIFY_DEG), "EPSG:4326").to_crs(grid.odc_crs).geom
         if not np.isfinite(projected.bounds).all():
             raise RequestError(f"the footprint of {name!r} cannot be projected to {grid.crs}")

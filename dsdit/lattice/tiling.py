@@ -16,6 +16,9 @@ from dsdit.window import Index, Window
 CELL_LR_PX = 256
 """Side of a cell in LR pixels: the unit of all choices of scenes and references."""
 
+MAX_SHARD_PX = 16_384
+"""Longest side of a shard: a job has some 40 bytes a pixel in memory."""
+
 FILL_RADIUS_LR_PX = 16
 """How far valid LR values are continued into invalid pixels, in LR pixels."""
 
@@ -76,6 +79,11 @@ class Lattice:
             raise RequestError("chunk_strides and shard_chunks must be at least 1")
         if self.halo_px < 0 or self.halo_px % self.scale:
             raise RequestError(f"halo_px is {self.halo_px}: it must be a multiple of scale {self.scale}")
+        if self.shard_px > MAX_SHARD_PX:
+            raise RequestError(
+                f"a shard of {self.shard_px} px is too large: tile_px {self.tile_px}, chunk_strides "
+                f"{self.chunk_strides} and shard_chunks {self.shard_chunks} may make up to {MAX_SHARD_PX} px a side"
+            )
         need = max(self.overlap_px + 2 * self.halo_px, self.tile_px + self.halo_px)
         if self.shard_px < need:
             strides = math.ceil(need / self.stride_px)

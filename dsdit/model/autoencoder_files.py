@@ -5,16 +5,18 @@ Each kind of storage is one class; `STORAGES` lists them. A new one is a class h
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from dsdit.errors import WeightsError
+from dsdit.model.config_values import read_json, shown
 
 if TYPE_CHECKING:
     from dsdit.model.tensor_file import Entries
 
+MAX_BLOCKS = 8
+"""Blocks of an autoencoder at most: each but the first halves the picture's sides."""
 TILE_PX = 1024
 """Side of pictures from which the autoencoder works in tiles."""
 SD3_PREFIX = "first_stage_model."
@@ -78,14 +80,7 @@ class DiffusersFolder:
 
     def config(self, path: Path) -> dict[str, Any]:
         """`config.json`. Raises WeightsError where it is no JSON object."""
-        file = path / "config.json"
-        try:
-            config = json.loads(file.read_text("utf-8"))
-        except (OSError, ValueError) as error:
-            raise WeightsError(f"{file} cannot be read as JSON: {error}") from error
-        if not isinstance(config, dict):
-            raise WeightsError(f"{file} holds {type(config).__name__}: it must be an object")
-        return config
+        return read_json(path / "config.json")
 
     def entries(self, path: Path) -> tuple[Entries, Path]:
         """The tensors as they are stored."""
@@ -138,10 +133,10 @@ def codec_shape(path: Path) -> CodecShape:
     """Factor and channels that the configuration at `path` states. Raises WeightsError where it states none."""
     config = storage_of(path).config(path)
     blocks, channels = config.get("block_out_channels"), config.get("latent_channels")
-    if not isinstance(blocks, list) or not blocks or not isinstance(channels, int):
+    if not isinstance(blocks, list) or not 1 <= len(blocks) <= MAX_BLOCKS or not isinstance(channels, int):
         raise WeightsError(
-            f"the autoencoder {path} states block_out_channels {blocks!r} and latent_channels {channels!r}: "
-            "a list and a whole number are needed, as diffusers writes them"
+            f"the autoencoder {path} states block_out_channels {shown(blocks)} and latent_channels {shown(channels)}: "
+            f"a list of up to {MAX_BLOCKS} and a whole number are needed, as diffusers writes them"
         )
     return CodecShape(2 ** (len(blocks) - 1), channels)
 
@@ -150,5 +145,5 @@ def check_channels(network: int, autoencoder: int) -> None:
     """Raises WeightsError where a network and its autoencoder differ in channels."""
     if network != autoencoder:
         raise WeightsError(
-            f"the network has {network} channels and its autoencoder {autoencoder}: they do not belong together"
+            f"the network has {network} channels and its autoencoder {shown(autoencoder)}: they do not belong together"
         )

@@ -10,6 +10,15 @@ from typing import Literal
 
 TIMESTEP_FREQUENCIES = 256
 """Sines and cosines that describe a timestep."""
+LARGEST = {
+    "depth": 128,
+    "hidden_size": 16_384,
+    "num_heads": 512,
+    "patch_size": 64,
+    "in_channels": 4096,
+    "pos_embed_max_size": 2048,
+}
+"""Numbers of a network and their largest values, several times those of any that is published."""
 
 
 @dataclass(frozen=True)
@@ -32,10 +41,12 @@ class DSDiTConfig:
     """"rms" normalises queries and keys per head as SD3.5 does; None as SD3 does."""
 
     def __post_init__(self) -> None:
-        for name in ("depth", "hidden_size", "num_heads", "patch_size", "in_channels", "pos_embed_max_size"):
+        for name in LARGEST:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise ValueError(f"{name} is {value!r}: it must be a whole number of at least 1")
+            if value > LARGEST[name]:
+                raise ValueError(f"{name} is {value}: it must be at most {LARGEST[name]}")
         if self.hidden_size % self.num_heads:
             raise ValueError(f"hidden_size {self.hidden_size} is not a multiple of num_heads {self.num_heads}")
         if self.hidden_size % 4:

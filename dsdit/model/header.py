@@ -7,13 +7,13 @@ loads, and is refused unopened.
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
 from dsdit.errors import WeightsError
 from dsdit.model.config import DSDiTConfig
+from dsdit.model.config_values import check_values, read_json, scales_of, shown
 from dsdit.model.kinds import kind_of
 from dsdit.model.tensor_header import check_fit, network_shapes, read_tensor_headers
 from dsdit.model.weights_config import CONFIG_FILE, TENSOR_FILE, SensorDefaults, WeightsConfig
@@ -62,11 +62,12 @@ class WeightsHeader:
 def _build(record: type[Record], values: Any, where: str) -> Record:
     """A dataclass from JSON; unknown, missing and impossible values are a WeightsError."""
     if not isinstance(values, dict):
-        raise WeightsError(f"{where} is {values!r}: it must be an object")
+        raise WeightsError(f"{where} is {shown(values)}: it must be an object")
     names = [f.name for f in fields(record)]  # type: ignore[arg-type]  # every record here is a dataclass
     unknown = sorted(set(values) - set(names))
     if unknown:
-        raise WeightsError(f"{where} has unknown keys {unknown}; known are {names}")
+        raise WeightsError(f"{where} has unknown keys {shown(unknown)}; known are {names}")
+    check_values(values, where)
     try:
         return record(**values)
     except (TypeError, ValueError) as error:
@@ -76,16 +77,11 @@ def _build(record: type[Record], values: Any, where: str) -> Record:
 def read_config(folder: Path) -> WeightsConfig:
     """`config.json` of a weights folder, checked. Raises WeightsError."""
     path = folder / CONFIG_FILE
-    try:
-        values = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise WeightsError(f"{path} cannot be read as JSON: {error}") from error
-    if not isinstance(values, dict):
-        raise WeightsError(f"{path} holds {type(values).__name__}: it must be an object")
+    values = read_json(path)
     values["network"] = _build(DSDiTConfig, values.get("network"), f"{path}: network")
-    sensor = dict(values.get("sensor") or {})
-    if "scales" in sensor:
-        sensor["scales"] = tuple(sensor["scales"])
+    sensor = values.get("sensor") or {}
+    if isinstance(sensor, dict) and "scales" in sensor:
+        sensor = {**sensor, "scales": scales_of(sensor["scales"], f"{path}: sensor")}
     values["sensor"] = _build(SensorDefaults, sensor, f"{path}: sensor")
     for name in ("sampler", "faithful"):
         values[name] = _build(SamplerDefaults, values.get(name) or {}, f"{path}: {name}")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from dsdit.errors import WeightsError
 from dsdit.model.autoencoder_files import CodecShape, check_channels, codec_shape, storage_of
+from dsdit.model.config_values import shown
 from dsdit.model.weights_config import CONFIG_FILE, WeightsConfig
 
 if TYPE_CHECKING:
@@ -81,7 +82,10 @@ class PublishedKind:
     """`published.PublishedModel`: works on latents of the autoencoder that the configuration names."""
 
     def check(self, config: WeightsConfig) -> None:
-        """Accepts everything: an import without autoencoder is written, and refused when it is to be used."""
+        """An import without autoencoder is written, and refused when it is to be used."""
+        named: object = config.autoencoder
+        if named is not None and not (isinstance(named, str) and named and "\0" not in named):
+            raise ValueError(f"autoencoder is {shown(named)}: it must be null or a path")
 
     def codec_shape(self, folder: Path, config: WeightsConfig) -> CodecShape:
         """What the autoencoder's configuration states; its channels must be the network's."""
@@ -117,6 +121,12 @@ class PublishedKind:
                 f'set "autoencoder" in it to the SD3 autoencoder, a diffusers folder or an SD3 file on this machine'
             )
         path = folder / config.autoencoder
+        named = Path(config.autoencoder)
+        if not named.is_absolute() and not path.resolve().is_relative_to(folder.resolve()):
+            raise WeightsError(
+                f"{folder / CONFIG_FILE} names the autoencoder {config.autoencoder!r}, outside its folder: move it "
+                "into the folder, or write its absolute path yourself"
+            )
         if not path.exists():
             raise WeightsError(f"{folder / CONFIG_FILE} names the autoencoder {path}, which does not exist")
         return path

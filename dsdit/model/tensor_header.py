@@ -13,6 +13,7 @@ from dsdit.errors import WeightsError
 from dsdit.model.config import TIMESTEP_FREQUENCIES, DSDiTConfig
 
 Shape = tuple[int, ...]
+_SHOWN = 12
 _FLOATING = ("F64", "F32", "F16", "BF16")
 
 
@@ -55,9 +56,14 @@ def check_fit(found: Mapping[str, tuple[Shape, bool]], wanted: Mapping[str, Shap
     types = sorted(name for name in known if not found[name][1])
     if missing or unknown or shapes or types:
         raise WeightsError(
-            f"{path} does not fit its configuration: missing {missing}, unknown {unknown}, other shapes {shapes}"
-            + (f", not floating-point {types}" if types else "")
+            f"{path} does not fit its configuration: missing {_few(missing)}, unknown {_few(unknown)}, "
+            f"other shapes {_few(shapes)}" + (f", not floating-point {_few(types)}" if types else "")
         )
+
+
+def _few(names: list[str]) -> str:
+    """A list as a sentence shows it: its first entries and the number of the others."""
+    return str(names) if len(names) <= _SHOWN else f"{names[:_SHOWN]} and {len(names) - _SHOWN} more"
 
 
 def _linear(name: str, inputs: int, outputs: int) -> dict[str, Shape]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from dsdit.errors import RequestError
 from dsdit.lattice.tiling import unit_px
+from dsdit.yaml_text import read_yaml
 
 TOKEN_PX = 8
 """HR pixels along a token of the networks that are trained here: codec factor 4, patch 2."""
@@ -134,8 +134,8 @@ class TrainingConfig(_Frozen):
 def read_training_config(path: Path, minutes: float | None = None) -> TrainingConfig:
     """A YAML file -> TrainingConfig; `minutes` replaces the file's length. Raises RequestError."""
     try:
-        values = yaml.safe_load(path.read_text("utf-8")) or {}
-    except (OSError, yaml.YAMLError) as error:
+        values = read_yaml(path) or {}
+    except (OSError, ValueError) as error:
         raise RequestError(f"{path} cannot be read as YAML: {error}") from error
     if not isinstance(values, dict):
         raise RequestError(f"{path} holds {type(values).__name__}: it must be a table of settings")

@@ -49,9 +49,8 @@ def main(
 
 def _overrides(pairs: list[str] | None) -> dict[str, Any]:
     """Nested keys and values of `--set a.b=value`, whose values are YAML. Raises RequestError."""
-    import yaml
-
     from dsdit.errors import RequestError
+    from dsdit.yaml_text import parse_yaml
 
     record: dict[str, Any] = {}
     for pair in pairs or []:
@@ -62,7 +61,12 @@ def _overrides(pairs: list[str] | None) -> dict[str, Any]:
         part = record
         for name in path:
             part = part.setdefault(name, {})
-        part[last] = yaml.safe_load(value)
+            if not isinstance(part, dict):
+                raise RequestError(f"--set {pair!r}: {name} already has a value: give one of the two")
+        try:
+            part[last] = parse_yaml(value)
+        except ValueError as error:
+            raise RequestError(f"--set {key}: {error}") from error
     return record
 
 

@@ -26,6 +26,9 @@ from flows.request.land_mask import read_land
 from flows.request.request import Request
 from flows.request.settings import References, SampleRegion, Scenes
 
+MAX_SHARDS = 10_000_000
+"""Shards, and cells, of the rectangle around a region: the land of the Earth has as many at 1.25 m."""
+
 
 @dataclass(frozen=True)
 class Prepared:
@@ -109,6 +112,7 @@ def make_layout(request: Request, weights: WeightsHeader, mtf_nyquist: float) ->
     """The jobs of a request. Raises RequestError where it has none."""
     region = request.region()
     lattice = make_lattice(request, weights, mtf_nyquist, max(region.window.shape))
+    _check_size(region, lattice)
     land = None if request.land is None else read_land(Path(request.land), region, lattice)
     layout = Layout(region, lattice, land)
     if layout.map.off_land and not layout.mosaic_jobs:
@@ -116,6 +120,18 @@ def make_layout(request: Request, weights: WeightsHeader, mtf_nyquist: float) ->
     if not layout.mosaic_jobs:
         raise RequestError(f"region {request.name!r} holds no pixel of {request.gsd_m} m")
     return layout
+
+
+def _check_size(region: Region, lattice: Lattice) -> None:
+    """Raises RequestError for more shards or cells than a plan can have, before anything is allocated for them."""
+    window = region.window
+    for name, side in (("shards", lattice.shard_px), ("cells", lattice.cell_px)):
+        rows, cols = window.coarsen(side).shape
+        if rows * cols > MAX_SHARDS:
+            raise RequestError(
+                f"region {region.name!r} has {rows:,} x {cols:,} {name} of {side:,} px, and a run can have "
+                f"{MAX_SHARDS:,}: give a smaller footprint, or larger pixels, tiles or shards"
+            )
 
 
 def make_lattice(request: Request, weights: WeightsHeader, mtf_nyquist: float, side_px: int) -> Lattice:

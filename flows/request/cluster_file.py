@@ -14,10 +14,10 @@ from pathlib import Path
 from pkgutil import iter_modules
 from typing import Any, Literal
 
-import yaml
 from pydantic import Field, ValidationError, ValidationInfo
 
 from dsdit.errors import RequestError
+from dsdit.yaml_text import parse_yaml
 from flows.request.settings import Frozen
 
 _KINDS = "flows.clusters"
@@ -95,8 +95,8 @@ def _shipped() -> Traversable:
 
 def _read(place: Traversable, name: str) -> dict[str, Any]:
     try:
-        record = yaml.safe_load(place.read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        record = parse_yaml(place.read_text())
+    except (OSError, ValueError) as error:
         raise RequestError(
             f"cluster {name!r} is neither one of {cluster_names()} nor a YAML file that can be read: "
             f"{' '.join(str(error).split())}"

@@ -5,6 +5,7 @@ It selects jobs, not pixels: a shard that touches land is made whole.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,9 @@ from dsdit.lonlat import within_180
 from dsdit.region import Region
 
 _DENSIFY_DEG = 0.01
+_MAX_BYTES = 200_000_000
+_MAX_DEPTH = 64
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"')
 _MARGIN_DEG = 0.5
 """Land this far around the region is used: edges that are straight in degrees are curved in its CRS."""
 
@@ -27,8 +31,8 @@ def read_land(path: Path, region: Region, lattice: Lattice) -> str:
     Raises RequestError where the file cannot be read, holds no polygon, or none that comes near the region.
     """
     try:
-        found = shapely.from_geojson(path.read_text())
-    except (OSError, UnicodeDecodeError, shapely.errors.ShapelyError) as error:
+        found = shapely.force_2d(shapely.from_geojson(_read_text(path)))
+    except (OSError, ValueError, shapely.errors.ShapelyError) as error:
         raise RequestError(f"land {str(path)!r} cannot be read as GeoJSON: {error}") from error
     parts = shapely.get_parts(found, return_index=False)
     polygons = [p for p in shapely.get_parts(parts) if p.geom_type in ("Polygon", "MultiPolygon") and not p.is_empty]
@@ -46,3 +50,16 @@ def read_land(path: Path, region: Region, lattice: Lattice) -> str:
     projected = shapely.make_valid(Geometry(whole, "EPSG:4326").to_crs(region.grid.odc_crs).geom)
     x0, y0, x1, y1 = region.grid.bounds_of(shards, region.grid.gsd_m)
     return str(shapely.clip_by_rect(projected, x0, y0, x1, y1).wkt)
+
+
+def _read_text(path: Path) -> str:
+    """The file's text. Raises ValueError where it is too large, or so deep that GEOS would overflow its stack."""
+    with path.open("rb") as file:
+        text = file.read(_MAX_BYTES + 1)
+    if len(text) > _MAX_BYTES:
+        raise ValueError(f"it has more than {_MAX_BYTES:,} bytes: cut it to the region")
+    marks = _STRING.sub(b"", text).translate(None, bytes(set(range(256)) - set(b"[]{}")))
+    opens = np.isin(np.frombuffer(marks, np.uint8), np.frombuffer(b"[{", np.uint8))
+    if len(marks) and np.cumsum(np.where(opens, 1, -1), dtype=np.int32).max() > _MAX_DEPTH:
+        raise ValueError(f"its values are more than {_MAX_DEPTH} deep: give polygons alone")
+    return text.decode("utf-8-sig")

@@ -11,7 +11,6 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import Field, StrictInt, ValidationError, field_validator, model_validator
 
 from dsdit.errors import RequestError
@@ -20,6 +19,7 @@ from dsdit.imaging.shift import SEARCH_LR
 from dsdit.lonlat import check_bbox
 from dsdit.region import Region
 from dsdit.store.options import check_storage, use_storage
+from dsdit.yaml_text import parse_yaml, read_yaml
 from flows.request.messages import hint, sentence
 from flows.request.paths import resolve_paths
 from flows.request.settings import (
@@ -170,7 +170,7 @@ def load_request(region: str, overrides: dict[str, Any] | None = None) -> Reques
     Its `storage_options` become those of this process. Raises RequestError with a sentence for each wrong key.
     """
     shipped = region in region_names()
-    record = _parse(_read_text(region, shipped), region)
+    record = _read(region, shipped)
     if not shipped:
         record = resolve_paths(record, Path(region).parent)
     request = make_request(_merged(record, overrides or {}), region)
@@ -193,23 +193,20 @@ def replace_keys(request: Request, overrides: dict[str, Any]) -> Request:
     return make_request(_merged(request.model_dump(exclude_unset=True), overrides)) if overrides else request
 
 
-def _read_text(region: str, shipped: bool) -> str:
-    if shipped:
-        return (resources.files("infra") / "regions" / f"{region}.yaml").read_text()
+def _read(region: str, shipped: bool) -> dict[str, Any]:
     try:
-        return Path(region).read_text()
+        if shipped:
+            record = parse_yaml((resources.files("infra") / "regions" / f"{region}.yaml").read_text())
+        else:
+            record = read_yaml(Path(region))
     except (OSError, UnicodeDecodeError) as error:
         raise RequestError(
             f"region {region!r} is neither a name that ships ({hint(region, region_names())}) "
             f"nor a file that can be read: {getattr(error, 'strerror', None) or error}"
         ) from error
 
-
-def _parse(text: str, region: str) -> dict[str, Any]:
-    try:
-        record = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise RequestError(f"{region} is not YAML: {' '.join(str(error).split())}") from error
+    except ValueError as error:
+        raise RequestError(f"{region} is not YAML that can be used: {error}") from error
     if not isinstance(record, dict):
         raise RequestError(f"{region} does not hold a mapping of settings")
     return record

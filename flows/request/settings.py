@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Literal
 
@@ -10,6 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from dsdit.sampling.solver import SOLVERS, check_solver
 
 Positive = Annotated[int, Field(ge=1)]
+_FIRST_YEAR, _LAST_YEAR = 1900, 2200
+"""Of a period: the years around it that references may be from are in Python's calendar too."""
+_NUMBER = re.compile(r"[+-]?[0-9.]+(e[+-]?[0-9]+)?", re.IGNORECASE)
 
 
 class Frozen(BaseModel):
@@ -25,8 +29,23 @@ class Period(Frozen):
     """First moment; without a zone it is in UTC. Example: `2024-06-15`."""
     end: datetime | None = None
     """Last moment, by default the time when the run begins. Example: `2024-07-15`."""
-    latest_days: Annotated[float, Field(gt=0)] | None = None
+    latest_days: Annotated[float, Field(gt=0, le=73_000)] | None = None
     """Length in days of a period that ends at `end`, instead of `start`. Example: `30`."""
+
+    @field_validator("start", "end", mode="before")
+    @classmethod
+    def _written_as_date(cls, value: object) -> object:
+        """A number would be read as seconds since 1970: 20240615 as a day of that year."""
+        if isinstance(value, int | float) or (isinstance(value, str) and _NUMBER.fullmatch(value.strip())):
+            raise ValueError("write a date such as 2024-06-15")
+        return value
+
+    @field_validator("start", "end")
+    @classmethod
+    def _in_calendar(cls, value: datetime | None) -> datetime | None:
+        if value is not None and not _FIRST_YEAR <= value.year <= _LAST_YEAR:
+            raise ValueError(f"{value} is not within the years {_FIRST_YEAR} to {_LAST_YEAR}")
+        return value
 
     @model_validator(mode="after")
     def _either(self) -> Period:
@@ -173,7 +192,7 @@ class Compute(Frozen):
 
     cluster: str = "local"
     """Name of a cluster that ships (see infra/clusters), or path of a cluster's YAML file."""
-    workers: Positive = 2
+    workers: Annotated[int, Field(ge=1, le=100_000)] = 2
     """Number of workers of a cluster that the run starts itself; `cuda` has one for each GPU instead."""
     address: str | None = None
     """Address of a running scheduler, for `cluster: address`. Example: `tls://scheduler:8786`."""
@@ -201,7 +220,7 @@ class Compute(Frozen):
         return self
 
 
-Price = Annotated[float, Field(ge=0)]
+Price = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class Cost(Frozen):
@@ -213,9 +232,12 @@ class Cost(Frozen):
     """Price of a thousand requests to the object store."""
     gb_month: Price | None = None
     """Price of storing 10^9 bytes of the mosaic for a month."""
-    seconds_per_tile: Annotated[float, Field(gt=0)] | None = None
+    seconds_per_tile: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     """Time in seconds that one device takes for a tile with all its network passes; by default as the last run
     measured it."""
+
+
+SideM = Annotated[float, Field(ge=320, le=20_000)]
 
 
 class SampleRegion(Frozen):
@@ -225,7 +247,7 @@ class SampleRegion(Frozen):
     """Folder of the region's catalog; made where it does not exist."""
     seed: Annotated[int, Field(ge=0)] = 7
     """Seed of the synthetic landscape."""
-    size_m: tuple[Annotated[float, Field(ge=320)], Annotated[float, Field(ge=320)]] = (2000.0, 2000.0)
+    size_m: tuple[SideM, SideM] = (2000.0, 2000.0)
     """Extent [y, x] in metres, multiples of 10."""
 
 

@@ -27,7 +27,7 @@ IMPORT_CODE = """
 import sys
 from pathlib import Path
 from dsdit.model.importing import import_weights
-import_weights(Path(sys.argv[1]), Path(sys.argv[2]), "CC0", autoencoder="../vae")
+import_weights(Path(sys.argv[1]), Path(sys.argv[2]), "CC0", autoencoder=str(Path(sys.argv[2]).parent / "vae"))
 """
 LOAD_CODE = """
 import sys

@@ -34,7 +34,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Weights:
     vae = AutoencoderKL.from_config({**SD3_CONFIG, "block_out_channels": [32, 32, 32, 32]})
     vae.save_pretrained(folder / "vae")
     save_file(state_dict(NETWORK), folder / "x.safetensors")
-    import_weights(folder / "x.safetensors", folder / "out", "CC0", autoencoder="../vae")
+    import_weights(folder / "x.safetensors", folder / "out", "CC0", autoencoder=str(folder / "vae"))
     return load_weights(folder / "out")
 
 
