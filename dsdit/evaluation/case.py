@@ -1,4 +1,4 @@
-"""One pair of dates made ready: LR simulated, reference matched, the ground divided into changed and unchanged."""
+"""One pair of dates prepared: LR simulated, reference matched, the ground divided into changed and unchanged."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ AGREEING = 0.4
 BLOCK_PX = 64
 """Side of the blocks that are changed or not."""
 UNCHANGED = 0.3
-"""Correlation of the dates' middle bands under which a block counts as changed."""
+"""Correlation of the dates' middle bands below which a block counts as changed."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Case:
     hr: Array
     """Truth."""
     ref: Array
-    """Reference, matched to LR over the whole picture, as it lies."""
+    """Reference, matched to LR over the whole picture, not registered."""
     lr: Array
     """A(HR), (3, H / scale, W / scale)."""
     restored: Array
@@ -45,7 +45,7 @@ class Case:
 
     @cached_property
     def registered(self) -> Array:
-        """`ref` moved onto LR by the shift that LR tells (`registration`); measured when first asked for."""
+        """`ref` moved onto LR by the shift estimated from LR (`imaging.shift`); measured on first use."""
         moved = registered(self.scene, measure_scene(self.scene, self.scale))
         return matched_pair(moved, self.scale)[1]
 

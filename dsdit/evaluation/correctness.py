@@ -4,7 +4,7 @@ Fractional differences of a picture to the truth and to the upsampled LR, both o
 distances to the three corners of that plane; softmin between them. Pixels count where one of the differences is above
 the upper quartile of that between truth and upsampled LR. Where the package is installed (extra `quality`) its own
 functions compute them; they need neither a GPU nor a network. Elsewhere `own_shares` does, with the package's defaults.
-Pictures are compared as they lie: all are true to one LR, so neither light nor place is matched to the truth before.
+Pictures are not matched to the truth before, neither in radiometry nor in position: all are consistent with one LR.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ _LEAST = 1e-6
 
 @lru_cache(maxsize=1)
 def package() -> Any | None:
-    """opensr_test, or None where it is not installed or cannot be loaded beside this torch."""
+    """opensr_test, or None where it is not installed or cannot be loaded with this torch."""
     try:
         import_module("opensr_test.correctness")
         return import_module("opensr_test")
-    except (ImportError, RuntimeError, OSError):  # RuntimeError: a torchvision made for another torch
+    except (ImportError, RuntimeError, OSError):  # RuntimeError: a torchvision built for another torch
         return None
 
 
 def correctness_note() -> str:
-    """Who computes the shares, in a sentence."""
+    """Which implementation computes the shares, in a sentence."""
     if package() is None:
         return (
             "improvement, omission and hallucination are computed by dsdit with the defaults of opensr-test, "
@@ -47,7 +47,7 @@ def correctness_note() -> str:
 
 
 def shares(sr: Array, hr: Array, smooth: Array) -> Array:
-    """(H, W, 3) in [0, 1] three times -> (3, H, W) in the order of SHARES; NaN where little happens."""
+    """(H, W, 3) in [0, 1] three times -> (3, H, W) in the order of SHARES; NaN where pictures differ little."""
     found = package()
     return own_shares(sr, hr, smooth) if found is None else package_shares(found, sr, hr, smooth)
 
@@ -92,5 +92,5 @@ def package_shares(opensr_test: Any, sr: Array, hr: Array, smooth: Array) -> Arr
 
 
 def _threshold(between: Array) -> np.float32:
-    """The upper quartile, as the package takes it: a value that is there."""
+    """The upper quartile as the package takes it: one of the values, not interpolated."""
     return np.float32(np.quantile(between, _STRONG, method="lower"))

@@ -1,11 +1,12 @@
-"""Does the reference's influence tell changed ground? Candidates for the output `reference_weight`, and their AUC.
+"""Does the reference's influence detect changed ground? Candidates for the output `reference_weight`, and their AUC.
 
-`plw` is the patch-level weighting's share of the reference, averaged over the blocks; `guidance` the difference
-between the strong and the weak pass of autoguidance; `guidance_share` that difference over the reference's high band.
-Each is high where the reference steers. The network is given the reference as the flow gives it, moved by the shift
-that LR tells; what kind a block is, the dates tell as they lie. A 64 px block is changed where the dates' middle bands
-disagree (`change`), or where their high bands disagree though the middle bands do not (`misregistration`: shifted,
-other view, other season). The AUC is the probability that an unchanged block has more influence than a changed one.
+`plw` is the patch-level weighting's share of the reference, averaged over the blocks; `guidance` the difference between
+the strong and the weak pass of autoguidance; `guidance_share` that difference over the reference's high band. Each is
+high where the reference has much influence. The network gets the reference registered by the shift estimated from LR,
+as in the flow; the kind of a block comes from the unregistered dates. A 64 px block is changed where the dates' middle
+bands disagree (`change`), or where their high bands disagree though the middle bands do not (`misregistration`:
+shifted, other view, other season). The AUC is the probability that an unchanged block has more influence than a changed
+one.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ Array = NDArray[np.float32]
 Blocks = dict[tuple[str, str], list[float]]
 """(candidate, kind of block) -> mean over each block; kinds are good, change, misregistration."""
 FAITHFUL_DETAIL = 0.3
-"""Correlation of the dates' high bands under which an unchanged block counts as misregistered."""
+"""Correlation of the dates' high bands below which an unchanged block counts as misregistered."""
 
 
 def influence_maps(weights: Weights, case: Case) -> dict[str, Array]:
@@ -51,9 +52,10 @@ def influence_maps(weights: Weights, case: Case) -> dict[str, Array]:
                 plw = strong.weighting[0].float().cpu().numpy()
             side = tile // plw.shape[0]
             maps["plw"][at] = np.repeat(np.repeat(plw, side, 0), side, 1)
-            steered, told = np.abs(difference).mean(0), np.abs(cuts[2][0]).mean(0)
-            maps["guidance"][at] = steered
-            maps["guidance_share"][at] = _tokens(steered, side) / (_tokens(told, side) + 1e-3)
+            guidance, detail = np.abs(difference).mean(0), np.abs(cuts[2][0]).mean(0)
+            maps["guidance"][at] = guidance
+            # The constant keeps the ratio finite where the reference has no detail.
+            maps["guidance_share"][at] = _tokens(guidance, side) / (_tokens(detail, side) + 1e-3)
     return maps
 
 
@@ -65,7 +67,7 @@ def _tokens(values: Array, side: int) -> Array:
 
 
 def influence_blocks(weights: Weights, case: Case) -> Blocks:
-    """The blocks of one pair by kind, and what each candidate says about them."""
+    """The blocks of one pair by kind, with the mean of each candidate over each block."""
     blocks: Blocks = defaultdict(list)
     maps = influence_maps(weights, case)
     high, other = above_nyquist(case.hr, case.scale), above_nyquist(case.ref, case.scale)

@@ -1,4 +1,4 @@
-"""Metrics of one pair in every row; what a worker process of an evaluation runs."""
+"""Metrics of one pair in every row; run by the worker processes of an evaluation."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What separates a super-resolved picture from its truth, as one map for each figure and a mean over a mask.
+"""Metrics of a super-resolved picture against its truth: one map for each metric and its mean over a mask.
 
-Pictures are (3, H, W) scaled to [-1, 1]; metrics see them as display values in [0, 1]. Every figure is taken within a
-mask, so that parts of a picture (changed ground, unchanged ground) are measured by the same code as the whole.
+Pictures are (3, H, W) scaled to [-1, 1]; metrics convert them to display values in [0, 1]. Every metric is
+taken within a mask, so that parts of a picture (changed or unchanged ground) are measured like the whole.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def display(picture: Array) -> Array:
 
 
 def band(picture: Array, low: float, high: float) -> Array:
-    """What of (3, H, W) lies in the square band low < max(|fy|, |fx|) <= high, in cycles a pixel, by FFT."""
+    """The part of (3, H, W) in the square band low < max(|fy|, |fx|) <= high, in cycles a pixel, by FFT."""
     spectrum = np.fft.rfft2(picture.astype(np.float64))
     fy = np.abs(np.fft.fftfreq(picture.shape[-2]))[:, None]
     fx = np.abs(np.fft.rfftfreq(picture.shape[-1]))[None]
@@ -56,7 +56,7 @@ def band(picture: Array, low: float, high: float) -> Array:
 
 
 def above_nyquist(picture: Array, scale: int) -> Array:
-    """What of (3, H, W) lies above the LR Nyquist frequency in y or x, by FFT."""
+    """The part of (3, H, W) above the LR Nyquist frequency in y or x, by FFT."""
     return band(picture, 0.5 / scale, 1.0)
 
 
@@ -92,7 +92,7 @@ def spectral_angle(sr: Array, hr: Array) -> Array:
 
 @dataclass(frozen=True)
 class Truth:
-    """What a picture is measured against; made once a pair."""
+    """The truth that pictures of one pair are compared with; built once a pair."""
 
     hr: Array
     """(3, H, W) scaled."""

@@ -1,6 +1,6 @@
 """The images that training and evaluation read: pairs of dates, and single images, listed in a `manifest.csv`.
 
-Memory holds them as 8-bit values; 480 pairs of 256 px are 200 MB as float32 and 50 MB so. No place is in both splits.
+Memory holds 8-bit values: 480 pairs of 256 px take 50 MB, and 200 MB as float32. No place is in both splits.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ FREE_LICENCES = ("clear", "clear pixels, NC-SA packaging")
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 """Endings of image files that are read."""
 LOW_BAND_PX = 8
-"""Side of the blocks whose means stand for a picture's low band."""
+"""Side of the blocks whose means are a picture's low band."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Scene:
     ref: NDArray[np.uint8] | None
     """(3, H, W), the older date, or None for a single image."""
     place: str = ""
-    """Name of the ground that is shown; scenes of one place share it. Empty where nobody told."""
+    """Name of the ground that is shown; scenes of one place share it. Empty where unknown."""
 
 
 def _read_image(path: Path) -> NDArray[np.uint8]:
@@ -63,8 +63,8 @@ def _rows(folder: Path, split: str, licences: Collection[str] | None) -> list[di
         if missing:
             raise RequestError(f"{path} has no column {missing}")
         rows = [row for row in reader if row["split"] == split]
-        told = "licence_class" in (reader.fieldnames or ())
-    return [row for row in rows if licences is None or not told or row["licence_class"] in licences]
+        has_licences = "licence_class" in (reader.fieldnames or ())
+    return [row for row in rows if licences is None or not has_licences or row["licence_class"] in licences]
 
 
 def _find(folder: Path, stem: str) -> Path:
@@ -76,7 +76,7 @@ def _find(folder: Path, stem: str) -> Path:
 
 
 def _listed(folder: Path, split: str, licences: Collection[str] | None) -> list[dict[str, str]]:
-    """Pairs by the manifest, or, without one, all that lie in the folder."""
+    """Pairs by the manifest, or, without one, all in the folder."""
     if not folder.is_dir():
         raise RequestError(f"{folder} does not exist: give the folder that holds pairs/ (and, to train, single/)")
     if (folder / "manifest.csv").is_file():
@@ -92,7 +92,7 @@ def read_pairs(data: Path, split: str, licences: Collection[str] | None = None) 
     """Scenes of `data`/pairs: A_<id>.* older and B_<id>.* newer, png, jpg or tif of 8 bits.
 
     A manifest.csv with columns `split` and `id` (and `a`, `b`, `place`, `licence_class`) chooses `split` and the
-    licence classes given (None, or a manifest that tells of none: all); without a manifest every pair is read. Raises
+    licence classes given (None, or a manifest without that column: all); without a manifest every pair is read. Raises
     RequestError.
     """
     folder = data / "pairs"
@@ -145,7 +145,7 @@ def match_gain_offset(ref_low: Array, lr_low: Array) -> tuple[NDArray[np.float32
 
 
 def measure_scene(scene: Scene, scale: int) -> Shift:
-    """How far the older picture lies beside the newer one, told from the newer one's LR alone."""
+    """The older picture's misregistration against the newer one, estimated from the newer one's LR alone."""
     hr, ref = matched_pair(scene, scale)
     return measure_shift(decimate(hr, scale, EVALUATION_MTF), ref, scale, EVALUATION_MTF)
 
@@ -159,7 +159,7 @@ def registered(scene: Scene, shift: Shift) -> Scene:
 
 
 def matched_to_lr(ref: NDArray[np.float32], lr: NDArray[np.float32], scale: int) -> NDArray[np.float32]:
-    """A reference (3, H, W) with the mean and spread of `lr` (3, h, w), as the sensor of `lr` sees it.
+    """A reference (3, H, W) with the mean and spread of `lr` (3, h, w), both measured at LR's resolution.
 
     They may show different ground, and differ in size; both are in one range of values. H and W are multiples of
     `scale`. The gain is held within 0.5 to 2.

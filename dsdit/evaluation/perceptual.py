@@ -30,7 +30,7 @@ def open_lpips(file: Path) -> Any | None:
         return None
     try:
         import lpips
-    except (ImportError, RuntimeError):  # RuntimeError: a torchvision made for another torch
+    except (ImportError, RuntimeError):  # RuntimeError: a torchvision built for another torch
         return None
     metric = lpips.LPIPS(net="alex", pnet_rand=True, spatial=True, verbose=False)
     state = torch.load(file, map_location="cpu", weights_only=True)

@@ -1,4 +1,4 @@
-"""The rows of an evaluation: what needs no network, and the network in its settings. Each gives (3, H, W) scaled."""
+"""The rows of an evaluation, (3, H, W) scaled each: baselines without a network, and the network in its settings."""
 
 from __future__ import annotations
 
@@ -69,8 +69,8 @@ def oracle_gain(case: Case, detail: Array) -> np.float32:
     return np.float32(float((missing.astype(np.float64) * detail).sum()) / max(energy, 1e-12))
 
 
-def stranger(case: Case, other: Scene) -> Array:
-    """The reference of another place, in this place's radiometry and size; a smaller one is mirrored on and on."""
+def other_reference(case: Case, other: Scene) -> Array:
+    """The reference of another place, in this place's radiometry and size; a smaller one is extended by reflection."""
     assert other.ref is not None
     ref = matched_to_lr(scaled(other.ref, case.scale), case.lr, case.scale)
     height, width = case.hr.shape[1:]
@@ -85,7 +85,7 @@ def make_rows(
     nfe: Collection[int] = (),
     sampling: Mapping[str, Any] | None = None,
 ) -> dict[str, Callable[[], Array]]:
-    """Each row's picture, made when called and not yet restored to LR. `other` lends the wrong reference.
+    """Each row's picture, computed when called and not yet restored to LR. `other` provides the wrong reference.
 
     Without another place there is no row of a wrong reference. `sampling` replaces parts of both settings.
     """
@@ -109,7 +109,7 @@ def make_rows(
         "model_no_reference": network(default, None),
     }
     if other is not None:
-        rows[WRONG] = network(default, lambda: stranger(case, other))
+        rows[WRONG] = network(default, lambda: other_reference(case, other))
     for count in nfe:
         rows[nfe_row(count)] = network(replace(faithful, steps=count), lambda: case.registered)
     return rows

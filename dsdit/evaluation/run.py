@@ -1,13 +1,13 @@
 """`evaluate`: figures of weights, and of baselines without a network, on pairs of dates whose truth is known.
 
 LR is A(HR) with the evaluation MTF, in the display range, which is reflectance 0..0.4. Every row but `bicubic`
-is restored to LR afterwards, so that rows differ only in what they put above LR's band limit:
+is restored to LR afterwards, so that rows differ only above LR's band limit:
 
-    bicubic             LR upsampled, and no more
-    bicubic_restored    the same restored: what is known without a reference
+    bicubic             LR upsampled only
+    bicubic_restored    the same restored to LR: what LR determines alone
     reference           the matched reference
     injection           R + high band of the matched reference; _half adds half of it, _gain as much as LR's band
-                        confirms place by place, _oracle the one share that the truth would choose
+                        confirms locally, _oracle the one share with the smallest error against the truth
     model               the network with its reference in the weights' default setting
     model_faithful      the setting that aims at the posterior mean
     model_unregistered  that setting with the reference not registered

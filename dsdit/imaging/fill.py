@@ -12,7 +12,7 @@ def carry(values: NDArray[np.float32], valid: NDArray[np.bool_], radius: int) ->
     """Fills invalid pixels with the mean of their already filled 4-neighbours, ring by ring up to `radius`.
 
     Sums run in a fixed order and a ring reaches one pixel further, so the result depends on nothing beyond `radius`.
-    What lies further takes one fixed reflectance.
+    Pixels further away get one fixed reflectance.
     """
     out = np.where(valid, values, np.float32(0))
     have = valid.copy()

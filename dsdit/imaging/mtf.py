@@ -12,8 +12,8 @@ weak witness.
 The constants were chosen on the training pairs of `evaluation.pairs`, by the likelihood of the true MTF, with families
 of images weighted alike.
 
-LR that was read by cubic convolution beside its own pixels has lost MTF on the way: see `after_cubic`. Estimates are
-the sensor's own where `offsets_px` says how LR was read. White noise raises them: blocks whose detail is not well above
+LR that was read by cubic convolution off its own pixels has lost MTF: see `after_cubic`. Estimates are those of the
+sensor where `offsets_px` states how LR was read. White noise raises them: blocks whose detail is not well above
 the noise are left out of the spectra.
 """
 
@@ -74,7 +74,7 @@ class MtfEstimate:
 def estimate_by_reference(spectra: Spectra, offsets_px: tuple[Offset, ...] = ON_PIXELS) -> MtfEstimate | None:
     """The MTF under which the reference, as the sensor sees it, has LR's spectrum.
 
-    `offsets_px` says how far beside its own pixels LR was read by cubic convolution; that is corrected. None where it
+    `offsets_px` is how far off its own pixels LR was read by cubic convolution; that is corrected. None where it
     cannot be measured: no block, a reference that shows other ground, an interval above `WIDEST`.
     """
     blocks = len(spectra.lr)
@@ -115,7 +115,7 @@ def middle_of(estimates: Sequence[MtfEstimate]) -> MtfEstimate | None:
 
 
 def after_cubic(mtf: float, offsets_px: tuple[Offset, ...]) -> float:
-    """The MTF that LR of a sensor of `mtf` acts like, once cubic convolution has read it beside its own pixels.
+    """The MTF that LR of a sensor of `mtf` acts like, once cubic convolution has read it off its own pixels.
 
     For ground of a usual spectrum. It is not what is left at the Nyquist frequency itself (nothing, at half a pixel)
     but the number under which A fits best from 0.08 cycles a pixel up to there. Staging reads LR in this way wherever

@@ -98,7 +98,7 @@ def _recovery_taps(mtf_nyquist: float, scale: int) -> _Phases:
     np.add.at(impulse, (first + np.arange(len(decimation))) % size, np.asarray(decimation, np.float64))
     transfer = np.conj(np.fft.fft(impulse))
     frequency = np.abs(np.fft.fftfreq(size)) * scale
-    # L^-1; the small constant stands for a frequency far below the ring's lowest, so that 0 can be inverted too.
+    # L^-1; the small constant replaces 0, so that it can be inverted too.
     smoothness = 1.0 / (frequency**_CURVATURE + (0.05 / _RING) ** _CURVATURE)
     # A L^-1 A^T on LR pixels: decimation folds the `scale` copies of the spectrum onto each other.
     folded = (smoothness * np.abs(transfer) ** 2).reshape(scale, _RING).sum(0) / scale

@@ -61,7 +61,7 @@ def measure_spectra(
 ) -> Spectra:
     """Spectra of LR (band, h, w) and its reference (band, h * scale, w * scale), bands averaged.
 
-    `valid` (h, w) says which LR pixels both see clearly: a block needs all of its own. `noise` is the standard
+    `valid` (h, w) is True for LR pixels that are clear in both: a block needs all of its own. `noise` is the standard
     deviation of LR's noise; blocks whose power in the outermost ring is under four times that of the noise are left
     out. So are `margin_px` LR pixels along the edge, where the simulated picture lacks what is outside.
     """
@@ -119,8 +119,8 @@ def ground_power(mtf: float, through: Callable[[Floats, Floats], Floats] | None 
 def _filled(ref: Array) -> Array:
     """Bands averaged, with the mean where nothing is known: such pixels are not `valid` in LR."""
     grey = ref.mean(0, dtype=np.float32)
-    seen = np.isfinite(grey)
-    return np.where(seen, grey, np.float32(grey[seen].mean() if seen.any() else 0))
+    finite = np.isfinite(grey)
+    return np.where(finite, grey, np.float32(grey[finite].mean() if finite.any() else 0))
 
 
 def _starts(size: int, margin_px: int) -> list[int]:
@@ -155,15 +155,15 @@ def _aligned_power(lr: NDArray[np.complex128], other: NDArray[np.complex128]) ->
     peak = np.fft.fftshift(np.fft.ifft2(cross * low).real)
     middle = BLOCK_PX // 2
     near = peak[middle - 2 : middle + 3, middle - 2 : middle + 3]
-    place = np.array(np.unravel_index(int(near.argmax()), near.shape), np.float64) - 2
+    shift_px = np.array(np.unravel_index(int(near.argmax()), near.shape), np.float64) - 2
     for _ in range(6):
-        phase = np.angle(cross * np.exp(2j * np.pi * (_FY * place[0] + _FX * place[1])))
+        phase = np.angle(cross * np.exp(2j * np.pi * (_FY * shift_px[0] + _FX * shift_px[1])))
         weight = np.abs(cross) * low * np.cos(phase).clip(0)
         mixed = (weight * _FY * _FX).sum()
         normal = np.array([[(weight * _FY * _FY).sum(), mixed], [mixed, (weight * _FX * _FX).sum()]])
         pull = -np.array([(weight * _FY * phase).sum(), (weight * _FX * phase).sum()]) / (2 * np.pi)
-        place = place + np.linalg.lstsq(normal, pull, rcond=1e-9)[0]
-    return _ringed((cross * np.exp(2j * np.pi * (_FY * place[0] + _FX * place[1]))).real)
+        shift_px = shift_px + np.linalg.lstsq(normal, pull, rcond=1e-9)[0]
+    return _ringed((cross * np.exp(2j * np.pi * (_FY * shift_px[0] + _FX * shift_px[1]))).real)
 
 
 def _lags() -> NDArray[np.complex128]:

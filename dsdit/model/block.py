@@ -34,7 +34,7 @@ class RMSNorm(nn.Module):
 
 
 class Attention(nn.Module):
-    """Projections of one stream; the attention itself joins two streams and stands in `JointBlock`."""
+    """Projections of one stream; the attention itself joins two streams, see `JointBlock`."""
 
     def __init__(self, size: int, heads: int, qk_norm: str | None) -> None:
         super().__init__()
@@ -88,7 +88,7 @@ class StreamBlock(nn.Module):
 
 
 class PatchWeighting(nn.Module):
-    """PLW: weighs lr against ref for each token and adds the weighted sum to x. Starts as nothing at all."""
+    """PLW: weighs lr against ref for each token and adds the weighted sum to x. Adds nothing before training."""
 
     def __init__(self, size: int) -> None:
         super().__init__()

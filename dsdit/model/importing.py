@@ -1,9 +1,9 @@
-"""Weights of others made into a weights folder, without running anything that they bring along.
+"""Conversion of published weights into a weights folder, without running code from their files.
 
-Three kinds of files are understood: the checkpoints of DS-DiT's authors, {"model": state dict, "args": Namespace};
+Three kinds of files can be read: the checkpoints of DS-DiT's authors, {"model": state dict, "args": Namespace};
 a bare state dict with the same names, pickle or safetensors; and SD3-medium, from which the paper's training starts:
 the x stream, the time MLP, the position table and the final layer are taken, lr and ref are copies of x, and the
-patch-level weighting starts as nothing. Tensors keep the type they have in the file.
+patch-level weighting adds nothing before training. Tensors keep the type they have in the file.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from dsdit.model.weights_config import CONFIG_FILE, TENSOR_FILE, SensorDefaults,
 from dsdit.plan.sampler_settings import SamplerDefaults
 
 SD3_PREFIX = "model.diffusion_model."
-"""What the names of the network's tensors begin with in an SD3 file."""
+"""Prefix of the network's tensors in an SD3 file."""
 HEAD_SIZE = 64
-"""Size of an attention head in SD3 and DS-DiT; a file without q/k norm does not tell it."""
+"""Size of an attention head in SD3 and DS-DiT; a file without q/k norm does not show it."""
 PUBLISHED_STEPS = 40
 """Euler steps on the published schedule: the paper takes 40 to 50."""
 SD3_LICENCE = (
@@ -48,10 +48,10 @@ _BLOCK = re.compile(r"joint_blocks\.(\d+)\.")
 
 @dataclass(frozen=True)
 class Imported:
-    """What an import made."""
+    """Result of an import."""
 
     config: WeightsConfig
-    """What `config.json` says."""
+    """Contents of `config.json`."""
     digest: str
     """sha256 of the folder's files."""
     parameters: int
@@ -61,7 +61,7 @@ class Imported:
 
 
 def infer_config(entries: Mapping[str, Entry], source: Path) -> DSDiTConfig:
-    """The network whose tensors have these shapes. Raises WeightsError where they tell none."""
+    """The network whose tensors have these shapes. Raises WeightsError where they fit none."""
     shapes = {name: entry.shape for name, entry in entries.items()}
     embed, table = shapes.get("x_embedder.proj.weight", ()), shapes.get("pos_embed", ())
     numbers = {int(found[1]) for name in shapes if (found := _BLOCK.match(name))}
@@ -139,8 +139,8 @@ def import_weights(
 ) -> Imported:
     """Writes the weights folder `out` from the file `source`. Raises WeightsError.
 
-    `licence` must be given where the file's origin does not tell it; for SD3 it is added to Stability's. `autoencoder`
-    goes into the configuration as it is.
+    `licence` must be given where the file's origin does not imply it; for SD3 it is added to Stability's. `autoencoder`
+    is copied into the configuration unchanged.
     """
     existing = [n for n in (CONFIG_FILE, TENSOR_FILE) if (out / n).exists()]
     if existing:
@@ -149,7 +149,7 @@ def import_weights(
     is_sd3 = any(key.startswith(SD3_PREFIX) for key in entries)
     terms = " ".join(part for part in (SD3_LICENCE if is_sd3 else "", (licence or "").strip()) if part)
     if not terms:
-        raise WeightsError(f"{source} does not say under which licence it is: say it with --license TEXT")
+        raise WeightsError(f"{source} does not state its licence: give it with --license TEXT")
     tensors = from_sd3(entries, source) if is_sd3 else entries
     network = infer_config(tensors, source)
     check_tensors(tensors, meta_network(network), source)
@@ -164,7 +164,7 @@ def import_weights(
         sampler=defaults,
         faithful=defaults,
         licence=terms,
-        training_data="not told by the file",
+        training_data="not stated in the file",
         notes=SD3_NOTES if is_sd3 else PUBLISHED_NOTES,
     )
     write_folder(out, tensors, config)

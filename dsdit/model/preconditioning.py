@@ -1,6 +1,6 @@
 """How `dsdit-tiny` uses DS-DiT: what its three streams hold and how its output becomes a velocity.
 
-LR already tells the low band, so the network draws only what LR cannot tell. With R the picture restored from LR
+LR determines the low band, so the network draws only what LR does not resolve. With R the picture restored from LR
 (`sensor.restored_lr`) and all pictures in the scaled range:
 
     x0  = (HR - R) * 16                      lapped and rearranged by PixelCodec; about unit variance
@@ -11,11 +11,11 @@ LR already tells the low band, so the network draws only what LR cannot tell. Wi
     velocity = (z - x0_hat) / s
 
 RefHB is the reference's high band, K a small kernel for each latent pixel, drawn by the network in extra output
-channels and interpolated to every pixel (kernel prediction; Bako et al. 2017): it takes the reference's detail as it
-lies, moves it by a fraction of a pixel, softens it, or leaves it out. Its centre is a sigmoid; all of it is multiplied
-by ref_scale. The streams' other extra channels are zeros. At s = 1 the x stream is zero, so one step from pure noise
-does not depend on the noise: it is the network's estimate of the posterior mean. The kernel stands outside DSDiT,
-whose state dict is the published one.
+channels and interpolated to every pixel (kernel prediction; Bako et al. 2017): it takes the reference's detail
+unchanged, moves it by a fraction of a pixel, softens it, or leaves it out. Its centre is a sigmoid; all of it is
+multiplied by ref_scale. The streams' other extra channels are zeros. At s = 1 the x stream is zero, so one step from
+pure noise does not depend on the noise: it is the network's estimate of the posterior mean. The kernel is outside
+DSDiT, whose state dict is the published one.
 
 Axes: B batch, C latent channels, (H, W) pixels, (h, w) latent pixels.
 """
@@ -57,14 +57,14 @@ class TinyModel(LatentModel):
         self.kernel_px = kernel_px
         wanted = network_channels(self.codec, kernel_px)
         if network.config.in_channels != wanted:
-            raise ValueError(f"network has {network.config.in_channels} channels, its codec asks for {wanted}")
+            raise ValueError(f"network has {network.config.in_channels} channels, its codec needs {wanted}")
 
     def conditions(
         self, restored: Pixels, ref: Pixels, ref_valid: Pixels, ref_high_band: Pixels, scale: int
     ) -> Conditions:
         """R, matched reference and its high band (B, 3, H, W) scaled, `ref_valid` (B, H, W) bool -> Conditions.
 
-        Values of the reference where it is not valid are not looked at; they may be NaN.
+        Values of the reference where it is not valid are not used; they may be NaN.
         """
         base = self._pixels(restored)
         valid = torch.as_tensor(ref_valid).to(self.device).bool()[:, None]
@@ -86,7 +86,7 @@ class TinyModel(LatentModel):
         return torch.nn.functional.pad(together, (0, 0, 0, 0, 0, missing))
 
     def _taken(self, taps: Tensor, high_band: Tensor) -> Tensor:
-        """Kernels (B, taps, h, w), laid over the high band (B, bands, H, W), summed in a fixed order -> latent."""
+        """Kernels (B, taps, h, w) applied to the high band (B, bands, H, W), summed in a fixed order -> latent."""
         side, reach = self.kernel_px, self.kernel_px // 2
         spread = torch.nn.functional.interpolate(taps, scale_factor=self.codec.factor, mode="bilinear")
         padded = torch.nn.functional.pad(high_band.to(taps.dtype), (reach,) * 4)
@@ -98,7 +98,7 @@ class TinyModel(LatentModel):
         return self.codec.encode_detail(total)
 
     def start(self, conditions: Conditions) -> Tensor:
-        """(B, C, h, w) of R: from where truncated sampling begins."""
+        """(B, C, h, w) of R: the start of truncated sampling."""
         return torch.zeros_like(conditions.lr[:, : self.codec.channels])
 
     def encode(self, hr: Pixels, restored: Pixels) -> Tensor:

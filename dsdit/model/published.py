@@ -37,7 +37,7 @@ class Autoencoder(Codec, Protocol):
 
 @dataclass(frozen=True)
 class PublishedConditions(Conditions):
-    """Latents of R and of the reference; no high band is added beside the network."""
+    """Latents of R and of the reference; no high band is added to the network's output."""
 
     def without_reference(self) -> PublishedConditions:
         """The same tiles as if no reference had been found: the ref stream is R too."""
@@ -57,8 +57,8 @@ class PublishedModel(LatentModel):
     ) -> PublishedConditions:
         """R and matched reference (B, 3, H, W) scaled, `ref_valid` (B, H, W) bool -> latents.
 
-        Values of the reference where it is not valid are not looked at; they may be NaN. The high band and the scale
-        are not needed: R lies on the HR grid.
+        Values of the reference where it is not valid are not used; they may be NaN. The high band and the scale
+        are not needed: R is on the HR grid.
         """
         base = self._pixels(restored)
         valid = torch.as_tensor(ref_valid).to(self.device).bool()[:, None]
@@ -67,15 +67,15 @@ class PublishedModel(LatentModel):
         return PublishedConditions(lr=lr, ref=ref_latent, ref_high_band=torch.zeros_like(lr))
 
     def start(self, conditions: Conditions) -> Tensor:
-        """(B, C, h, w) of R: from where truncated sampling begins."""
+        """(B, C, h, w) of R: the start of truncated sampling."""
         return conditions.lr
 
     def encode(self, hr: Pixels, restored: Pixels) -> Tensor:
-        """HR (B, 3, H, W) scaled -> the clean latent x0 (B, C, h, w); R is not looked at."""
+        """HR (B, 3, H, W) scaled -> the clean latent x0 (B, C, h, w); R is not used."""
         return self.codec.encode(self._pixels(hr))
 
     def decode(self, latent: Tensor, restored: Pixels) -> Tensor:
-        """Latent (B, C, h, w) -> SR (B, 3, H, W) scaled; R is not looked at."""
+        """Latent (B, C, h, w) -> SR (B, 3, H, W) scaled; R is not used."""
         return self.codec.decode(latent)
 
     def denoise(

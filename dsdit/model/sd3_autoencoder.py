@@ -48,7 +48,7 @@ class SD3Autoencoder:
         return (mean - self.shift) * self.scaling
 
     def decode(self, latent: Tensor) -> Tensor:
-        """(B, 16, h, w) -> (B, 3, 8 h, 8 w); values may lie a little outside [-1, 1]."""
+        """(B, 16, h, w) -> (B, 3, 8 h, 8 w); values may be a little outside [-1, 1]."""
         return cast(Tensor, self.vae.decode(latent.to(self.dtype) / self.scaling + self.shift).sample)
 
 

@@ -1,8 +1,8 @@
 """Files of tensors, read and written one tensor at a time: memory does not grow with the file.
 
-What a file holds is known before anything of it is read: an `Entry` has shape and type, and reads its tensor when
-asked. A tensor on the CPU is the mapped file itself, so that reading takes no memory of its own. The library that
-writes safetensors wants all tensors at once; `write_tensors` lays the same bytes down one after the other.
+What a file holds is known before anything of it is read: an `Entry` has shape and type, and reads its tensor on
+demand. A tensor on the CPU is the mapped file itself, so that reading takes no memory of its own. The library that
+writes safetensors needs all tensors at once; `write_tensors` writes the same bytes one after the other.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ def _is_plain(value: Any) -> bool:
 
 
 def open_tensors(path: Path) -> Entries:
-    """Safetensors or a pickle of torch.save, told apart by their first bytes. Raises WeightsError."""
+    """Safetensors or a pickle of torch.save, distinguished by their first bytes. Raises WeightsError."""
     try:
         with path.open("rb") as file:
             start = file.read(9)
@@ -131,7 +131,7 @@ def write_tensors(path: Path, entries: Mapping[str, Entry]) -> None:
     """Writes a safetensors file, holding one tensor at a time; the bytes are those of the safetensors library.
 
     The format: the header's length (8 bytes, little-endian), the header as JSON with name -> type, shape and range
-    of bytes, padded to a multiple of 8, then the tensors, the widest types first so that each lies on a multiple of
+    of bytes, padded to a multiple of 8, then the tensors, the widest types first so that each begins at a multiple of
     its size. Raises WeightsError where the disk is too small, ValueError for a tensor that is not as announced.
     """
     ranks = {dtype: rank for rank, dtype in enumerate(_NAMES)}

@@ -1,4 +1,4 @@
-"""The average over mirrored and turned forms of a tile: what the network says of each, put back and averaged.
+"""The average over mirrored and turned forms of a tile: the network's output for each, put back and averaged.
 
 A network is not quite the same from every side; the average has a smaller error (Timofte et al. 2016, geometric
 self-ensemble). The forms are those of a square: of 2, a half turn is added; of 4, both mirrors; of 8, all again with
@@ -20,7 +20,7 @@ Values = TypeVar("Values", bound=np.generic)
 
 @dataclass(frozen=True)
 class Form:
-    """One way to lay a square of (..., y, x)."""
+    """One orientation of a square of (..., y, x): a symmetry of the square."""
 
     exchanged: bool
     """Rows and columns, before the mirrors."""
@@ -29,13 +29,13 @@ class Form:
     across: bool
     """Mirrored left and right."""
 
-    def lay(self, values: NDArray[Values]) -> NDArray[Values]:
-        """Values in this form."""
+    def apply(self, values: NDArray[Values]) -> NDArray[Values]:
+        """Values in this orientation."""
         turned = values.swapaxes(-2, -1) if self.exchanged else values
         return np.ascontiguousarray(self._mirrored(turned))
 
     def put_back(self, values: NDArray[Values]) -> NDArray[Values]:
-        """Inverse of `lay`."""
+        """Inverse of `apply`."""
         turned = self._mirrored(values)
         return np.ascontiguousarray(turned.swapaxes(-2, -1) if self.exchanged else turned)
 

@@ -1,7 +1,7 @@
-"""Whether the one batch of a run fits the device's memory: tried before the run, by one pass of the real network.
+"""Checks before a run, with one pass of the real network, that its batch size fits the device's memory.
 
 A batch that is halved when memory runs out would change bits midway: results agree on one size of batch, not across
-sizes. So the size is the request's, and one that does not fit is refused before anything is spent.
+sizes. So the size is the request's, and one that does not fit is refused before the run starts.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ from dsdit.sampling.tile_batch import TileBatch
 
 
 def check_batch_fits(sampler: TileSampler, tile_px: int, scale: int) -> None:
-    """Draws one batch of tiles of `tile_px`, in one step. Raises RequestError where memory does not hold it."""
+    """Draws one batch of tiles of `tile_px`, in one step. Raises RequestError where it does not fit in memory."""
     settings = replace(sampler.settings, steps=1, solver="euler", ensemble=1)
     try:
         draw_tiles(sampler.model, _empty_batch(sampler, tile_px, scale), settings)
     except (MemoryError, RuntimeError) as error:
         full = isinstance(error, (MemoryError, torch.OutOfMemoryError))
-        if not full and "allocate memory" not in str(error):  # what torch's allocator of the CPU says
+        if not full and "allocate memory" not in str(error):  # the text of torch's CPU allocator
             raise
         raise batch_refused(settings.batch, tile_px, sampler.model.device, error) from error
 
 
 def batch_refused(batch: int, tile_px: int, where: object, error: object) -> RequestError:
-    """The sentence for a batch that memory does not hold."""
-    words = " ".join(str(error).split())[:200]
+    """The error for a batch that does not fit in memory."""
+    reason = " ".join(str(error).split())[:200]
     return RequestError(
-        f"sampling.batch: {batch} tiles of {tile_px} px a network call do not fit the memory of {where} ({words}): "
+        f"sampling.batch: {batch} tiles of {tile_px} px a network call do not fit the memory of {where} ({reason}): "
         "give a smaller one; it has one size all through a run, since results of two sizes differ in their bits"
     )
 

@@ -27,7 +27,7 @@ def guided(
 ) -> Velocity:
     """v = v_weak + scale (v_strong - v_weak) out of strength(x, sigma, ref_scale) -> velocity.
 
-    Only where sigma lies within `interval`, ends included (Kynkaanniemi et al. 2024); outside it v is v_strong, as at
+    Only where sigma is within `interval`, ends included (Kynkaanniemi et al. 2024); outside it v is v_strong, as at
     scale 1: then a level costs one network pass and not two. At scale 0 v is v_weak within the interval.
     """
 

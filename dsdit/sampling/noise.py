@@ -1,8 +1,8 @@
-"""Noise that belongs to places: the same latent pixel of the world always gets the same numbers.
+"""Noise as a function of position: the same latent pixel of the world always gets the same numbers.
 
 The plane of latent pixels is cut into fixed blocks of 64 x 64, and each block has its own stream of numpy's Philox,
-a counter-based generator: the key is the seed, the counter's upper words are the block's row and column, shifted by
-2^31 so that negative ones count too. Tiles, jobs and workers have no part in it.
+a counter-based generator: the key is the seed, the counter's upper integers are the block's row and column, shifted by
+2^31 so that negative ones count too. It does not depend on tiles, jobs and workers.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def block_noise(seed: int, row: int, col: int, channels: int, block: int = BLOCK
     Fewer channels are the first ones of more. Raises ValueError where a number is out of range.
     """
     if not 0 <= seed < 2**128:
-        raise ValueError(f"seed is {seed}: it must lie between 0 and 2^128 - 1")
+        raise ValueError(f"seed is {seed}: it must be between 0 and 2^128 - 1")
     if not (-_SHIFT <= row < _SHIFT and -_SHIFT <= col < _SHIFT):
         raise ValueError(f"block ({row}, {col}) is beyond 2^31 blocks from the origin")
     stream = np.random.Philox(key=seed, counter=[0, 0, row + _SHIFT, col + _SHIFT])
@@ -31,8 +31,8 @@ def block_noise(seed: int, row: int, col: int, channels: int, block: int = BLOCK
 
 
 @lru_cache(maxsize=32)
-def _kept_noise(seed: int, row: int, col: int, channels: int) -> NDArray[np.float32]:
-    """A block that the next tiles need too. As many are kept as two rows of a job touch: 25 MB of 48 channels."""
+def _cached_noise(seed: int, row: int, col: int, channels: int) -> NDArray[np.float32]:
+    """A block that the next tiles need too. The cache holds those of two rows of a job: 25 MB of 48 channels."""
     return block_noise(seed, row, col, channels)
 
 
@@ -45,7 +45,7 @@ def noise_window(seed: int, row0: int, col0: int, height: int, width: int, chann
         for block_col in range(col0 // BLOCK, (col0 + width - 1) // BLOCK + 1):
             left = max(col0, block_col * BLOCK)
             right = min(col0 + width, (block_col + 1) * BLOCK)
-            noise = _kept_noise(seed, block_row, block_col, channels)
+            noise = _cached_noise(seed, block_row, block_col, channels)
             out[:, top - row0 : bottom - row0, left - col0 : right - col0] = noise[
                 :,
                 top - block_row * BLOCK : bottom - block_row * BLOCK,

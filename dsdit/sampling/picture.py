@@ -66,9 +66,9 @@ class Conditioned:
         )
         return Conditioned(restored, ref, high, np.pad(self.ref_valid, ((0, px), (0, px)), mode="edge"), self.scale)
 
-    def batch(self, places: list[Window], noise: Array) -> TileBatch:
-        """Tiles at `places`; those with too little reference have none."""
-        at = [place.within(Window(0, 0, *self.ref_valid.shape)) for place in places]
+    def batch(self, windows: list[Window], noise: Array) -> TileBatch:
+        """Tiles at `windows`; those with less reference than REF_MIN_COVER have none. `noise` is (B, C, h, w)."""
+        at = [window.within(Window(0, 0, *self.ref_valid.shape)) for window in windows]
         restored, ref, high = (
             np.stack([p[(slice(None), *part)] for part in at]) for p in (self.restored, self.ref, self.ref_high)
         )
@@ -88,8 +88,8 @@ class Conditioned:
 def tile_starts(length: int, tile: int, overlap: int, unit: int) -> list[int]:
     """First pixels of as few tiles as cover `length` with at least `overlap`, evenly apart in multiples of `unit`.
 
-    They stay within a picture of whole `unit`s that holds a tile: the content of a tile beyond the edge is invented,
-    and the tile suffers from it.
+    They stay within a picture of whole `unit`s that holds a tile: beyond the edge a tile's content is only repeated
+    pixels, which lowers the quality of the whole tile.
     """
     if length <= tile:
         return [0]
@@ -108,18 +108,18 @@ def draw_picture(
     """
     model, (height, width) = weights.model, given.ref_valid.shape
     tile, overlap = default_tile(model.token_px, given.scale)
-    places = [
+    windows = [
         Window(row, col, row + tile, col + tile)
         for row in tile_starts(height, tile, overlap, given.scale)
         for col in tile_starts(width, tile, overlap, given.scale)
     ]
     if wanted is not None:
-        places = [p for p in places if wanted[p.row0 : p.row1, p.col0 : p.col1].any()]
+        windows = [w for w in windows if wanted[w.row0 : w.row1, w.col0 : w.col1].any()]
     padded = given.padded(tile)
     tiles: list[tuple[Window, Array]] = []
     generator = torch.Generator().manual_seed(settings.seed)
-    for first in range(0, len(places), BATCH):
-        some = places[first : first + BATCH]
+    for first in range(0, len(windows), BATCH):
+        some = windows[first : first + BATCH]
         noise = torch.randn(len(some), *model.latent_shape(tile, tile), generator=generator).numpy()
         drawn, _ = draw_tiles(model, padded.batch(some, noise), settings)
         tiles.extend(zip(some, drawn, strict=True))

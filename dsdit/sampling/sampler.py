@@ -1,7 +1,7 @@
-"""Arrays in, arrays out: a batch of tiles as `picture` draws it, and as the sample step does, in one constant size.
+"""Drawing one batch of tiles, arrays in and arrays out: for `picture`, and for the sample step with its fixed size.
 
 It joins weights, schedule, solver, guidance, ensemble and noise. The noise of a tile is cut from blocks fixed on the
-global lattice of latent pixels, so that two tiles see the same noise in their overlap.
+global lattice of latent pixels, so that two tiles have the same noise in their overlap.
 """
 
 from __future__ import annotations
@@ -37,16 +37,16 @@ def tile_velocity(
     model: LatentModel,
     conditions: Conditions,
     settings: SamplerSettings,
-    listen: Callable[[Denoised, bool], None] | None = None,
+    on_pass: Callable[[Denoised, bool], None] | None = None,
 ) -> Velocity:
-    """The velocity of a batch under its settings; `listen` is told of every pass, and whether it is a strong one."""
+    """The velocity of a batch; `on_pass` gets each network pass's output and True for a strong one."""
     without = conditions.without_reference() if settings.guidance_from == "no_reference" else conditions
 
     def strength(z: Tensor, sigma: float, ref_scale: float) -> Tensor:
         strong = ref_scale == 1.0
         denoised = model.denoise(z, sigma, conditions if strong else without, ref_scale)
-        if listen is not None:
-            listen(denoised, strong)
+        if on_pass is not None:
+            on_pass(denoised, strong)
         return (z - denoised.x0) / sigma
 
     return guided(strength, settings.guidance_scale, interval=settings.guidance_interval)
@@ -62,29 +62,31 @@ def draw_tiles(
     model: LatentModel,
     batch: TileBatch,
     settings: SamplerSettings,
-    listen: Callable[[Denoised, bool], None] | None = None,
+    on_pass: Callable[[Denoised, bool], None] | None = None,
 ) -> tuple[Array, Array]:
     """(pictures (B, 3, y, x) in the model's range, share of the reference (B, tokens, tokens)) of one batch.
 
-    `settings.batch` is not looked at. `listen` is told of every pass, and whether it is a strong one.
+    `settings.batch` is not used. `on_pass` gets each network pass's output and True for a strong one.
     """
     sigmas = sigmas_of(settings)
 
     def draw(form: Form) -> tuple[Array, Array]:
-        laid = batch.laid(form)
+        oriented = batch.oriented(form)
         shares: list[Tensor] = []
 
-        def hear(denoised: Denoised, strong: bool) -> None:
+        def keep_share(denoised: Denoised, strong: bool) -> None:
             if strong or settings.guidance_scale == 0:
                 shares.append(denoised.weighting)
-            if listen is not None:
-                listen(denoised, strong)
+            if on_pass is not None:
+                on_pass(denoised, strong)
 
-        conditions = model.conditions(laid.restored, laid.ref, laid.ref_valid, laid.ref_high, laid.scale)
-        velocity = tile_velocity(model, conditions, settings, hear)
-        begin = starting_latent(model, conditions, torch.from_numpy(laid.noise), settings.start_sigma)
+        conditions = model.conditions(
+            oriented.restored, oriented.ref, oriented.ref_valid, oriented.ref_high, oriented.scale
+        )
+        velocity = tile_velocity(model, conditions, settings, keep_share)
+        begin = starting_latent(model, conditions, torch.from_numpy(oriented.noise), settings.start_sigma)
         latent = sample(velocity, begin, sigmas, solver=settings.solver)
-        pictures = model.decode(latent, laid.restored).float().cpu().numpy()
+        pictures = model.decode(latent, oriented.restored).float().cpu().numpy()
         return pictures, torch.stack([share.float() for share in shares]).mean(0).cpu().numpy()
 
     with torch.inference_mode():
@@ -104,18 +106,18 @@ class TileSampler:
     def noise(self, window: Window) -> Array:
         """(C, y / factor, x / factor) of a window of HR pixels."""
         factor = self.model.codec.factor
-        place = window.coarsen(factor)
-        return noise_window(self.settings.seed, place.row0, place.col0, *place.shape, self.model.channels)
+        latent = window.coarsen(factor)
+        return noise_window(self.settings.seed, latent.row0, latent.col0, *latent.shape, self.model.channels)
 
     def __call__(self, batch: TileBatch) -> tuple[Array, Array]:
         """(pictures (B, 3, y, x) in the model's range, share of the reference (B, tokens, tokens))."""
         if batch.restored.shape[0] != self.settings.batch:
-            raise ValueError(f"a batch of {batch.restored.shape[0]}: the network is always given {self.settings.batch}")
+            raise ValueError(f"a batch of {batch.restored.shape[0]}: the network always gets {self.settings.batch}")
 
-        def listen(denoised: Denoised, strong: bool) -> None:
+        def count(denoised: Denoised, strong: bool) -> None:
             self.calls += 1
 
-        pictures, weighting = draw_tiles(self.model, batch, self.settings, listen)
+        pictures, weighting = draw_tiles(self.model, batch, self.settings, count)
         token = self.model.token_px
         valid = batch.ref_valid.astype(np.float32)
         cover = valid.reshape(valid.shape[0], weighting.shape[1], token, weighting.shape[2], token).mean((2, 4))
@@ -124,7 +126,7 @@ class TileSampler:
 
 @lru_cache(maxsize=2)
 def open_sampler(model: ModelChoice, settings: SamplerSettings) -> TileSampler:
-    """The sampler of a plan, loaded once a process. Raises RequestError where other weights lie there by now."""
+    """The sampler of a plan, loaded once a process. Raises RequestError where its weights have changed."""
     torch.set_num_threads(1)
     weights = load_weights(model.weights, model.device, _DTYPES[model.dtype])
     if weights.digest != model.digest:

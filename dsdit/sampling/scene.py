@@ -1,7 +1,7 @@
 """`super_resolve`: one scene in memory as xarray, with what a run does to it: matching, registration, restoring.
 
 The tiles, their blending and the restoring of LR truth are those of a mosaic; only the noise, which counts with more
-than one step, is drawn for the scene and not by places on Earth.
+than one step, is drawn for the scene and not by position on Earth.
 """
 
 from __future__ import annotations

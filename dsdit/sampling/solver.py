@@ -1,6 +1,6 @@
 """Solvers of the rectified-flow ODE dx/ds = velocity(x, s), from s = 1 to s = 0.
 
-A solver takes a callable and knows no model. It uses arithmetic alone: it also runs on plain numbers
+A solver takes a callable and does not depend on a model. It uses arithmetic alone: it also runs on plain numbers
 (`passes.network_passes`), and loads no torch. A new one is a function here and its line in `SOLVERS`.
 
 With velocity = noise - x0 the estimate of the clean latent at x_s is x0 = x - s velocity, and
@@ -86,7 +86,7 @@ SOLVERS: dict[str, Solver] = {
 
 
 def check_solver(name: str) -> None:
-    """Raises ValueError for a name that `SOLVERS` has not."""
+    """Raises ValueError for a name that is not in `SOLVERS`."""
     if name not in SOLVERS:
         raise ValueError(f"solver {name!r} is not known: use one of {sorted(SOLVERS)}")
 
@@ -102,5 +102,5 @@ def sample(velocity: Velocity, noise: Tensor, sigmas: Iterable[float] | Tensor, 
     if len(levels) < 2 or any(a <= b for a, b in pairwise(levels)):
         raise ValueError(f"sigmas must fall, and be two or more: {levels}")
     if levels[0] > 1 or levels[-1] < 0:
-        raise ValueError(f"sigmas run from {levels[0]} to {levels[-1]}: they must lie within 0 and 1")
+        raise ValueError(f"sigmas run from {levels[0]} to {levels[-1]}: they must be between 0 and 1")
     return SOLVERS[solver](velocity, noise, levels)

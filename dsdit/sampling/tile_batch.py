@@ -29,9 +29,9 @@ class TileBatch:
     scale: int
     """HR pixels per LR pixel."""
 
-    def laid(self, form: Form) -> TileBatch:
+    def oriented(self, form: Form) -> TileBatch:
         """The same tiles, mirrored and turned."""
-        lay = form.lay
+        turn = form.apply
         return TileBatch(
-            lay(self.restored), lay(self.ref), lay(self.ref_valid), lay(self.ref_high), lay(self.noise), self.scale
+            turn(self.restored), turn(self.ref), turn(self.ref_valid), turn(self.ref_high), turn(self.noise), self.scale
         )

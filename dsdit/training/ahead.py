@@ -1,4 +1,4 @@
-"""Batches made while the one before is trained on: in a thread, or in processes of their own where a GPU is faster."""
+"""Batches prepared while the previous one is trained on: in a thread, or in processes where a GPU is faster."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from torch.utils.data import Dataset as TorchDataset
 from dsdit.training.dataset import Batch, CropDataset
 
 _AHEAD = 4
-"""Batches that each process makes before they are asked for."""
+"""Batches that each process prepares in advance."""
 Parts = dict[str, Any]
 
 

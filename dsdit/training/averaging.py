@@ -1,4 +1,4 @@
-"""The mean of several weights: runs of one network that begin from another's weights lie close enough together."""
+"""The mean of several weights: runs that start from the same weights stay close enough to be averaged."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from dsdit.model.weights import meta_network, write_folder
 from dsdit.model.weights_config import TENSOR_FILE
 
 _OWN = ("name", "notes")
-"""What weights that are averaged may say differently of themselves."""
+"""Keys of the configuration in which averaged weights may differ."""
 
 
 def _mean(sources: Sequence[Entries], name: str, dtype: torch.dtype) -> torch.Tensor:
@@ -31,27 +31,27 @@ def mean_weights(folders: Sequence[str | Path], out: Path, name: str | None = No
     all. Raises WeightsError for fewer than two, for weights of unlike tensors or configurations (all but name and
     notes must be equal, data and licence too), and where `out` holds weights already.
     """
-    places = [resolve(folder) for folder in folders]
-    if len(places) < 2:
-        raise WeightsError(f"a mean of {[str(p) for p in places]}: give two weights or more")
+    paths = [resolve(folder) for folder in folders]
+    if len(paths) < 2:
+        raise WeightsError(f"a mean of {[str(p) for p in paths]}: give two weights or more")
     if (out / TENSOR_FILE).exists():
         raise WeightsError(f"{out} holds weights already: give another --out")
-    config, *others = (read_config(place) for place in places)
+    config, *others = (read_config(path) for path in paths)
     if config.kind != "tiny":
-        raise WeightsError(f"{places[0]} is of kind {config.kind!r}: means are made of weights that were trained here")
-    for place, other in zip(places[1:], others, strict=True):
+        raise WeightsError(f"{paths[0]} is of kind {config.kind!r}: means are made of weights that were trained here")
+    for path, other in zip(paths[1:], others, strict=True):
         mine, its = asdict(config), asdict(other)
         unlike = {key: (mine[key], its[key]) for key in mine if key not in _OWN and mine[key] != its[key]}
         if unlike:
             shown = "; ".join(f"{key}: {a!r} and {b!r}" for key, (a, b) in unlike.items())
-            raise WeightsError(f"{places[0]} and {place} are not alike: {shown}")
-    sources = [open_safetensors(place / TENSOR_FILE) for place in places]
-    for place, entries in zip(places, sources, strict=True):
-        check_tensors(entries, meta_network(config.network), place / TENSOR_FILE)
+            raise WeightsError(f"{paths[0]} and {path} are not alike: {shown}")
+    sources = [open_safetensors(path / TENSOR_FILE) for path in paths]
+    for path, entries in zip(paths, sources, strict=True):
+        check_tensors(entries, meta_network(config.network), path / TENSOR_FILE)
     together: Entries = {}
     for key, entry in sources[0].items():
         assert entry.dtype is not None
         together[key] = Entry(entry.shape, entry.dtype, partial(_mean, sources, key, entry.dtype))
-    digests = " and ".join(check_weights(place)[1][:12] for place in places)
+    digests = " and ".join(check_weights(path)[1][:12] for path in paths)
     write_folder(out, together, replace(config, name=name or config.name, notes=f"mean of the weights {digests}"))
     return check_weights(out)[1]

@@ -1,4 +1,4 @@
-"""What a run begins with, and what its weights say of themselves: network, optimisers, and the folder's config."""
+"""The start of a run: its network, its optimisers, and the `config.json` of its weights."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ def build_network(config: TrainingConfig) -> DSDiT:
 
 
 def grown(entries: Entries, network: DSDiT) -> Entries:
-    """`entries`, their blocks spread evenly over as many as `network` has; the others are as it holds them now.
+    """`entries`, their blocks spread evenly over those of `network`; the remaining blocks keep its own tensors.
 
-    A block that starts from nothing adds nothing to any stream: what the weights computed is computed as before.
+    An untrained block adds nothing to any stream, so the grown network computes the same as before.
     """
     found = {name.split(".")[1] for name in entries if name.startswith(_BLOCKS)}
     old, depth = len(found), len(network.joint_blocks)
@@ -88,7 +88,7 @@ def build_optimizers(network: DSDiT, config: TrainingConfig) -> list[torch.optim
 
 
 def weights_config(config: TrainingConfig) -> WeightsConfig:
-    """What the weights folder of a run says about itself."""
+    """`config.json` of a run's weights folder."""
     return WeightsConfig(
         name=config.name,
         network=network_config(config),

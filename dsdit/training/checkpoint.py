@@ -1,4 +1,4 @@
-"""The file from which a run is resumed: safetensors, which run no code as they load, written beside and renamed."""
+"""The file from which a run is resumed: safetensors, which run no code when loaded, replaced atomically."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ CHECKPOINT_FILE = "resume.safetensors"
 
 @dataclass(frozen=True)
 class State:
-    """All that a run is at one step."""
+    """The state of a run after one step."""
 
     network: dict[str, Tensor]
     """Tensors of the network by name."""
     average: dict[str, Tensor]
     """Their running average."""
     optimizers: list[dict[int, dict[str, Any]]]
-    """For each optimiser, what it keeps of each parameter."""
+    """For each optimiser: parameter number -> its state tensors by name."""
     step: int
     """Steps done."""
     minutes: float
@@ -34,7 +34,7 @@ class State:
 
 
 def write_checkpoint(path: Path, state: State) -> None:
-    """Writes `state`; the file of before is there until the new one is whole."""
+    """Writes `state`; the previous file stays until the new one is complete."""
     tensors = {f"network.{k}": v for k, v in state.network.items()}
     tensors |= {f"average.{k}": v for k, v in state.average.items()}
     for number, kept in enumerate(state.optimizers):

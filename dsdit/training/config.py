@@ -1,4 +1,4 @@
-"""What a training run is, as a person writes it in YAML: frozen, unknown keys refused."""
+"""Settings of a training run, read from YAML: frozen, unknown keys refused."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dsdit.yaml_text import read_yaml
 TOKEN_PX = 8
 """HR pixels along a token of the networks that are trained here: codec factor 4, patch 2."""
 ANY_ORIGIN = "*"
-"""Stands in `origins` for every origin of pairs that is not named there."""
+"""Key of `origins` for all pairs whose origin is not named there."""
 Weight = Annotated[float, Field(ge=0)]
 Scale = Annotated[int, Field(ge=4, le=16)]
 
@@ -49,7 +49,7 @@ class DataConfig(_Frozen):
     wrong_reference: float = Field(default=0.18, ge=0, le=1)
     """Share of crops whose reference is another place's, shifted by 3 to 8 px, or has pasted change."""
     jitter: float = Field(default=0.2, ge=0, le=1)
-    """Share of crops whose reference lies beside by up to 2 px: registration is not perfect."""
+    """Share of crops whose reference is misregistered by up to 2 px: registration is not perfect."""
     blur: float = Field(default=0.1, ge=0, le=1)
     """Share of crops whose reference is blurred by a Gaussian of 0.5 to 2 px."""
     clouds: float = Field(default=0.08, ge=0, le=1)
@@ -91,7 +91,7 @@ class TrainingConfig(_Frozen):
     weight_decay: float = Field(1e-3, ge=0)
     warmup_steps: int = Field(40, ge=1)
     steps: int | None = Field(None, ge=1)
-    """Length of the run in steps, or None where `minutes` says it. A resumed run then equals an unbroken one."""
+    """Length of the run in steps, or None where `minutes` is given. A resumed run then equals an unbroken one."""
     minutes: float | None = Field(None, gt=0)
     """Length of the run in minutes of training, resumed parts added up; the rate then follows the machine's speed."""
     sigma_one: float = Field(0.55, ge=0, le=1)

@@ -1,7 +1,7 @@
 """Training batches: crops with a simulated LR, R, and a reference that is good, wrong, or missing.
 
-A batch is a pure function of (settings, seed, step), so that a resumed run sees what an unbroken one would have seen.
-Truth and reference of each crop are drawn from streams of their own: how hard the reference is made changes no truth.
+A batch is a pure function of (settings, seed, step), so that a resumed run gets the batches of an uninterrupted one.
+Truth and reference of each crop are drawn from separate streams: degrading the reference changes no truth.
 All crops of a batch share scale and MTF, and pass through `sensor` together.
 """
 
@@ -64,7 +64,7 @@ def _unit(values: NDArray[np.uint8]) -> Array:
 
 
 def _choose(rng: np.random.Generator, weights: Mapping[Name, float]) -> Name:
-    """One of the names, each as likely as its weight says."""
+    """One of the names, with probability in proportion to its weight."""
     shares = np.array(list(weights.values()))
     return list(weights)[rng.choice(len(weights), p=shares / shares.sum())]
 
@@ -75,14 +75,14 @@ def margin_px(scale: int) -> int:
 
 
 def cut(image: NDArray[Values], top: int, left: int, size: int) -> NDArray[Values]:
-    """(..., H, W) -> (..., size, size) from (top, left); beyond the image its edge pixels go on."""
+    """(..., H, W) -> (..., size, size) from (top, left); beyond the image its edge pixels are repeated."""
     rows = np.clip(np.arange(top, top + size), 0, image.shape[-2] - 1)
     cols = np.clip(np.arange(left, left + size), 0, image.shape[-1] - 1)
     return image[..., rows[:, None], cols[None, :]]
 
 
 class CropDataset:
-    """Draws batches out of scenes that lie in memory."""
+    """Draws batches from scenes in memory."""
 
     def __init__(self, scenes: Sequence[Scene], config: DataConfig, seed: int, batch: int, crop_px: int = 128) -> None:
         self.config, self.seed, self.batch_size, self.crop_px = config, seed, batch, crop_px
@@ -153,7 +153,7 @@ class CropDataset:
     def _window(self, truth: np.random.Generator, hard: np.random.Generator, crop: int, margin: int) -> _Window:
         """One crop with its margin: HR, reference (3, S, S) scaled, and the reference's validity (S, S).
 
-        `truth` draws the place, its light and its turn; `hard` draws what happens to the reference.
+        `truth` draws position, exposure and orientation; `hard` draws the degradations of the reference.
         """
         size = crop + 2 * margin
         scene = self._scene(truth)
@@ -176,7 +176,7 @@ class CropDataset:
     def _hard_reference(
         self, rng: np.random.Generator, scene: Scene, top: int, left: int, size: int, margin: int
     ) -> Array:
-        """The matched reference of a window in 0..1: as it lies, beside, of another place, with change, or blurred."""
+        """The matched reference of a window in 0..1: unchanged, shifted, of another place, with change, or blurred."""
         wrong = self.config.wrong_reference * (2.0 if scene.ref is None else 1.0)
         kind, other, down, right = rng.random(), scene, 0.0, 0.0
         if kind < 0.4 * wrong:

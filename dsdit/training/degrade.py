@@ -1,6 +1,6 @@
-"""What happens to training windows: light, change, blur, clouds, gaps and turns.
+"""Augmentation of training windows: light, change, blur, clouds, gaps and orientation.
 
-Pictures are (3, S, S) in 0..1, not clipped; `rng` is what is drawn from.
+Pictures are (3, S, S) in 0..1, not clipped; `rng` is the random stream.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ def relight(rng: np.random.Generator, image: Array) -> Array:
 
 
 def paste_change(rng: np.random.Generator, ref: Array, stranger: Array, margin: int) -> Array:
-    """Something else stands in a rectangle of the reference: another place, or flat ground.
+    """Replaces a rectangle of the reference by another place (`stranger`) or by its own mean.
 
-    The middle of the rectangle lies within the crop, the picture without its `margin` of at least 32 px.
+    The middle of the rectangle is within the crop: the picture without its `margin` of at least 32 px.
     """
     size = ref.shape[-1]
     height, width = rng.integers(16, min(65, size - 2 * margin), 2)
@@ -60,7 +60,7 @@ def missing(rng: np.random.Generator, size: int) -> NDArray[np.bool_]:
 def nudge(image: Array, down: float, right: float) -> Array:
     """image(y + down, x + right), both within 0..1, by cubic convolution (Keys 1981, a = -1/2), one axis at a time.
 
-    A tenth of a spline's time. Edges go on with their last pixel.
+    It takes a tenth of a spline's time. Beyond an edge its last pixel is repeated.
     """
     for axis, t in ((-2, down), (-1, right)):
         taps = (-t / 2 + t**2 - t**3 / 2, 1 - 2.5 * t**2 + 1.5 * t**3, t / 2 + 2 * t**2 - 1.5 * t**3, (t**3 - t**2) / 2)
@@ -82,10 +82,10 @@ def blur(rng: np.random.Generator, ref: Array) -> Array:
 def cover_with_clouds(
     rng: np.random.Generator, ref: Array, valid: NDArray[np.bool_]
 ) -> tuple[Array, NDArray[np.bool_]]:
-    """Bright soft blobs over a tenth to six tenths of the reference, each with its shadow beside it.
+    """Bright soft blobs over a tenth to six tenths of the reference, each with a shifted shadow.
 
     In half of the draws `valid` (S, S) leaves out what is clouded or in shadow, as a good mask would; in the others
-    nothing tells of the clouds.
+    the clouds stay unmasked.
     """
     size = ref.shape[-1]
     width = rng.uniform(size / 20, size / 8)

@@ -1,4 +1,4 @@
-"""A training run from its data to its weights folder: batches ahead of time, checkpoints, validation, an end."""
+"""A training run from its data to its weights folder: batches prepared ahead, checkpoints, validation, end."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def _check_fresh(out: Path) -> None:
 
 
 def cut_validation(config: TrainingConfig, scenes: list[Scene]) -> Validation | None:
-    """Validation at the most frequent scale; None, with a word in the log, where no pair is large enough."""
+    """Validation at the most frequent scale; None, with a log line, where no pair is large enough."""
     scales = config.data.scales
     scale = max(scales, key=scales.__getitem__)
     size = crop_size(scale, min(_SIZE_PX, config.crop_px))
@@ -60,14 +60,14 @@ def train(
     data: Path,
     out: Path,
     resume: bool = False,
-    show: Callable[[float, str], None] | None = None,
+    on_step: Callable[[float, str], None] | None = None,
 ) -> Path:
     """Trains on `data` (pairs/ and, where the configuration draws from it, single/); returns `out`/weights.
 
     `resume` takes up `out`'s checkpoint where there is one; without it an `out` that holds a run is refused. Under
     torchrun each process takes its share of the batch. `out`/losses.csv has the loss of every step. Every so often
     validation pairs are measured at the most frequent scale and shown in `out`/validation.png, and the average with
-    the highest PSNR so far is kept as `out`/best. `show` is told the share that is done and a line about it at every
+    the highest PSNR so far is kept as `out`/best. `on_step` gets the share that is done and a line of text after every
     step; log lines go to the logger "dsdit.training". Raises RequestError, WeightsError.
     """
     if not resume:
@@ -102,8 +102,8 @@ def train(
                 continue
             smooth, rate = log.add(trainer.step, loss), trainer.learning_rate()
             line = f"step {trainer.step} minute {trainer.minutes:.1f} loss {smooth:.4f} rate {rate:.2e}"
-            if show is not None:
-                show(trainer.progress, line)
+            if on_step is not None:
+                on_step(trainer.progress, line)
             if trainer.step % 20 == 0:
                 _LOG.info(line)
             done = trainer.progress >= 1.0

@@ -1,4 +1,4 @@
-"""One process or several: who this one is, which device it has, and what they say to each other.
+"""One training process or several: rank, device, and collective operations.
 
 Several are started by torchrun, one a GPU (NCCL) or a core (gloo); each draws batches of its own, and gradients are
 averaged, so that all of them hold the same weights at every step.
@@ -24,7 +24,7 @@ def has_bfloat16(device: torch.device) -> bool:
 
 @dataclass(frozen=True)
 class Processes:
-    """This process among its equals."""
+    """This process and the group that it trains in."""
 
     rank: int = 0
     count: int = 1
@@ -53,7 +53,7 @@ class Processes:
         return float(shared)
 
     def wait(self) -> None:
-        """Until all are here."""
+        """Waits until all processes call it."""
         self.agree(0.0)
 
     def mean(self, value: Tensor) -> float:
@@ -65,13 +65,13 @@ class Processes:
         return float(value) / self.count
 
     def leave(self) -> None:
-        """Ends the conversation."""
+        """Leaves the process group."""
         if self.count > 1:
             distributed.destroy_process_group()
 
 
 def join_processes() -> Processes:
-    """What torchrun says in the environment; a single process without it. Takes a GPU where there is one."""
+    """The process group from torchrun's environment; a single process without it. Uses a GPU where there is one."""
     count, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
     local = int(os.environ.get("LOCAL_RANK", "0"))
     cuda = torch.cuda.is_available()

@@ -1,7 +1,7 @@
-"""One step of training after another: bfloat16, an average of the weights, and restarts that lose nothing.
+"""Training steps: loss in bfloat16, running average of the weights, and restarts without loss.
 
-Batches and noise are functions of the step. With `steps` a resumed run repeats an unbroken one; with `minutes` it does
-not, since the learning rate follows the minutes spent in training, added up over restarts.
+Batches and noise are functions of the step. With `steps` a resumed run repeats an uninterrupted one; with `minutes`
+it does not, since the learning rate follows the minutes spent in training, added up over restarts.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from dsdit.training.dataset import Batch
 from dsdit.training.processes import Processes, has_bfloat16
 
 BEST_FILE = "best.json"
-"""Beside the folder best/: its validation figure and its step."""
+"""File next to the folder best/: its validation PSNR and its step."""
 _SIGMA_FLOOR = 0.05
 """Smallest sigma by which the error of x0 is divided."""
 _ENERGY_FLOOR = 0.25
@@ -141,9 +141,9 @@ class Trainer:
         return mean
 
     def keep_best(self, psnr_db: float) -> bool:
-        """Writes the average to `out`/best where no validation before found as much; True where it did.
+        """Writes the average to `out`/best if `psnr_db` is the highest so far; True where it did.
 
-        The figure stands in `out`/best.json, which is written last.
+        The PSNR is stored in `out`/best.json, which is written last.
         """
         record = self.out / BEST_FILE
         known = json.loads(record.read_text("utf-8"))["psnr"] if record.is_file() else -math.inf
@@ -163,7 +163,7 @@ class Trainer:
         save_weights(self.out / "weights", self.average, weights_config(self.config))
 
     def load(self) -> bool:
-        """Takes up the checkpoint in `out`; False where there is none. Raises WeightsError."""
+        """Continues from the checkpoint in `out`; False where there is none. Raises WeightsError."""
         path = self.out / CHECKPOINT_FILE
         if not path.is_file():
             return False

@@ -1,4 +1,4 @@
-"""A quick look at a run: one step on the middle of some validation pairs, in figures and as a picture."""
+"""Validation during a run: one sampling step on the middle of some pairs, as metrics and as a picture."""
 
 from __future__ import annotations
 

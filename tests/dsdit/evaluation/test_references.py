@@ -1,4 +1,4 @@
-"""References of an evaluation: matched to LR alone, moved for the network, and strangers from another place."""
+"""References of an evaluation: matched to LR alone, moved for the network, and wrong ones from another place."""
 
 from types import SimpleNamespace
 
@@ -10,7 +10,7 @@ from dsdit.errors import RequestError
 from dsdit.evaluation.case import make_case
 from dsdit.evaluation.influence import influence_maps
 from dsdit.evaluation.pairs import Scene, matched_pair, read_pairs
-from dsdit.evaluation.rows import ROWS, make_rows, nfe_row, stranger
+from dsdit.evaluation.rows import ROWS, make_rows, nfe_row, other_reference
 from dsdit.evaluation.run import evaluate, other_place
 from dsdit.imaging.sensor import EVALUATION_MTF, decimate
 from dsdit.model.weights import load_weights
@@ -45,16 +45,16 @@ def test_an_image_smaller_than_an_lr_pixel_is_refused():
 
 
 @pytest.mark.parametrize("shape", [(192, 128), (96, 64), (256, 256)])
-def test_a_stranger_comes_in_the_light_of_the_place_it_is_laid_on(shape):
+def test_a_wrong_reference_gets_the_radiometry_of_the_pair(shape):
     case, other = make_case(scene(0), 8), scene(1, shape, light=(0.6, 20))
-    wrong = stranger(case, other)
+    wrong = other_reference(case, other)
     assert wrong.shape == case.hr.shape
     assert np.abs(moments(wrong, 8) - moments(case.hr, 8)).max() < (0.02 if shape == (192, 128) else 0.1)
     if shape == (96, 64):
         assert np.array_equal(wrong[:, :96, :64], wrong[:, 96:, :64][:, ::-1])
 
 
-def test_a_stranger_is_from_the_nearest_earlier_other_place():
+def test_the_wrong_reference_is_from_the_nearest_earlier_other_place():
     scenes = [scene(k, place=place) for k, place in enumerate("abbbca")]
     assert [other_place(scenes, k).id for k in range(6)] == ["x-4", "x-0", "x-0", "x-0", "x-3", "x-4"]
     assert other_place(scenes[1:4], 1) is None

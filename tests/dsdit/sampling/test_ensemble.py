@@ -15,17 +15,17 @@ def picture(height, width, seed=0):
 
 def test_the_eight_forms_differ_and_undo_themselves():
     values = picture(16, 16)
-    laid = [form.lay(values) for form in FORMS]
-    assert len({each.tobytes() for each in laid}) == 8
-    for form, each in zip(FORMS, laid, strict=True):
+    oriented = [form.apply(values) for form in FORMS]
+    assert len({each.tobytes() for each in oriented}) == 8
+    for form, each in zip(FORMS, oriented, strict=True):
         assert np.array_equal(form.put_back(each), values)
 
 
 @pytest.mark.parametrize("count", COUNTS)
 def test_the_mean_over_the_forms_of_what_depends_on_the_side(count):
-    """A ramp laid over every form averages to the constant between its ends as soon as its mirror is among them."""
+    """A ramp oriented over every form averages to the constant between its ends as soon as its mirror is among them."""
     ramp = np.broadcast_to(np.linspace(-1, 1, 8, dtype=np.float32), (1, 8, 8))
-    mean, same = averaged(count, lambda form: (ramp, form.lay(ramp)))
+    mean, same = averaged(count, lambda form: (ramp, form.apply(ramp)))
     assert np.allclose(mean, ramp if count == 1 else 0, atol=1e-7)
     assert np.allclose(same, ramp, atol=1e-7)
 

@@ -18,7 +18,7 @@ from tests.support.running import make_weights
 @torch.inference_mode()
 @pytest.mark.parametrize(("guidance", "forms"), [(1.0, 1), (1.5, 2), (0.0, 1)])
 def test_it_is_the_mean_over_steps_passes_and_forms(tmp_path, guidance, forms):
-    """Weak passes have no say, but where guidance asks for nothing else."""
+    """Weak passes do not count, except at guidance 0, which uses them alone."""
     model = load_weights(make_weights(tmp_path / "weights")).model
     rng = np.random.default_rng(0)
     restored, ref, high = rng.uniform(-0.5, 0.5, (3, 2, 3, 32, 48)).astype(np.float32)
@@ -28,18 +28,18 @@ def test_it_is_the_mean_over_steps_passes_and_forms(tmp_path, guidance, forms):
     _, found = draw_tiles(model, batch, settings)
     by_hand, single = [], []
     for form in FORMS[:forms]:
-        laid = batch.laid(form)
-        given = model.conditions(laid.restored, laid.ref, laid.ref_valid, laid.ref_high, 8)
-        z, told = torch.from_numpy(laid.noise), []
+        oriented = batch.oriented(form)
+        given = model.conditions(oriented.restored, oriented.ref, oriented.ref_valid, oriented.ref_high, 8)
+        z, weights = torch.from_numpy(oriented.noise), []
         levels = spaced_sigmas(3).double().tolist()
         for sigma, following in pairwise(levels):
             strong, weak = model.denoise(z, sigma, given), model.denoise(z, sigma, given.without_reference(), 0.0)
             assert (strong.weighting - weak.weighting).abs().max() > 1e-3
-            told.append((weak if guidance == 0 else strong).weighting.numpy())
+            weights.append((weak if guidance == 0 else strong).weighting.numpy())
             x0 = weak.x0 + guidance * (strong.x0 - weak.x0)
             z = z + (following - sigma) * (z - x0) / sigma
-        by_hand.append(form.put_back(np.mean(told, 0)))
-        single.append(form.put_back(told[0]))
+        by_hand.append(form.put_back(np.mean(weights, 0)))
+        single.append(form.put_back(weights[0]))
     assert found.shape == (2, 4, 6)
     assert np.allclose(found, np.mean(by_hand, 0), rtol=0, atol=1e-4)
     assert np.abs(found - np.mean(single, 0)).max() > 1e-3
