@@ -1,9 +1,9 @@
-"""What cubic convolution does to LR that is read beside its own pixels.
+"""The effect of cubic convolution on LR that is read off its own pixels.
 
 Staging reads LR by GDAL's cubic convolution (Keys 1981, a = -1/2) wherever the pixels of a file are not those of the
 grid. Away from whole pixels it blurs, most at half a pixel, and it delays high frequencies less than low ones, most
-near a quarter of a pixel: 0.05 to 0.1 LR pixels for what two dates share. An offset (y, x) says how far, in LR pixels,
-a grid's pixel lies down and right of the file's; where both are in different CRSs it changes from place to place, so
+near a quarter of a pixel: 0.05 to 0.1 LR pixels for what two dates share. An offset (y, x) is how far, in LR pixels,
+a grid's pixel is down and right of the file's; where both are in different CRSs it changes from place to place, so
 that several stand for a window.
 """
 

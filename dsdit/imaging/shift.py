@@ -164,7 +164,7 @@ def search_shift(
     The reference is blurred once as the LR sensor sees it, then sampled at the centres of LR pixels plus the shift:
     first on a raster of half LR pixels, then by Gauss-Newton steps from the best of them. Gain and offset are local,
     even in sign, since fields that ripened keep their edges. `valid` (h, w) is True for LR pixels that are clear in
-    both. `offsets_px` is how far beside its own pixels LR was read by cubic convolution, which delays high frequencies
+    both. `offsets_px` is how far off its own pixels LR was read by cubic convolution, which delays high frequencies
     by up to a tenth of an LR pixel: the reference is read in the same way. None where too few pixels are clear.
     """
     valid = np.ones(lr.shape[1:], bool) if valid is None else valid
