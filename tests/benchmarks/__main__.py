@@ -1,4 +1,4 @@
-"""`python -m tests.benchmarks NAME ...` runs each in a process of its own and adds what it says to RESULTS.md.
+"""`python -m tests.benchmarks NAME ...` runs each in a process of its own and appends its output to RESULTS.md.
 
 A NAME may carry arguments: `python -m tests.benchmarks "wavefront_at_size 40 75"`.
 """
@@ -31,21 +31,21 @@ def main(names: list[str]) -> None:
         machine = cpu()
         module, *arguments = name.split()
         day = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
-        asked = f'"{name}"' if arguments else name
-        command_line = f"`python -m tests.benchmarks {asked}` at {commit.stdout.strip()}"
-        _say(f"\n## {name}, {day}\n\n{command_line}, on {machine}\n\n")
+        argument = f'"{name}"' if arguments else name
+        command_line = f"`python -m tests.benchmarks {argument}` at {commit.stdout.strip()}"
+        _write(f"\n## {name}, {day}\n\n{command_line}, on {machine}\n\n")
         command = [sys.executable, "-u", "-m", f"tests.benchmarks.{module}", *arguments]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
             assert process.stdout is not None
             for line in process.stdout:
-                _say(f"- {line.rstrip()}\n")
+                _write(f"- {line.rstrip()}\n")
         if process.returncode:
-            _say(f"- ended with code {process.returncode}\n")
+            _write(f"- ended with code {process.returncode}\n")
             code = code or process.returncode
     sys.exit(code)
 
 
-def _say(text: str) -> None:
+def _write(text: str) -> None:
     """On the terminal and in RESULTS.md at once: what was measured stays when a long benchmark is cut off."""
     with RESULTS.open("a") as file:
         file.write(text)

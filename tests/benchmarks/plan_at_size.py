@@ -1,4 +1,4 @@
-"""From the tables of a continent's catalogs to a complete plan on disk, without and with last night's receipts.
+"""From the tables of a continent's catalogs to a complete plan on disk, without and with the last run's receipts.
 
 Search and measure are excluded: items and covers are made up. The plan is then read back, and compared with what a
 slow and plain function chooses for jobs picked at random.
@@ -93,7 +93,7 @@ def receipts_of(plan: Plan, stale_every: int) -> Iterator[Receipt]:
 
 
 def keep_receipts(plan: Plan, folder: Path, stale_every: int) -> int:
-    """A table of last night's receipts (see `receipts_of`); returns how many are of the plan's inputs."""
+    """A table of the last run's receipts (see `receipts_of`); returns how many are of the plan's inputs."""
     write_receipt_table(str(folder / "receipts"), "mosaic", receipts_of(plan, stale_every))
     jobs = len(plan.layout.mosaic_jobs)
     return jobs - -(-jobs // stale_every)
@@ -150,7 +150,7 @@ def plain_first(ranked: list[tuple[Any, ...]], most: int) -> list[str]:
 
 
 def plain_step(age_us: int, cover: float, clear: float) -> int:
-    """The step of 120 days into which a reference falls: age, twice what is out of season, and what is not seen."""
+    """The step of 120 days into which a reference falls: age, twice what is out of season, and what is not covered."""
     day, year = 86_400_000_000, 31_556_952_000_000
     season = min(age_us % year, year - age_us % year)
     return (age_us + 2 * season + round((1 - cover) * 1000 * day) + round((cover - clear) * 2000 * day)) // (120 * day)
@@ -190,7 +190,7 @@ def peak_bytes() -> int:
 BOUND_S, BOUND_BYTES = 60.0, 2 * 2**30
 
 
-def _said(wall_s: float, processor_s: float) -> str:
+def _seconds(wall_s: float, processor_s: float) -> str:
     reached = "reached" if wall_s <= BOUND_S else "MISSED"
     return f"{wall_s:.1f} s (bound {BOUND_S:g} s: {reached}), of the processor {processor_s:.1f} s"
 
@@ -219,12 +219,12 @@ def measure() -> Iterator[tuple[str, str]]:
         yield "jobs", f"{jobs:,}"
         yield "tiles", f"{tiles:,}"
         yield "cells chosen", f"{len(plan.cells):,}, {len(plan.fits):,} pairs of items"
-        yield "plan", f"{_said(first_s, first_cpu_s)}, {size / 2**20:.0f} MiB on disk"
+        yield "plan", f"{_seconds(first_s, first_cpu_s)}, {size / 2**20:.0f} MiB on disk"
         yield "peak resident", f"{first_peak / 2**30:.2f} GiB with the catalogs (bound 2 GiB)"
         standing = keep_receipts(plan, place, 1000)
         table = (place / "receipts" / "mosaic.parquet").stat().st_size
-        seen = len(next(iterate_receipts(receipts, "mosaic")).tiles)
-        yield "last night's receipts", f"{jobs:,} with {seen} tiles each, {table / 2**20:.0f} MiB on disk"
+        tiles = len(next(iterate_receipts(receipts, "mosaic")).tiles)
+        yield "the last run's receipts", f"{jobs:,} with {tiles} tiles each, {table / 2**20:.0f} MiB on disk"
         redone = plan.layout.mosaic_jobs[1]
         write_receipt(receipts, Receipt("mosaic", redone, JobState.FAILED, NO_DIGEST, 1.0))
         del plan
@@ -237,7 +237,7 @@ def measure() -> Iterator[tuple[str, str]]:
         second_s = time.monotonic() - again - sum(catalogs.spent_s)
         second_cpu_s = time.process_time() - processor - sum(catalogs.spent_cpu_s)
         second_peak = peak_bytes()
-        yield "plan with last night's receipts", f"{_said(second_s, second_cpu_s)}; {due:,} jobs due"
+        yield "plan with the last run's receipts", f"{_seconds(second_s, second_cpu_s)}; {due:,} jobs due"
         yield "peak resident with them", f"{second_peak / 2**30:.2f} GiB (bound 2 GiB)"
         assert due == jobs - standing + 1
         began = time.monotonic()
@@ -263,7 +263,7 @@ def measure() -> Iterator[tuple[str, str]]:
         yield (
             "land mask",
             f"{left_out:,} shards left out, {costs['tiles']:,} tiles stay, in {mask_s:.1f} s; of 1,000 random jobs "
-            f"{off} lie off land by a test of each, equal",
+            f"{off} are off land by a test of each, equal",
         )
         yield (
             "cost",

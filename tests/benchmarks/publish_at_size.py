@@ -1,6 +1,6 @@
 """Publishing a continent of which a few shards are written: time and memory go with what changed, not with the region.
 
-Arrays have the continent's shape and hold no more than the shards of two nights; the second publish finds the first.
+Arrays have the continent's shape and hold no more than the shards of two runs; the second publish finds the first.
 """
 
 from __future__ import annotations
@@ -63,12 +63,12 @@ def peak_bytes() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def publish_nights(folder: Path, plan: Plan, nights: list[list[Index]]) -> list[dict[str, Any]]:
-    """Each night writes its shards and publishes; returns parts, seconds and growth of memory of each publish."""
+def publish_runs(folder: Path, plan: Plan, runs: list[list[Index]]) -> list[dict[str, Any]]:
+    """Each run writes its shards and publishes; returns parts, seconds and growth of memory of each publish."""
     mosaic, receipts = str(folder / "mosaic.zarr"), str(folder / "receipts")
     create_mosaic(plan, mosaic)
     found = []
-    for jobs in nights:
+    for jobs in runs:
         forget_arrays()
         for job in jobs:
             write_land(plan, mosaic, job)
@@ -92,19 +92,19 @@ def measure() -> dict[str, str]:
     jobs, shape = len(plan.layout.mosaic_jobs), plan.region.window.shape
     picked = neighbours(plan, 5)
     with tempfile.TemporaryDirectory() as folder:
-        nights = publish_nights(Path(folder), plan, [picked[:4], picked[4:]])
+        runs = publish_runs(Path(folder), plan, [picked[:4], picked[4:]])
         cog, item = (Path(folder) / "sr.tif").exists(), read_json(join(folder, "item.json"))
         picture = (Path(folder) / "picture.png").stat().st_size
     assert not cog and "sr" not in item["assets"]
-    said = {"region": f"{shape[0]:,} x {shape[1]:,} px, {jobs:,} shards, {level_count(plan)} levels; no COG"}
-    for name, night in zip(("first publish", "next night"), nights, strict=True):
-        said[name] = (
-            f"{night['shards']} shards written, {night['parts']} parts made, {night['s']:.1f} s "
-            f"({night['cpu_s']:.1f} s of CPU); grown by {night['grown'] / 2**20:.0f} MiB"
+    figures = {"region": f"{shape[0]:,} x {shape[1]:,} px, {jobs:,} shards, {level_count(plan)} levels; no COG"}
+    for name, run in zip(("first publish", "next run"), runs, strict=True):
+        figures[name] = (
+            f"{run['shards']} shards written, {run['parts']} parts made, {run['s']:.1f} s "
+            f"({run['cpu_s']:.1f} s of CPU); grown by {run['grown'] / 2**20:.0f} MiB"
         )
-    said["picture"] = f"{picture / 1024:.0f} KiB"
-    said["peak resident"] = f"{peak_bytes() / 2**30:.2f} GiB with plan and libraries (bound 1 GiB)"
-    return said
+    figures["picture"] = f"{picture / 1024:.0f} KiB"
+    figures["peak resident"] = f"{peak_bytes() / 2**30:.2f} GiB with plan and libraries (bound 1 GiB)"
+    return figures
 
 
 if __name__ == "__main__":

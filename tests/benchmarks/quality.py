@@ -2,7 +2,7 @@
 
 At scale 8 every pair, at 4, 10 and 16 each fourth: `python -m tests.benchmarks quality`, about an hour of two cores;
 every second and every eighth: `python -m tests.benchmarks "quality 2 8"`. The bounds are differences between rows, in
-dB of PSNR and in SSIM; a line that misses its bound says so, and the command then ends with code 1.
+dB of PSNR and in SSIM; a line that misses its bound ends with MISSED, and the command then ends with code 1.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def _line(what: str, found: float, least: float, most: float = float("inf"), abo
     """One bound; with `above` the least itself is too little."""
     bound = f"{least:g}" if most == float("inf") else f"{least:g} to {most:g}"
     reached = least <= found <= most and not (above and found == least)
-    return f"{what}: {found:+.3f} (asked {'above ' if above else ''}{bound}): {'reached' if reached else MISSED}"
+    return f"{what}: {found:+.3f} (bound {'above ' if above else ''}{bound}): {'reached' if reached else MISSED}"
 
 
 def compare(rows: Rows) -> list[str]:
@@ -90,8 +90,8 @@ def main(every: int = 1, every_at_others: int = 4) -> None:
     workers = len(os.sched_getaffinity(0))
     done: dict[str, Any] = evaluate(DATA, WEIGHTS, every=every, workers=workers, device=DEVICE)
     print(f"weights {done['weights']} {done['digest'][:12]}, scale 8, 1 of {every} validation pairs, on {DEVICE}")
-    told = done["reference_weight"].get(SHIPPED_WEIGHT, {}).get("change", float("nan"))
-    bounds = [*compare(done["rows"]), _line(f"reference_weight ({SHIPPED_WEIGHT}), AUC of changed ground", told, 0.8)]
+    auc = done["reference_weight"].get(SHIPPED_WEIGHT, {}).get("change", float("nan"))
+    bounds = [*compare(done["rows"]), _line(f"reference_weight ({SHIPPED_WEIGHT}), AUC of changed ground", auc, 0.8)]
     print("\n".join([*bounds, *done["notes"]]))
     for part in ("agreeing", "disagreeing", "changed", "all"):
         print("\n".join(table(done["rows"], part, METRICS)))
@@ -102,8 +102,8 @@ def main(every: int = 1, every_at_others: int = 4) -> None:
     for name, found in done["reference_weight"].items():
         print(f"reference_weight by {name}: AUC " + ", ".join(f"{k} {v:.4g}" for k, v in found.items()))
     for scale in (4, 10, 16):
-        asked = {"scale": scale, "rows": ROWS, "every": every_at_others, "workers": workers, "device": DEVICE}
-        rows = evaluate(DATA, WEIGHTS, **asked)["rows"]
+        options = {"scale": scale, "rows": ROWS, "every": every_at_others, "workers": workers, "device": DEVICE}
+        rows = evaluate(DATA, WEIGHTS, **options)["rows"]
         for part in ("agreeing", "disagreeing", "all"):
             print(
                 f"scale {scale}, 1 of {every_at_others}, "

@@ -1,10 +1,10 @@
 """Windows a second: our reader, rasterio, odc-stac and stackstac, from COGs on disk and through HTTP with a wait.
 
-A window is what staging asks of a scene: three bands and the class mask over a cell, 256 x 256 pixels of 10 m, either
+A window is what staging reads of a scene: three bands and the class mask over a cell, 256 x 256 pixels of 10 m, either
 on the files' own grid or across a border of UTM zones. Each reader gets the same windows in the same order, and in
 every round paths of its own, so that none finds open files or what another has left in GDAL's caches. Within a round
 our reader keeps its files open, and so does `rasterio-kept`; `rasterio` opens them for each window. Rounds alternate;
-the best of each is told.
+the best of each is reported.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ def ours(place: Place, geobox: GeoBox) -> tuple[NDArray, NDArray]:
 
 
 def window_of(file: rasterio.DatasetReader, geobox: GeoBox, resampling: Resampling) -> NDArray:
-    """A window of the file where it lies on the same grid, else a WarpedVRT; GDAL as it is set by default."""
+    """A window of the file where it is on the same grid, else a WarpedVRT; GDAL as it is set by default."""
     if file.crs.to_epsg() == geobox.crs.epsg and file.res == (10, 10):
         col, row = ~file.transform @ (geobox.affine.c, geobox.affine.f)
         return file.read(1, window=RasterWindow(round(col), round(row), SIDE, SIDE))
@@ -208,12 +208,12 @@ def linked(folder: Path, name: str) -> str:
 
 @contextmanager
 def places(folder: Path, web: bool) -> Iterator[tuple[Callable[[str], Place], Callable[[], dict[str, int]]]]:
-    """Where each reader, by name and round, finds the scene; and over HTTP how often each asked."""
+    """Where each reader, by name and round, finds the scene; and over HTTP how many requests each made."""
     if not web:
         yield lambda name: place_of(linked(folder, name)), dict
         return
     with waiting_server(folder, LATENCY_S) as url:
-        yield lambda name: place_of(f"{url}/{name}"), lambda: requests.get(f"{url}/asked", timeout=60).json()
+        yield lambda name: place_of(f"{url}/{name}"), lambda: requests.get(f"{url}/requested", timeout=60).json()
 
 
 def agree(folder: Path) -> None:
@@ -223,8 +223,8 @@ def agree(folder: Path) -> None:
         geobox = windows(crs, 1)[0]
         values, valid = ours(place, geobox)
         for name, read in READERS.items():
-            other, seen = read(place, geobox)
-            both = valid & seen
+            other, other_valid = read(place, geobox)
+            both = valid & other_valid
             assert both.mean() > 0.99
             assert np.abs(values - other)[:, both].max() < limit, (crs, name, np.abs(values - other)[:, both].max())
 
@@ -239,7 +239,7 @@ def measure() -> Iterator[str]:
             for crs in (OWN, OTHER):
                 best = dict.fromkeys(READERS, 0.0)
                 boxes = windows(crs, count)
-                with places(folder, web) as (place, asked):
+                with places(folder, web) as (place, request_counts):
                     for turn in range(ROUNDS):
                         for reader, read in READERS.items():
                             where = place(f"{reader}.{turn}{crs[5:]}")
@@ -248,7 +248,7 @@ def measure() -> Iterator[str]:
                                 read(where, box)
                             best[reader] = max(best[reader], count / (time.monotonic() - started))
                         kept_open.cache_clear()
-                    counts = asked()
+                    counts = request_counts()
                 kind = f"HTTP, {LATENCY_S * 1000:.0f} ms a request" if web else "disk"
                 grid = "own grid" if crs == OWN else "across zones"
                 rates = ", ".join(f"{reader} {rate:.1f}" for reader, rate in best.items())
@@ -256,8 +256,8 @@ def measure() -> Iterator[str]:
                     f"{r} {sum(n for k, n in counts.items() if k.startswith(f'{r}.')) / ROUNDS / count:.1f}"
                     for r in READERS
                 )
-                said = f"; requests a window: {', '.join(shares)}" if web else ""
-                yield f"{kind}, {grid}, windows a second: {rates}{said}"
+                requests_note = f"; requests a window: {', '.join(shares)}" if web else ""
+                yield f"{kind}, {grid}, windows a second: {rates}{requests_note}"
 
 
 if __name__ == "__main__":

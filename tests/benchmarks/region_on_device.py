@@ -2,7 +2,7 @@
 
 `python -m tests.benchmarks.region_on_device [SIDE_M [CLUSTER[:WORKERS] ...]]`: clusters by name or file, by default
 `cuda` where there is a GPU, otherwise `local`. Without Prefect; the clock starts once all workers are there and the
-batch was tried. How full the GPU was is what its driver says of itself, twice a second.
+batch was tried. The load of the GPU is read from its driver, twice a second.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ def watched_gpu(shares: list[float]) -> Iterator[None]:
 
     def look() -> None:
         while not ended.wait(0.5):
-            said = subprocess.run(query, capture_output=True, text=True, check=True)
-            shares.append(float(said.stdout.splitlines()[0]))
+            answer = subprocess.run(query, capture_output=True, text=True, check=True)
+            shares.append(float(answer.stdout.splitlines()[0]))
 
     thread = Thread(target=look)
     thread.start()
@@ -107,16 +107,16 @@ def measure_cluster(cluster: str, workers: str = "2", *, catalog: Path, output: 
 
 def _wait_for_all(client: Client) -> None:
     """Once no more workers come."""
-    seen, since = 0, time.monotonic()
+    counted, since = 0, time.monotonic()
     while time.monotonic() - since < 5:
         now = len(client.scheduler_info(n_workers=-1)["workers"])
-        if now != seen:
-            seen, since = now, time.monotonic()
+        if now != counted:
+            counted, since = now, time.monotonic()
         time.sleep(0.2)
 
 
 if __name__ == "__main__":
     gpu = torch.cuda.is_available()
-    asked = sys.argv[1:] or [SIDE_M["cuda" if gpu else "cpu"]]
-    for line in measure(float(asked[0]), sys.argv[2:] or ["cuda" if gpu else "local"]):
+    arguments = sys.argv[1:] or [SIDE_M["cuda" if gpu else "cpu"]]
+    for line in measure(float(arguments[0]), sys.argv[2:] or ["cuda" if gpu else "local"]):
         print(line, flush=True)

@@ -1,7 +1,7 @@
 """Sharded Zarr on S3 through s3fs and through obstore: the same arrays, one after the other, on the tests' server.
 
 Each client writes the same shards, reads them whole, and reads one chunk of each; the rounds alternate. What the store
-owner (`dsdit.store.objects`) uses is s3fs; the ratio says what another client would win where a job waits for S3 at
+owner (`dsdit.store.objects`) uses is s3fs; the ratio is what another client would gain where a job waits for S3 at
 all.
 """
 

@@ -48,7 +48,7 @@ def test_a_missed_bound_ends_with_code_1_after_the_last_line(monkeypatch, capsys
         assert ended.value.code == 1
     else:
         quality.main()
-    said = capsys.readouterr().out
-    assert "a note" in said and "scale 16" in said
-    missed = re.findall(r"^(.*): .*MISSED$", said, re.M)
-    assert len(missed) == (auc < 0.8) and ("1 of 18 bounds missed" in said) == (auc < 0.8), said
+    printed = capsys.readouterr().out
+    assert "a note" in printed and "scale 16" in printed
+    missed = re.findall(r"^(.*): .*MISSED$", printed, re.M)
+    assert len(missed) == (auc < 0.8) and ("1 of 18 bounds missed" in printed) == (auc < 0.8), printed

@@ -15,7 +15,7 @@ from dsdit.steps.publish.report import due_jobs
 from dsdit.store.parquet import read_table
 from tests.benchmarks.continent import SQUARE, make_catalogs
 from tests.benchmarks.plan_at_size import check_jobs, keep, keep_receipts, plan_of
-from tests.benchmarks.publish_at_size import neighbours, publish_nights
+from tests.benchmarks.publish_at_size import neighbours, publish_runs
 from tests.benchmarks.publish_at_size import plan_of as continent
 from tests.benchmarks.s3_clients import measure as measure_clients
 from tests.benchmarks.wavefront_at_size import FUTURES_PER_WORKER, run_stub
@@ -48,7 +48,7 @@ def test_a_plan_of_a_degree_equals_the_plain_answer(tmp_path: Path) -> None:
     }
 
 
-def test_receipts_of_last_night_leave_what_is_stale(tmp_path: Path) -> None:
+def test_receipts_of_the_last_run_leave_what_is_stale(tmp_path: Path) -> None:
     catalogs = make_catalogs(SQUARE, 60, 400)
     plan = plan_of(catalogs, SQUARE)
     standing = keep_receipts(plan, tmp_path, 10)
@@ -87,13 +87,13 @@ def test_both_clients_of_s3_give_back_what_was_written() -> None:
     assert all(value > 0 for figures in found.values() for value in figures.values())
 
 
-def test_publishing_a_continent_takes_what_its_night_wrote(tmp_path: Path) -> None:
+def test_publishing_a_continent_takes_what_its_run_wrote(tmp_path: Path) -> None:
     """One shard of 795,355: a parent of it on each level and its square of the overview, and no COG of 13 Tpx."""
     plan = continent()
     assert len(plan.layout.mosaic_jobs) == 795_355
-    (night,) = publish_nights(tmp_path, plan, [neighbours(plan, 1)])
-    assert (night["shards"], night["parts"]) == (1, 8)
-    assert night["grown"] < 2**30
+    (run,) = publish_runs(tmp_path, plan, [neighbours(plan, 1)])
+    assert (run["shards"], run["parts"]) == (1, 8)
+    assert run["grown"] < 2**30
     arrays = [path for path in (tmp_path / "mosaic.zarr").glob("*/*/c/**/*") if path.is_file()]
     written = [path.relative_to(tmp_path).parts[1:3] for path in arrays]
     assert sorted(written) == sorted(

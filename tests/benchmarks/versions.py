@@ -1,9 +1,9 @@
-"""What a version costs in both stores: a whole mosaic, and nights that touch one corner, on a disk and on S3.
+"""Cost of a version in both stores: a whole mosaic, and runs that touch one corner, on a disk and on S3.
 
 Both stores get the same shards through the same interface, one after the other in this process; in a repository each is
 written in a fork, pickled there and back, and committed at the end. The S3 server is that of the tests, on loopback and
-in memory. Mosaics of few large shards tell what writing costs; one of many small shards tells what grows with the
-number of objects. Seconds of nights are those of the fourth version, when the oldest is dropped too.
+in memory. Mosaics of few large shards show the cost of writing; one of many small shards shows what grows with the
+number of objects. Seconds of such runs are those of the fourth version, when the oldest is dropped too.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from dsdit.store.objects import join
 from dsdit.window import Index, Window
 from tests.support.s3 import BUCKET, S3, s3_server
 
-KEEP, NIGHTS, ROUNDS = 2, 3, 2
+KEEP, RUNS, ROUNDS = 2, 3, 2
 MB = 1e6
 
 
@@ -35,7 +35,7 @@ class Size(NamedTuple):
     side: int
     px: int
     corner: int
-    """Shards a side of what a night touches."""
+    """Shards a side of what a run touches."""
 
 
 LARGE, MANY = Size(5, 1024, 1), Size(100, 32, 1)
@@ -83,7 +83,7 @@ def put(version: Version, job: Index, values: NDArray[np.uint16]) -> bytes:
 
 
 def fill(store: MosaicStore, size: Size) -> None:
-    """A first version of many shards, written by one call: how long that takes is not told."""
+    """A first version of many shards, written by one call: its time is not reported."""
     version = store.begin()
     with store.writing(version) as mosaic:
         group, n = open_group(mosaic, "a").require_group("0"), size.side * size.px
@@ -120,8 +120,8 @@ def on_s3(s3: S3, prefix: str) -> tuple[float, int]:
     return sum(sizes), len(sizes)
 
 
-def measure_store(output: str, kind: Kind, size: Size, kept: Kept, nights: int) -> tuple[dict[str, float], ...]:
-    """Seconds, bytes and objects of a whole version and of the last of `nights` that touch a corner."""
+def measure_store(output: str, kind: Kind, size: Size, kept: Kept, runs: int) -> tuple[dict[str, float], ...]:
+    """Seconds, bytes and objects of a whole version and of the last of `runs` that touch a corner."""
     store = mosaic_store(output, kind)
     full: dict[str, float] = {}
     if size is MANY:
@@ -130,15 +130,15 @@ def measure_store(output: str, kind: Kind, size: Size, kept: Kept, nights: int) 
         full = write(store, size, size.side, 1)
         full["bytes"], full["objects"] = kept()
         full["read"] = read(store, size)
-    night: dict[str, float] = {}
-    for turn in range(nights):
+    run: dict[str, float] = {}
+    for turn in range(runs):
         before = kept()
-        night = write(store, size, size.corner, 100 * (turn + 1))
+        run = write(store, size, size.corner, 100 * (turn + 1))
         if turn == 0:
             added = kept()[0] - before[0], kept()[1] - before[1]
-    if nights:
-        night["bytes"], night["objects"] = added
-    return full, night
+    if runs:
+        run["bytes"], run["objects"] = added
+    return full, run
 
 
 def best(measured: list[dict[str, float]]) -> dict[str, float]:
@@ -146,7 +146,7 @@ def best(measured: list[dict[str, float]]) -> dict[str, float]:
     return {name: min(found[name] for found in measured) for name in measured[0]}
 
 
-def words(figures: dict[str, float]) -> str:
+def describe(figures: dict[str, float]) -> str:
     """Seconds by part, and what was added."""
     parts = ("begin", "write", "publish", "read")
     seconds = ", ".join(f"{part} {figures[part]:.2f}" for part in parts if part in figures)
@@ -163,24 +163,24 @@ def measure() -> Iterator[str]:
             for kind in kinds if turn % 2 == 0 else kinds[::-1]:
                 with tempfile.TemporaryDirectory() as folder:
                     output = Path(folder) / "out"
-                    case = measure_store(str(output), kind, size, lambda output=output: on_disk(output), NIGHTS)
+                    case = measure_store(str(output), kind, size, lambda output=output: on_disk(output), RUNS)
                     found[kind].append(case)
         for kind in kinds:
-            full, night = (best([case[k] for case in found[kind]]) if found[kind][0][k] else {} for k in (0, 1))
+            full, run = (best([case[k] for case in found[kind]]) if found[kind][0][k] else {} for k in (0, 1))
             if full:
-                yield f"disk, {about}, all of them, {kind}: {words(full)}"
-            yield f"disk, {about}, a night of {size.corner**2}, {kind}: {words(night)}"
+                yield f"disk, {about}, all of them, {kind}: {describe(full)}"
+            yield f"disk, {about}, a run of {size.corner**2}, {kind}: {describe(run)}"
     with tempfile.TemporaryDirectory() as folder, s3_server(Path(folder) / "log") as s3:
         about = f"{LARGE.side**2} shards of {LARGE.px} px"
         for kind in kinds:
-            nights = NIGHTS if kind == "icechunk" else 0
+            runs = RUNS if kind == "icechunk" else 0
             prefix = f"versions/{kind}"
             output = f"s3://{BUCKET}/{prefix}"
-            full, night = measure_store(output, kind, LARGE, lambda prefix=prefix: on_s3(s3, f"{prefix}/"), nights)
-            yield f"S3, {about}, all of them, {kind}: {words(full)}"
-            if night:
-                yield f"S3, {about}, a night of {LARGE.corner**2}, {kind}: {words(night)}"
-        yield "S3, nights, zarr: refused, since it is written in place"
+            full, run = measure_store(output, kind, LARGE, lambda prefix=prefix: on_s3(s3, f"{prefix}/"), runs)
+            yield f"S3, {about}, all of them, {kind}: {describe(full)}"
+            if run:
+                yield f"S3, {about}, a run of {LARGE.corner**2}, {kind}: {describe(run)}"
+        yield "S3, runs, zarr: refused, since it is written in place"
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """`python -m tests.benchmarks.waiting_files FOLDER SECONDS`: files over HTTP, every request after a wait.
 
-In a process of its own: GDAL may ask while it holds Python's lock, and would wait for a server in the same process for
-ever. It prints its URL and serves until its input ends; `/asked` tells how often each first part of a path was asked,
-`/sent` how many bytes it was sent.
+In a process of its own: GDAL may send requests while it holds Python's lock, and would wait for ever for a server in
+the same process. It prints its URL and serves until its input ends; `/requested` counts the requests of each first part
+of a path, `/sent` the bytes sent for it.
 """
 
 from __future__ import annotations
@@ -22,25 +22,25 @@ from tests.support.web import Quiet, serving
 
 
 class Waiting(Quiet):
-    """Files by ranges; every request waits first. The first part of a path only tells readers apart."""
+    """Files by ranges; every request waits first. The first part of a path only distinguishes readers."""
 
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
     wait_s = 0.0
 
-    def __init__(self, *args: Any, folder: Path, asked: Counter[str], sent: Counter[str], **more: Any) -> None:
-        self.folder, self.asked, self.sent = folder, asked, sent
+    def __init__(self, *args: Any, folder: Path, requested: Counter[str], sent: Counter[str], **more: Any) -> None:
+        self.folder, self.requested, self.sent = folder, requested, sent
         super().__init__(*args, **more)
 
     def do_HEAD(self) -> None:
         self.do_GET()
 
     def do_GET(self) -> None:
-        if self.path in ("/asked", "/sent"):
-            self.reply(200, json.dumps(self.asked if self.path == "/asked" else self.sent).encode())
+        if self.path in ("/requested", "/sent"):
+            self.reply(200, json.dumps(self.requested if self.path == "/requested" else self.sent).encode())
             return
         time.sleep(self.wait_s)
-        self.asked[self.path.split("/")[1]] += 1
+        self.requested[self.path.split("/")[1]] += 1
         path = self.folder / self.path.rpartition("/")[2]
         if not path.is_file():
             self.reply(404)
@@ -71,7 +71,7 @@ def waiting_server(folder: Path, wait_s: float) -> Iterator[str]:
 def main(folder: str, wait_s: str) -> None:
     """Serves until standard input ends."""
     Waiting.wait_s = float(wait_s)
-    with serving(partial(Waiting, folder=Path(folder), asked=Counter(), sent=Counter())) as url:
+    with serving(partial(Waiting, folder=Path(folder), requested=Counter(), sent=Counter())) as url:
         print(url, flush=True)
         sys.stdin.read()
 

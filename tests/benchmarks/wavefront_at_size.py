@@ -42,7 +42,7 @@ from flows.run.progress import Progress
 from flows.run.run_step import Places
 from tests.benchmarks.continent import LATTICE
 
-FUTURES_PER_WORKER, SAID_EVERY = 4, 10_000
+FUTURES_PER_WORKER, REPORT_EVERY = 4, 10_000
 CPU_MS, GROWTH, EFFICIENCY = 8.0, 0.1, 0.95
 """Bounds: CPU of client and scheduler a job, of this machine; growth of memory; weak scaling."""
 _QUIET = {
@@ -109,7 +109,7 @@ def stub_cluster(workers: int, processes: bool) -> Iterator[Client]:
 
 @dataclass
 class Watch:
-    """What was seen of a run."""
+    """Measurements of a run."""
 
     seconds: float = 0.0
     ended: float = 0.0
@@ -118,7 +118,7 @@ class Watch:
     open_most: int = 0
     """Steps with a state in the client, at most."""
     scratch_most: int = 0
-    """Stages and samples that lie in scratch, at most."""
+    """Stages and samples that are in scratch, at most."""
     alive_most: int = 0
     """Futures alive, at most."""
     early_bytes: int = 0
@@ -153,11 +153,11 @@ def run_stub(
     step: Callable[[str, Index, Places], Receipt] = stub_step,
     warm: int = 1000,
     processes: bool = False,
-    say: Callable[[str], None] = lambda _: None,
+    report: Callable[[str], None] = lambda _: None,
 ) -> Watch:
     """Runs rows x cols jobs; resident size is compared before and after `warm` jobs and a tenth more.
 
-    `say` is told how far it is every 10,000 jobs.
+    `report` gets a line about progress every 10,000 jobs.
     """
     watch, process, lock = Watch(), psutil.Process(), Lock()
     with tempfile.TemporaryDirectory() as folder, stub_cluster(workers, processes) as client:
@@ -168,7 +168,7 @@ def run_stub(
         create_scratch(places.scratch, LATTICE, plan.layout.jobs_window)
         front = Wavefront(plan, places, plan.layout.mosaic_jobs)
 
-        def seen(progress: Progress) -> None:
+        def observe(progress: Progress) -> None:
             with lock:
                 watch.open_most = max(watch.open_most, len(front.waits) + len(front.left))
                 watch.scratch_most = max(watch.scratch_most, len(front.done))
@@ -177,10 +177,12 @@ def run_stub(
                     if progress.jobs < 2 * warm:
                         watch.early_bytes = max(watch.early_bytes, size)
                     watch.late_bytes = max(watch.late_bytes, size)
-                if progress.jobs >= told[-1] + SAID_EVERY:
-                    told.append(progress.jobs)
+                if progress.jobs >= reported[-1] + REPORT_EVERY:
+                    reported.append(progress.jobs)
                     spent_ms, rss = 1000 * (time.process_time() - cpu) / progress.jobs, process.memory_info().rss
-                    say(f"so far {progress.jobs:,} jobs, {spent_ms:.2f} ms of CPU each, {rss / 2**20:.0f} MiB resident")
+                    report(
+                        f"so far {progress.jobs:,} jobs, {spent_ms:.2f} ms of CPU each, {rss / 2**20:.0f} MiB resident"
+                    )
 
         def count(_: Receipt) -> None:
             watch.steps += 1
@@ -188,9 +190,9 @@ def run_stub(
         def refuse(reason: str) -> None:
             raise AssertionError(reason)
 
-        counted, told = _Counting(client, FUTURES_PER_WORKER * workers, watch), [0]
+        counted, reported = _Counting(client, FUTURES_PER_WORKER * workers, watch), [0]
         started, cpu = time.monotonic(), time.process_time()
-        hooks = RunHooks(seen, refuse, count)
+        hooks = RunHooks(observe, refuse, count)
         WavefrontRun(counted, front, RunLimits(FUTURES_PER_WORKER), hooks, step=step).run()  # type: ignore[arg-type]
         watch.ended, watch.cpu_s = time.monotonic(), time.process_time() - cpu
         watch.seconds = watch.ended - started
@@ -200,7 +202,7 @@ def run_stub(
 
 def measure(rows: int = 250, cols: int = 400, workers: int = 4) -> Iterator[str]:
     """100,000 jobs of three futures each. Fails at the end where memory grows above its bound."""
-    watch = run_stub(rows, cols, workers, processes=True, say=partial(print, flush=True))
+    watch = run_stub(rows, cols, workers, processes=True, report=partial(print, flush=True))
     jobs, short = rows * cols, min(rows, cols)
     cpu_ms, growth = 1000 * watch.cpu_s / jobs, watch.late_bytes / watch.early_bytes - 1
     yield f"jobs: {jobs:,} of {rows} x {cols}, {watch.steps:,} steps, {workers} workers in processes of their own"
@@ -242,6 +244,6 @@ def measure_weak_scaling(workers: int = 64, each: int = 20) -> Iterator[str]:
 
 
 if __name__ == "__main__":
-    asked = [int(number) for number in sys.argv[1:3]]
-    for line in measure(*asked):
+    arguments = [int(number) for number in sys.argv[1:3]]
+    for line in measure(*arguments):
         print(line, flush=True)

@@ -50,7 +50,7 @@ _PATIENCE_S = 400.0
 
 @dataclass
 class Trial:
-    """What became of one kill."""
+    """Result of one kill."""
 
     number: int
     victim: str
@@ -92,7 +92,7 @@ def quick_record(catalog: Path, weights: Path, output: Path, bounds: Bounds, **m
 
 
 def begin_step(step: str, job: Index, places: Places) -> Receipt:
-    """The step, once a line in the file `begun` beside the mosaic says that it has begun."""
+    """The step, once a line in the file `begun` next to the mosaic records its begin."""
     with (Path(places.mosaic).parent / "begun").open("a") as file:
         file.write(f"{step} {job}\n")
     return run_step(step, job, places)
@@ -140,7 +140,7 @@ def run_trial(trial: Trial, cluster: DaskProcesses, record: dict[str, Any], stra
             trial.errors.append(f"the command hangs after the {trial.victim} was killed")
     client.kill()
     client.join()
-    done, kept = _told(first), read_receipts(receipts, "mosaic")
+    done, kept = _finished_steps(first), read_receipts(receipts, "mosaic")
     cluster.heal()
     client = _begin(record, cluster.address, second)
     client.join(_PATIENCE_S)
@@ -149,7 +149,7 @@ def run_trial(trial: Trial, cluster: DaskProcesses, record: dict[str, Any], stra
         client.kill()
         client.join()
     trial.seconds = time.monotonic() - began
-    trial.again = sum((done & _told(second)).values())
+    trial.again = sum((done & _finished_steps(second)).values())
     trial.repeated = _lines(output / "begun") - len(straight.receipts)
     after = judge(trial, straight, output)
     trial.lost += sum(1 for job, receipt in kept.items() if receipt.state == "done" and after.get(job) != receipt)
@@ -179,7 +179,7 @@ def _begin(record: dict[str, Any], address: str, log: Path) -> ForkServerProcess
     return client
 
 
-def _told(path: Path) -> Counter[tuple[str, int, int]]:
+def _finished_steps(path: Path) -> Counter[tuple[str, int, int]]:
     """Steps that a command finished and reported; the last line may be cut off."""
     steps: Counter[tuple[str, int, int]] = Counter()
     for line in path.read_text().splitlines() if path.exists() else ():
@@ -197,19 +197,21 @@ def run_campaign(
     seed: int,
     make_record: Callable[[Path], dict[str, Any]],
     folder: Path,
-    say: Callable[[str], None] = print,
+    report: Callable[[str], None] = print,
 ) -> list[Trial]:
     """`runs` trials on the Dask layer, victims in turn; `make_record` gives the request for an output."""
     chance = random.Random(seed)
     straight = run_here(make_record(folder / "straight"))
-    say(f"seed {seed}: {runs} trials, {len(straight.plan.layout.mosaic_jobs)} shards, {len(straight.receipts)} steps")
+    report(
+        f"seed {seed}: {runs} trials, {len(straight.plan.layout.mosaic_jobs)} shards, {len(straight.receipts)} steps"
+    )
     cluster, trials = DaskProcesses(folder / "dask", WORKERS), []
     try:
         for number in range(runs):
             trial = Trial(number, VICTIMS[number % len(VICTIMS)], *draw_moment(chance, len(straight.receipts)))
             place = folder / f"trial{number}"
             run_trial(trial, cluster, make_record(place / "out"), straight, place)
-            say(str(trial))
+            report(str(trial))
             trials.append(trial)
             if trial.good:
                 shutil.rmtree(place)

@@ -1,7 +1,7 @@
 """Kills through Prefect: the flow's process, or the Prefect worker, dies; the same deployment is run again.
 
 A moment is the number of receipts of stages and samples in scratch. The run that comes after waits for the lease of a
-dead one to expire, and for an orphan to end. Receipts of shards that were written before the kill must stand as they
+dead one to expire, and for an orphan to end. Receipts of shards that were written before the kill must stay as they
 are, and in every other pair of trials, where scratch is kept, those of stages and samples too.
 """
 
@@ -66,7 +66,7 @@ def run_prefect_campaign(
     seed: int,
     make_record: Callable[[Path], dict[str, Any]],
     folder: Path,
-    say: Callable[[str], None] = print,
+    report: Callable[[str], None] = print,
 ) -> list[Trial]:
     """`runs` trials, victims in turn; `make_record` gives the request for an output."""
     chance, trials = random.Random(seed), []
@@ -74,14 +74,14 @@ def run_prefect_campaign(
     with prefect_server(folder) as here:
         workers = PrefectWorkers(here, folder / "worker.log")
         try:
-            say(f"seed {seed}: {runs} trials through Prefect")
+            report(f"seed {seed}: {runs} trials through Prefect")
             for number in range(runs):
                 begun, delay_s = draw_moment(chance, len(straight.receipts) - 1)
                 trial = Trial(number, VICTIMS[number % 2], begun, delay_s if begun else 3 * delay_s)
                 record = {**make_record(folder / f"out{number}"), "keep_scratch": number % 4 < 2}
                 path = write_request(folder / f"{number}.yaml", record)
                 _run_trial(trial, here, workers, path, straight, folder / f"out{number}")
-                say(str(trial))
+                report(str(trial))
                 trials.append(trial)
         finally:
             workers.close()
@@ -100,8 +100,8 @@ def _run_trial(
 ) -> None:
     began, receipts = time.monotonic(), str(output / "receipts")
     run = _taken(here, path)
-    told = lambda: len(list(output.glob("scratch/receipts/*/*")))  # noqa: E731
-    wait_for(lambda: told() >= trial.begun or here.state_of(run) in _ENDS, 600, "a step", 0.05)
+    receipt_count = lambda: len(list(output.glob("scratch/receipts/*/*")))  # noqa: E731
+    wait_for(lambda: receipt_count() >= trial.begun or here.state_of(run) in _ENDS, 600, "a step", 0.05)
     time.sleep(trial.delay_s)
     trial.finished = here.state_of(run) in _ENDS or not workers.kill(trial.victim)
     kept, steps = read_receipts(receipts, "mosaic"), _steps(output)

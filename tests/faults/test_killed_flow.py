@@ -66,7 +66,7 @@ def finish(command: list[str], env: dict[str, str], straight: Ran, output: Path)
 
 
 def standing(output: Path) -> dict[Index, Receipt]:
-    """Receipts of shards, in objects or joined in the table; `seconds` in them tells one run's work from another's."""
+    """Receipts of shards, in objects or joined in the table; `seconds` in them differs between runs."""
     receipts = str(output / "receipts")
     return read_receipts(receipts, "mosaic")
 
@@ -111,7 +111,7 @@ def test_a_flow_killed_while_staging_while_sampling_and_late(catalog: Path, weig
 
 
 @pytest.mark.faults
-def test_a_flow_that_is_asked_to_end_leaves_no_process(catalog: Path, weights: Path, tmp_path: Path) -> None:
+def test_a_flow_that_gets_sigterm_leaves_no_process(catalog: Path, weights: Path, tmp_path: Path) -> None:
     output = tmp_path / "out"
     record = sample_record(catalog, weights, output, THREE_SHARDS, lease_expire_s=8)
     request = write_request(tmp_path / "request.yaml", record)

@@ -33,7 +33,7 @@ def record(weights: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFacto
 
 
 @contextmanager
-def nights(folder: Path, record: dict[str, Any]) -> Iterator[Installation]:
+def nightly_server(folder: Path, record: dict[str, Any]) -> Iterator[Installation]:
     """A server on which `nightly` does the record at folder/request.yaml, a run a minute."""
     path = write_request(folder / "request.yaml", record)
     with prefect_server(folder) as here:
@@ -63,7 +63,7 @@ def completed_after(here: Installation, moment: datetime) -> list[str]:
     return [run["id"] for run in later if run["auto_scheduled"] and run["state_name"] == "Completed"]
 
 
-def check_no_night_is_lost(here: Installation, killed: str, state: str, output: Path, straight: Ran) -> None:
+def check_no_nightly_run_is_lost(here: Installation, killed: str, state: str, output: Path, straight: Ran) -> None:
     """The killed run has ended in `state`, no other was cancelled or went wrong, and the bytes are right."""
     ended = {run["id"]: run["state_name"] for run in here.runs("nightly") if run["state_type"] not in _ALIVE}
     assert ended.pop(killed) == state
@@ -75,10 +75,10 @@ def check_no_night_is_lost(here: Installation, killed: str, state: str, output: 
 _ALIVE = ("SCHEDULED", "PENDING", "RUNNING")
 
 
-def test_nights_after_a_killed_worker_and_its_run_complete(record: dict[str, Any], tmp_path: Path) -> None:
+def test_nightly_runs_after_a_killed_worker_and_its_run_complete(record: dict[str, Any], tmp_path: Path) -> None:
     output, log = tmp_path / "out", tmp_path / "worker.log"
     straight = run_here({**record, "output": str(tmp_path / "straight")})
-    with nights(tmp_path, {**record, "sampling": LONG}) as here:
+    with nightly_server(tmp_path, {**record, "sampling": LONG}) as here:
         with started(WORKER, here.env, log) as worker:
             killed = begun(here, output)
             below = descendants(worker.pid)
@@ -87,19 +87,19 @@ def test_nights_after_a_killed_worker_and_its_run_complete(record: dict[str, Any
             end_all(below)
         moment = datetime.now(UTC)
         write_request(tmp_path / "request.yaml", record)
-        assert here.state_of(killed) == "Running", "nobody has seen yet that it is dead"
+        assert here.state_of(killed) == "Running", "nothing has detected yet that it is dead"
         with started(WORKER, here.env, log):
             wait_for(lambda: completed_after(here, moment), 600, "a scheduled run completes", 2)
             wait_for(lambda: here.state_of(killed) == "Crashed", 300, "the server sees that the run is dead", 2)
-            check_no_night_is_lost(here, killed, "Crashed", output, straight)
+            check_no_nightly_run_is_lost(here, killed, "Crashed", output, straight)
 
 
 def test_a_run_whose_worker_is_gone_ends_and_frees_its_slot(record: dict[str, Any], tmp_path: Path) -> None:
-    """The worker alone is killed: its orphan ends with its next word, for which nobody is left, or completes."""
+    """The worker alone is killed: its orphan ends at its next log line, which nothing reads, or completes."""
     output, log = tmp_path / "out", tmp_path / "worker.log"
     straight = run_here({**record, "output": str(tmp_path / "straight")})
     with ExitStack() as stack:
-        here = stack.enter_context(nights(tmp_path, {**record, "sampling": {"steps": 50, "batch": 3}}))
+        here = stack.enter_context(nightly_server(tmp_path, {**record, "sampling": {"steps": 50, "batch": 3}}))
         with started(WORKER, here.env, log) as worker:
             orphan = begun(here, output)
             below = descendants(worker.pid)
@@ -113,20 +113,20 @@ def test_a_run_whose_worker_is_gone_ends_and_frees_its_slot(record: dict[str, An
         wait_for(lambda: here.state_of(orphan) != "Running", 400, "the orphan ends", 1)
         wait_for(lambda: not running(below), 60, "nothing of it is left")
         wait_for(lambda: completed_after(here, moment), 600, "a scheduled run completes", 2)
-        check_no_night_is_lost(here, orphan, here.state_of(orphan), output, straight)
+        check_no_nightly_run_is_lost(here, orphan, here.state_of(orphan), output, straight)
         assert here.state_of(orphan) in ("Crashed", "Completed")
 
 
 def test_a_worker_that_died_before_its_run_began_holds_the_slot_for_a_grace_period_only(
     record: dict[str, Any], tmp_path: Path
 ) -> None:
-    """A run that was taken and never started says nothing of itself: its slot is free again after the grace period."""
-    with nights(tmp_path, record) as here:
+    """A run that was taken and never started sends no heartbeat: its slot is free again after the grace period."""
+    with nightly_server(tmp_path, record) as here:
         grace = here.deployment("nightly")["concurrency_options"]["grace_period_seconds"]
         assert 0 < grace <= 600
         here.change("nightly", concurrency_options={"collision_strategy": "ENQUEUE", "grace_period_seconds": 150})
         taken = wait_for(lambda: here.runs("nightly"), 60, "the schedule has runs")[0]["id"]
-        assert here.ask(f"flow_runs/{taken}/set_state", state={"type": "PENDING"})["status"] == "ACCEPT"
+        assert here.post(f"flow_runs/{taken}/set_state", state={"type": "PENDING"})["status"] == "ACCEPT"
         with started(WORKER, here.env, tmp_path / "worker.log"):
             waits = "a run waits for the slot"
             names = lambda: [run["state_name"] for run in here.runs("nightly")]  # noqa: E731

@@ -45,7 +45,7 @@ def limit_files(size: int) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
 
 
-def test_a_full_scratch_disk_is_told_and_the_next_run_mends_it(
+def test_a_full_scratch_disk_is_reported_and_the_next_run_recovers(
     base: Path, weights: Path, record: dict[str, Any]
 ) -> None:
     prepare(record)
@@ -109,22 +109,22 @@ def test_a_batch_that_kills_its_worker_is_refused_before_the_run(record: dict[st
 
 
 def test_a_worker_that_joins_late_and_one_that_leaves(base: Path, weights: Path, record: dict[str, Any]) -> None:
-    seen: set[str] = set()
+    used: set[str] = set()
     left: list[str] = []
     with LocalCluster(n_workers=1, threads_per_worker=1, host="127.0.0.1", dashboard_address=None) as cluster:
 
         def watch(client: Client, progress: Progress) -> None:
             workers = set(client.scheduler_info(n_workers=-1)["workers"])
-            first = not seen
-            seen.update(workers)
+            first = not used
+            used.update(workers)
             if first:
                 cluster.scale(2)
-            elif len(seen) == 2 and not left:
+            elif len(used) == 2 and not left:
                 left.append(sorted(workers)[0])
                 client.retire_workers(left)
 
         ran = run_watched(record, cluster, watch)
-    assert len(seen) == 2 and left
+    assert len(used) == 2 and left
     assert ran.report.errors == ()
     assert digest_of(ran) == digest_of(kept_run(base, weights))
 

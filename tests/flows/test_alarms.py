@@ -27,7 +27,7 @@ from tests.support.web import Quiet, serving
 
 @contextmanager
 def receiver() -> Iterator[tuple[str, list[dict[str, Any]]]]:
-    """(URL, what was posted to it) of a server that listens."""
+    """(URL, what was posted to it) of a running server."""
     posted: list[dict[str, Any]] = []
 
     class Receiver(Quiet):
@@ -52,19 +52,19 @@ def set_alarms(here: Installation, webhook: str, absent: timedelta) -> list[str]
 
 def deploy(here: Installation, flow: str, name: str, region: str) -> str:
     """A deployment of a flow that this project need not know; its id."""
-    made = here.ask("flows/", name=flow)["id"]
+    made = here.post("flows/", name=flow)["id"]
     parameters = {"region": region}
-    return here.ask("deployments/", name=name, flow_id=made, parameters=parameters, enforce_parameter_schema=False)[
+    return here.post("deployments/", name=name, flow_id=made, parameters=parameters, enforce_parameter_schema=False)[
         "id"
     ]
 
 
 def end_run(here: Installation, deployment: str, region: str, state: str) -> str:
     """A run of a deployment in that state, as a worker would set it; its id."""
-    run = here.ask(f"deployments/{deployment}/create_flow_run", parameters={"region": region})["id"]
+    run = here.post(f"deployments/{deployment}/create_flow_run", parameters={"region": region})["id"]
     for step in ("PENDING", "RUNNING", state):
         words = {"type": step, "message": f'{step}: "quoted" words'}
-        here.ask(f"flow_runs/{run}/set_state", state=words, force=True)
+        here.post(f"flow_runs/{run}/set_state", state=words, force=True)
     return run
 
 
@@ -72,7 +72,7 @@ def due_run(here: Installation, deployment: str, region: str, when: datetime) ->
     """A run that was to begin at a moment; its id."""
     state = {"type": "SCHEDULED", "state_details": {"scheduled_time": when.isoformat()}}
     body = {"parameters": {"region": region}, "state": state}
-    return here.ask(f"deployments/{deployment}/create_flow_run", **body)["id"]
+    return here.post(f"deployments/{deployment}/create_flow_run", **body)["id"]
 
 
 @pytest.mark.short
@@ -87,13 +87,13 @@ def test_a_failed_a_late_and_an_absent_run_are_notified(tmp_path: Path) -> None:
         done = call([sys.executable, "-m", "flows.alarms"], {**here.env, "DSDIT_WEBHOOK": url})
         assert done.returncode == 0, done.stderr
         assert done.stdout.splitlines() == [DEAD, WRONG, *missing]
-        assert url not in json.dumps(here.ask("block_documents/filter"))
+        assert url not in json.dumps(here.post("block_documents/filter"))
         on_demand, nightly = (here.deployment(name)["id"] for name in ("sr-region", "nightly"))
         for deployment, state in ((on_demand, "FAILED"), (other, "CRASHED"), (nightly, "COMPLETED")):
             end_run(here, deployment, "sample", state)
         run = end_run(here, woods, "woods.yaml", "CRASHED")
         wait_for(lambda: posted, 120, "the webhook is notified of a crashed run", 0.5)
-        name = here.ask("flow_runs/filter", flow_runs={"id": {"any_": [run]}})[0]["name"]
+        name = here.post("flow_runs/filter", flow_runs={"id": {"any_": [run]}})[0]["name"]
         where = {"deployment": "nightly-woods", "region": "woods.yaml"}
         wrong = {"alarm": WRONG, "what": "prefect.flow-run.Crashed", "run": name, "id": run}
         assert posted == [{**wrong, **where, "message": 'CRASHED: "quoted" words'}]
@@ -103,12 +103,12 @@ def test_a_failed_a_late_and_an_absent_run_are_notified(tmp_path: Path) -> None:
         begun_late = {"alarm": WRONG, "what": "prefect.flow-run.Late", "id": late, **where}
         assert {key: posted[1][key] for key in begun_late} == begun_late
         assert set_alarms(here, url, timedelta(seconds=45)) == [DEAD, WRONG, *missing]
-        assert len(here.ask("automations/filter")) == 4
+        assert len(here.post("automations/filter")) == 4
         end_run(here, nightly, "sample", "COMPLETED")
         wait_for(lambda: len(posted) > 2, 180, "the webhook is notified of a run that did not come", 0.5)
         assert posted[2] == {"alarm": MISSING, "what": "none was completed within 0:00:45", **where}
         assert set_alarms(here, "", timedelta(hours=26)) == [DEAD]
-        assert [automation["name"] for automation in here.ask("automations/filter")] == [DEAD]
+        assert [automation["name"] for automation in here.post("automations/filter")] == [DEAD]
 
 
 def beat(here: Installation, flow: str, deployment: str) -> str:

@@ -150,7 +150,7 @@ def test_all_scenes_corrupt_is_failed_and_not_no_data(spoil: Any, spoilt: Path, 
 
 
 @pytest.mark.slow
-def test_a_missing_file_of_a_reference_is_told_and_passed_over(spoilt: Path, weights: Path, tmp_path: Path) -> None:
+def test_a_missing_file_of_a_reference_is_reported_and_passed_over(spoilt: Path, weights: Path, tmp_path: Path) -> None:
     for item in items(spoilt):
         if item["id"].startswith(NEWEST_REF):
             (spoilt / "sample-ref" / item["id"] / "image.tif").unlink()
@@ -176,12 +176,12 @@ def test_an_item_without_an_asset_is_left_out_with_the_reason(spoilt: Path, weig
     assert item_ids(ran, "lr_item") == {"s2-t32upu-20240706"}
 
 
-def test_a_region_without_scenes_says_what_was_searched(catalog: Path, weights: Path, tmp_path: Path) -> None:
+def test_a_region_without_scenes_reports_what_was_searched(catalog: Path, weights: Path, tmp_path: Path) -> None:
     period = {"start": "2019-01-01", "end": "2019-02-01"}
     with pytest.raises(CatalogError) as caught:
         prepare(sample_record(catalog, weights, tmp_path / "out", ONE_SHARD, period=period))
     sentence = str(caught.value)
-    for said in (
+    for part in (
         "sample-lr",
         str(catalog / "items.json"),
         "2019-01-01",
@@ -190,15 +190,15 @@ def test_a_region_without_scenes_says_what_was_searched(catalog: Path, weights: 
         "EPSG:32632",
         "720100",
     ):
-        assert said in sentence
+        assert part in sentence
     assert "\n" not in sentence
     assert not (tmp_path / "out" / "mosaic.zarr").exists()
 
 
-@pytest.mark.parametrize("how", ["none asked", "none young enough"])
+@pytest.mark.parametrize("how", ["none requested", "none young enough"])
 def test_a_region_without_references_is_done(how: str, catalog: Path, weights: Path, tmp_path: Path) -> None:
     ref = {"source": "sample-ref", "endpoint": str(catalog / "items.json"), "max_age_days": 1.0}
-    record = sample_record(catalog, weights, tmp_path / "out", ONE_SHARD, ref=None if how == "none asked" else ref)
+    record = sample_record(catalog, weights, tmp_path / "out", ONE_SHARD, ref=None if how == "none requested" else ref)
     ran = run_here(record)
     check_sums(ran)
     check_status(ran)

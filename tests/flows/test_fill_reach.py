@@ -1,4 +1,4 @@
-"""What a stage carries into its shard from the cell beside it stands in its digest."""
+"""A stage's digest covers the pixels that fill carries into its shard from the next cell."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from dsdit.status import LrState
 from dsdit.window import Index
 from flows.plan.make_plan import make_plan
 from flows.request.request import make_request
-from tests.support.nights import NORTH, add_scene, make_nights, night_record
+from tests.support.nightly_catalog import NORTH, add_scene, make_nightly_catalog, nightly_record
 from tests.support.running import NOW
 
 
@@ -28,10 +28,10 @@ def filled(plan: Plan, job: Index) -> NDArray[np.float32]:
 
 
 def test_a_scene_of_the_next_cell_makes_the_stage_due_that_carries_its_values(weights: Path, tmp_path: Path) -> None:
-    catalog = make_nights(tmp_path / "catalog")
+    catalog = make_nightly_catalog(tmp_path / "catalog")
     (catalog / "items.json").write_text(json.dumps({"type": "FeatureCollection", "features": []}))
     add_scene(catalog, "north", "2024-07-06T10:20:21Z", NORTH)
-    request = make_request({**night_record(catalog, weights, tmp_path / "out"), "ref": None})
+    request = make_request({**nightly_record(catalog, weights, tmp_path / "out"), "ref": None})
     before = make_plan(request, NOW, lambda _: None)
     add_scene(catalog, "newer", "2024-07-08T10:20:21Z", NORTH, gain=1.3)
     after = make_plan(request, NOW, lambda _: None)

@@ -21,14 +21,14 @@ from dsdit.steps.publish.cog import write_cog
 from dsdit.steps.publish.publish import publish
 from flows.plan.cost import price
 from tests.conftest import CORNER, box
-from tests.support.checks import SEEN, check_same_answer
+from tests.support.checks import SAMPLED, check_same_answer
 from tests.support.running import NOW, Ran, prepare, run_here, sample_record
 
 GSD_M = 1.25
 POINTS = [(105, 46), (77, 94), (35, 60)]
 """(column, row) of HR pixels from the sample region's corner, clear in the scene of the region's own zone."""
 BEHIND_CLOUD = (36, 116)
-"""Seen by the scene of the other UTM zone alone."""
+"""Covered by the scene of the other UTM zone alone."""
 WIDE, TALL = box(330.9, 233.3, 548.1, 164.7), box(441.3, 329.6, 507.2, 110.4)
 """Two oblong regions that cross."""
 SMALL_SHARDS = {"chunk_strides": 3, "shard_chunks": 1}
@@ -89,7 +89,7 @@ def test_a_bright_point_stays_where_it_is(lit: tuple[xr.DataTree, xr.DataTree], 
         assert abs(x) < 0.5 and abs(y) < 0.5
 
 
-def test_a_bright_point_seen_from_the_other_zone(lit: tuple[xr.DataTree, xr.DataTree]) -> None:
+def test_a_bright_point_in_a_scene_of_the_other_zone(lit: tuple[xr.DataTree, xr.DataTree]) -> None:
     spot = Spot.of(BEHIND_CLOUD)
     item = lit[0]["lr"]["lr_item"].sel(x=spot.x, y=spot.y, method="nearest")
     newest = lit[0]["lr"]["lr_item"].sel(x=Spot.of(POINTS[1]).x, y=Spot.of(POINTS[1]).y, method="nearest")
@@ -124,7 +124,7 @@ def oblong(request: pytest.FixtureRequest) -> Ran:
 
 
 def _expected_bounds(ran: Ran) -> tuple[float, float, float, float]:
-    """Of the pixels whose centres lie within the request's bounds."""
+    """Of the pixels whose centres are within the request's bounds."""
     x0, y0, x1, y1 = ran.request.bounds or ()
     return (
         np.ceil(x0 / GSD_M - 0.5) * GSD_M,
@@ -154,8 +154,8 @@ def test_xarray_opens_the_mosaic(oblong: Ran) -> None:
     outside = int((tree["0"].ds.status != PixelStatus.OUTSIDE).sum()) - inside.status.size
     assert outside == 0 and not (inside.status == PixelStatus.OUTSIDE).any()
     np.testing.assert_allclose(inside.sr, decode(oblong.pixels()), atol=1e-6)
-    seen = np.isin(inside.status, SEEN)
-    assert seen.any() and np.array_equal(np.isfinite(inside.sr).all("band"), seen)
+    sampled = np.isin(inside.status, SAMPLED)
+    assert sampled.any() and np.array_equal(np.isfinite(inside.sr).all("band"), sampled)
     assert 0.0 < float(inside.sr.mean()) < 0.5
 
 
@@ -177,19 +177,19 @@ def test_rioxarray_knows_crs_bounds_and_resolution(oblong: Ran) -> None:
         assert coarse.rio.bounds()[::3] == shards[::3]
 
 
-def test_lr_lies_under_sr(oblong: Ran) -> None:
-    """SR seen through the sensor is the LR pixel that stands at the same coordinates, and no neighbour of it."""
+def test_lr_is_under_sr(oblong: Ran) -> None:
+    """SR through the sensor is the LR pixel at the same coordinates, and no neighbour of it."""
     tree = _opened(oblong)
     sr, lr = tree["0"].ds.sr, tree["lr"].ds.lr
     blocks = sr[0].coarsen(x=8, y=8).mean()
     np.testing.assert_allclose(blocks.x, lr.x)
     np.testing.assert_allclose(blocks.y, lr.y)
-    seen = decimate(sr.values.astype(np.float32), 8, oblong.plan.mtf_nyquist)
-    error = np.abs(lr - seen)
+    sensed = decimate(sr.values.astype(np.float32), 8, oblong.plan.mtf_nyquist)
+    error = np.abs(lr - sensed)
     assert int(np.isfinite(error).sum()) > 30
     assert float(error.mean()) <= 0.001
     for axis, step in (("x", 1), ("x", -1), ("y", 1), ("y", -1)):
-        assert float(np.abs(lr.shift({axis: step}) - seen).mean()) > 5 * float(error.mean())
+        assert float(np.abs(lr.shift({axis: step}) - sensed).mean()) > 5 * float(error.mean())
 
 
 def test_gdal_opens_the_cog(oblong: Ran) -> None:
@@ -233,7 +233,7 @@ def test_a_region_at_scale_10(catalog: Path, weights: Path, tmp_path: Path) -> N
     assert tree["0"].ds.sr.rio.bounds() == tree["lr"].ds.lr.rio.bounds()
     assert ran.report.complete and not ran.report.pixels["failed"]
     pixels = ran.pixels(name="status")
-    assert pixels.shape == (72, 89) and np.isin(pixels, SEEN).mean() > 0.9
+    assert pixels.shape == (72, 89) and np.isin(pixels, SAMPLED).mean() > 0.9
     assert ran.report.lr_error["after"] <= 0.001
 
 

@@ -1,4 +1,4 @@
-"""Runs whose mosaic lies in a repository: the bytes of plain Zarr, whole states, time travel, no shard twice."""
+"""Runs whose mosaic is in a repository: the bytes of plain Zarr, whole states, time travel, no shard twice."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from flows.request.request import make_request
 from flows.run.run_step import RETRIES
 from flows.tasks import check_nightly
 from tests.conftest import box
-from tests.support.checks import check_read_error_is_told, check_same_answer
+from tests.support.checks import check_read_error_is_reported, check_same_answer
 from tests.support.clustered import digest_of
 from tests.support.commands import (
     DSDIT,
@@ -49,7 +49,7 @@ from tests.support.faulty_s3 import FAULTS, faulty_proxy
 from tests.support.forked import run_forked
 from tests.support.history_shards import read_history_shards
 from tests.support.kept import AROUND_ZERO, equator_catalog, kept_run
-from tests.support.nights import NORTH, add_scene, make_nights, night_record
+from tests.support.nightly_catalog import NORTH, add_scene, make_nightly_catalog, nightly_record
 from tests.support.reader import READER
 from tests.support.repository import JOBS, begin, write
 from tests.support.running import Ran, run_here, sample_record
@@ -76,7 +76,7 @@ def chunks(output: Path) -> set[str]:
 
 
 def objects_of(plain: Path, row: int) -> int:
-    """Shards of a row of jobs that a repository keeps as objects: smaller ones stand in its lists."""
+    """Shards of a row of jobs that a repository keeps as objects: smaller ones are stored in its lists."""
     shards = [p for p in plain.glob("*/*/c/**/*") if p.is_file() and p.parts[-2] == str(row)]
     return sum(path.stat().st_size > INLINE_BYTES for path in shards)
 
@@ -98,7 +98,7 @@ def test_every_layer_is_that_of_plain_zarr_and_what_failed_is_mended_in_the_same
     (catalog / "equator-lr.tif").write_bytes(sound[:100])
     record = equator_record(catalog, weights, tmp_path / "out", AROUND_ZERO)
     with run_forked(record) as ran:
-        check_read_error_is_told(ran, "equator-lr-1")
+        check_read_error_is_reported(ran, "equator-lr-1")
         assert set(read_receipts(ran.places.receipts, "mosaic")) == set(ran.plan.layout.mosaic_jobs)
     (catalog / "equator-lr.tif").write_bytes(sound)
     with run_forked(record) as ran:
@@ -110,9 +110,9 @@ def test_every_layer_is_that_of_plain_zarr_and_what_failed_is_mended_in_the_same
 
 
 @pytest.mark.short
-def test_nights_write_their_shards_alone_and_a_reader_sees_whole_versions(weights: Path, tmp_path: Path) -> None:
-    catalog, output = make_nights(tmp_path / "catalog"), tmp_path / "out"
-    record = night_record(catalog, weights, output, store="icechunk", commit_every_s=1)
+def test_runs_write_their_shards_alone_and_a_reader_gets_whole_versions(weights: Path, tmp_path: Path) -> None:
+    catalog, output = make_nightly_catalog(tmp_path / "catalog"), tmp_path / "out"
+    record = nightly_record(catalog, weights, output, store="icechunk", commit_every_s=1)
     path = write_request(tmp_path / "request.yaml", record)
     (tmp_path / "reader.py").write_text(READER)
     scope: dict[str, Any] = {"__name__": "reader"}
@@ -124,7 +124,7 @@ def test_nights_write_their_shards_alone_and_a_reader_sees_whole_versions(weight
     with started([sys.executable, "reader.py", str(output)], served(PYTHONPATH=str(ROOT)), log, tmp_path):
         wait_for(lambda: len(log.read_text().splitlines()) > 3, 60, "the reader reads")
         add_scene(catalog, "second", "2024-07-12T10:20:21Z", NORTH, gain=1.2)
-        said = run(path)
+        output_text = run(path)
         new = scope["state"](str(output))
         count = len(log.read_text().splitlines())
         wait_for(lambda: len(log.read_text().splitlines()) > count + 3, 60, "the reader reads on")
@@ -132,7 +132,7 @@ def test_nights_write_their_shards_alone_and_a_reader_sees_whole_versions(weight
     assert old != new and set(reads) == {old, new}
     assert sorted(reads, key=[old, new].index) == reads
     rows = {job[0] - old_plan.layout.mosaic_jobs.window.row0 for job in read_history_shards(str(output))}
-    assert f"{len(rows)} of 5 shards are due" in said and rows and max(rows) < 4, "those in the south stay"
+    assert f"{len(rows)} of 5 shards are due" in output_text and rows and max(rows) < 4, "those in the south stay"
     assert dsdit.mosaic_versions(str(output)) == [1, 2] and scope["state"](str(output), 1) == old
     plain = run_here({**record, "store": "zarr", "output": str(tmp_path / "plain")})
     assert digest(plain.plan, str(output)) == digest_of(plain)
@@ -152,8 +152,8 @@ def check_nothing_due(path: Path, output: Path) -> None:
 
 def check_commands(output: Path, plain: Ran) -> None:
     env = served()
-    told = call([*DSDIT, "status", str(output)], env)
-    assert told.returncode == 0 and "versions in mosaic.icechunk: 1, 2" in told.stdout, told.stderr
+    status = call([*DSDIT, "status", str(output)], env)
+    assert status.returncode == 0 and "versions in mosaic.icechunk: 1, 2" in status.stdout, status.stderr
     exported = call([*DSDIT, "export", str(output), str(output / "exported.tif")], env)
     assert exported.returncode == 0, exported.stderr
     assert (output / "exported.tif").read_bytes() == (output / "sr.tif").read_bytes()
@@ -195,7 +195,7 @@ def test_a_killed_flow_goes_on_in_its_branch_to_the_same_bytes(catalog: Path, we
 
 
 def check_committed(straight: Ran, output: Path, jobs: list[Any]) -> None:
-    """What a receipt proves lies in the night's branch."""
+    """What a receipt proves is in the run's branch."""
     from dsdit.store.mounts import mounted
 
     session = repository(output).readonly_session("night-1")
@@ -233,12 +233,12 @@ def test_a_nightly_run_on_s3_has_the_bytes_of_a_local_one(
     texts = [s3.read(key) for key in keys if "chunks" not in key]
     assert not [text for text in texts if SECRET.encode() in text or KEY.encode() in text]
     assert "0 of 4 shards are due" in run(path)
-    changed = {key for key, seen in s3.objects("nights/out").items() if keys.get(key) != seen}
+    changed = {key for key, written in s3.objects("nights/out").items() if keys.get(key) != written}
     assert not [key for key in changed if REPOSITORY in key or "versions" in key]
 
 
 @pytest.mark.faults
-def test_a_store_that_spoils_a_tenth_of_all_requests_costs_no_night(s3: S3, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_store_that_spoils_a_tenth_of_all_requests_costs_no_run(s3: S3, monkeypatch: pytest.MonkeyPatch) -> None:
     output = f"s3://{BUCKET}/spoilt/out"
     with faulty_proxy(s3.endpoint, 0.1, 8) as (url, counts):
         monkeypatch.setenv("AWS_ENDPOINT_URL", url)
@@ -257,8 +257,8 @@ def test_a_store_that_spoils_a_tenth_of_all_requests_costs_no_night(s3: S3, monk
     s3fs.S3FileSystem.clear_instance_cache()
     assert sum(counts[fault] for fault in FAULTS) > 10 and counts["cut"] and counts["lost"]
     assert dsdit.mosaic_versions(output) == [2, 3]
-    for version, seen in ((2, {0, 2}), (3, {0, 3})):
-        assert set((dsdit.open_mosaic(output, version)["sr"].values // 10).ravel().tolist()) == seen
+    for version, values in ((2, {0, 2}), (3, {0, 3})):
+        assert set((dsdit.open_mosaic(output, version)["sr"].values // 10).ravel().tolist()) == values
 
 
 @pytest.mark.slow
@@ -270,15 +270,15 @@ def test_no_version_is_overlooked_where_answers_break_off(s3: S3, monkeypatch: p
         version = begin(store)
         store.commit(version, write(store, version, dict.fromkeys(JOBS, value)))
         store.publish(version, 3)
-    seen: set[tuple[int, ...]] = set()
+    versions_read: set[tuple[int, ...]] = set()
     with faulty_proxy(s3.endpoint, 0.1, 8, ("cut",)) as (url, counts):
         monkeypatch.setenv("AWS_ENDPOINT_URL", url)
         for _ in range(10):
             with suppress(StoreError):  # an error is lawful; a version less is not
                 store = IcechunkStore(output)
-                seen |= {tuple(store.versions()) for _ in range(3)}
+                versions_read |= {tuple(store.versions()) for _ in range(3)}
                 store._forget(3)
-    assert seen == {(1, 2, 3)} and counts["cut"] > 20
+    assert versions_read == {(1, 2, 3)} and counts["cut"] > 20
     monkeypatch.setenv("AWS_ENDPOINT_URL", s3.endpoint)
     s3fs.S3FileSystem.clear_instance_cache()
     for version in (1, 2, 3):

@@ -1,4 +1,4 @@
-"""A rolling period keeps what was clear; a new scene is taken where it lies; a new setting makes all due."""
+"""A rolling period keeps what was clear; a new scene is used where it covers; a new setting makes all due."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 from flows.plan.make_plan import keep_plan, make_plan
 from flows.request.request import make_request
-from tests.support.nights import CLOUD, NORTH, add_scene, make_nights, night_record
+from tests.support.nightly_catalog import CLOUD, NORTH, add_scene, make_nightly_catalog, nightly_record
 from tests.support.running import make_weights, run_here
 
 
@@ -27,10 +27,10 @@ def plan_at(record: dict[str, Any], now: datetime) -> list[str]:
 
 
 def test_a_rolling_period_never_puts_clouds_where_it_was_clear(weights: Path, tmp_path: Path) -> None:
-    catalog = make_nights(tmp_path / "catalog")
-    record = night_record(catalog, weights, tmp_path / "out", period={"latest_days": 10})
+    catalog = make_nightly_catalog(tmp_path / "catalog")
+    record = nightly_record(catalog, weights, tmp_path / "out", period={"latest_days": 10})
     assert plan_at(record, datetime(2024, 7, 10, tzinfo=UTC)) == ["first", "first"]
-    add_scene(catalog, "clouds", "2024-07-12T10:20:21Z", gain=2.0, seen=CLOUD)
+    add_scene(catalog, "clouds", "2024-07-12T10:20:21Z", gain=2.0, scl=CLOUD)
     assert plan_at(record, datetime(2024, 7, 14, tzinfo=UTC)) == ["first+clouds", "first+clouds"]
     assert plan_at(record, datetime(2024, 7, 20, tzinfo=UTC)) == ["first+clouds", "first+clouds"]
     add_scene(catalog, "clear", "2024-07-21T10:20:21Z", NORTH)
@@ -41,8 +41,8 @@ def test_a_rolling_period_never_puts_clouds_where_it_was_clear(weights: Path, tm
 def test_another_setting_or_model_makes_every_shard_due(change: str, weights: Path, tmp_path: Path) -> None:
     from dsdit.steps.publish.report import due_jobs
 
-    catalog = make_nights(tmp_path / "catalog")
-    record = night_record(catalog, weights, tmp_path / "out")
+    catalog = make_nightly_catalog(tmp_path / "catalog")
+    record = nightly_record(catalog, weights, tmp_path / "out")
     ran = run_here(record)
     assert len(due_jobs(ran.plan, ran.places.receipts)) == 0
     if change == "setting":

@@ -19,7 +19,7 @@ from tests.support.checks import (
     check_agreeing_tiles_blend_to_themselves,
     check_batches_have_one_size,
     check_no_receipt_before_data,
-    check_overlaps_see_the_same,
+    check_overlaps_get_the_same,
     check_same_answer,
     network_batches,
     receipt_files,
@@ -74,7 +74,7 @@ def again(equator: Path, weights: Path, tmp_path: Path) -> dict[str, Any]:
     return equator_record(equator, weights, tmp_path / "output", AROUND_ZERO)
 
 
-def test_the_region_tells_something(whole: Ran) -> None:
+def test_the_region_has_content(whole: Ran) -> None:
     assert len(whole.plan.layout.mosaic_jobs) == 4
     states = np.bincount(whole.pixels(name="status").ravel(), minlength=6)
     assert states[PixelStatus.DONE] and states[PixelStatus.CLOUDY]
@@ -216,8 +216,8 @@ def test_a_cloudy_region_is_planned_at_the_most_it_can_cost(whole: Ran) -> None:
     assert 0 < whole.report.calls <= price(whole.plan)["network_calls"]
 
 
-def test_tiles_are_told_the_same_of_the_places_they_share(around_zero: Ran) -> None:
-    assert check_overlaps_see_the_same(around_zero) >= 20
+def test_tiles_get_the_same_inputs_on_shared_pixels(around_zero: Ran) -> None:
+    assert check_overlaps_get_the_same(around_zero) >= 20
 
 
 def test_batches_are_filled_up(around_zero: Ran) -> None:

@@ -57,7 +57,7 @@ def test_nightly_has_a_cron_schedule_a_limit_and_scheduled_runs(installation: In
 
     def scheduled() -> list[dict[str, Any]]:
         states = {"state": {"type": {"any_": ["SCHEDULED"]}}}
-        return installation.ask("flow_runs/filter", deployments={"id": {"any_": [nightly["id"]]}}, flow_runs=states)
+        return installation.post("flow_runs/filter", deployments={"id": {"any_": [nightly["id"]]}}, flow_runs=states)
 
     runs = wait_for(scheduled, 60, "the server creates the runs of the cron schedule", 0.5)
     assert all(run["auto_scheduled"] and "T02:00:00" in run["expected_start_time"] for run in runs)
@@ -78,7 +78,7 @@ def test_a_deployment_run_makes_the_mosaic_and_its_artifacts(
     request = write_request(tmp_path / "request.yaml", record)
     done = installation.run(f"region={request}")
     assert done.returncode == 0, done.stdout + done.stderr
-    (run,) = installation.ask("flow_runs/filter", flow_runs={"state": {"type": {"any_": ["COMPLETED"]}}})
+    (run,) = installation.post("flow_runs/filter", flow_runs={"state": {"type": {"any_": ["COMPLETED"]}}})
     assert run["state_name"] == "Completed"
     assert run["name"] == "test 2024-06-15 to 2024-07-15"
     assert run["parameters"]["region"] == str(request)
@@ -86,7 +86,7 @@ def test_a_deployment_run_makes_the_mosaic_and_its_artifacts(
     assert digest_of(ran) == digest_of(straight)
     report = json.loads((output / "report.json").read_text())
     assert report["jobs"] == {"done": 1, "planned": 1, "due": 0}
-    artifacts = installation.ask("artifacts/filter", artifacts={"flow_run_id": {"any_": [run["id"]]}})
+    artifacts = installation.post("artifacts/filter", artifacts={"flow_run_id": {"any_": [run["id"]]}})
     kinds = {artifact["type"]: artifact for artifact in artifacts}
     assert set(kinds) == {"progress", "markdown", "image"}
     assert kinds["progress"]["key"] == "test-tiles"
@@ -98,7 +98,7 @@ def test_a_deployment_run_makes_the_mosaic_and_its_artifacts(
 
 
 def test_a_parameter_that_nobody_knows_is_refused_at_submission(installation: Installation) -> None:
-    before = installation.ask("flow_runs/count")
+    before = installation.post("flow_runs/count")
     done = installation.run("regoin=sample")
     assert done.returncode != 0
     assert "regoin" in done.stdout + done.stderr
@@ -107,7 +107,7 @@ def test_a_parameter_that_nobody_knows_is_refused_at_submission(installation: In
         f"{installation.api}/deployments/{deployment}/create_flow_run", json={"parameters": {"region": {"a": 1}}}
     )
     assert wrong.status_code == 409, wrong.text
-    assert installation.ask("flow_runs/count") == before
+    assert installation.post("flow_runs/count") == before
 
 
 def test_a_refused_deployment_leaves_nothing_behind(
@@ -117,7 +117,7 @@ def test_a_refused_deployment_leaves_nothing_behind(
     request = write_request(tmp_path / "refused.yaml", record)
     done = installation.run(f"region={request}")
     assert done.returncode != 0
-    runs = installation.ask("flow_runs/filter", flow_runs={"state": {"type": {"any_": ["FAILED"]}}})
+    runs = installation.post("flow_runs/filter", flow_runs={"state": {"type": {"any_": ["FAILED"]}}})
     (run,) = [run for run in runs if run["parameters"]["region"] == str(request)]
     assert f"land '{tmp_path / 'none.geojson'}' cannot be read" in run["state"]["message"]
     assert [path.name for path in tmp_path.iterdir()] == ["refused.yaml"]
@@ -128,12 +128,12 @@ def test_a_request_that_cannot_be_used_fails_with_its_sentence(installation: Ins
     path = tmp_path / "none.yaml"
     done = installation.run(f"region={path}")
     assert done.returncode != 0
-    runs = installation.ask("flow_runs/filter", flow_runs={"state": {"type": {"any_": ["FAILED"]}}})
+    runs = installation.post("flow_runs/filter", flow_runs={"state": {"type": {"any_": ["FAILED"]}}})
     (run,) = [run for run in runs if run["parameters"]["region"] == str(path)]
     assert "neither a name that ships" in run["state"]["message"]
 
     def logged() -> list[str]:
-        logs = installation.ask("logs/filter", logs={"flow_run_id": {"any_": [run["id"]]}})
+        logs = installation.post("logs/filter", logs={"flow_run_id": {"any_": [run["id"]]}})
         return [entry["message"] for entry in logs if entry["level"] >= 40]
 
     errors = wait_for(logged, 30, "the sentence in the log of the run", 0.5)
@@ -157,9 +157,9 @@ def test_serve_brings_up_everything_and_ends_cleanly_in_the_middle_of_a_run(
         )
         assert process.poll() is None, log.read_text()
         here = Installation(api, {})
-        assert {d["name"] for d in here.ask("deployments/filter")} == {"sr-region", "nightly"}
+        assert {d["name"] for d in here.post("deployments/filter")} == {"sr-region", "nightly"}
         wait_for(
-            lambda: [w for w in here.ask(f"work_pools/{POOL}/workers/filter") if w["status"] == "ONLINE"],
+            lambda: [w for w in here.post(f"work_pools/{POOL}/workers/filter") if w["status"] == "ONLINE"],
             90,
             "the worker is online",
         )

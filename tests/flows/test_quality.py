@@ -29,15 +29,15 @@ def psnr(picture: np.ndarray, truth: np.ndarray, where: np.ndarray) -> float:
 
 
 def figures(ran: Ran, folder: Path) -> dict[str, float]:
-    """PSNR, seams and blocks on the pixels that were seen."""
+    """PSNR, seams and blocks on the pixels that were sampled."""
     window = ran.plan.region.window
     sr, truth = decode(ran.pixels()), truth_on(folder, window)
-    seen = np.isfinite(sr).all(0)
+    sampled = np.isfinite(sr).all(0)
     smooth = restored_lr(decimate(truth, 8, EVALUATION_MTF), 8, EVALUATION_MTF)
-    masked = {name: np.where(seen, p, np.nan) for name, p in (("sr", sr), ("truth", truth), ("smooth", smooth))}
+    masked = {name: np.where(sampled, p, np.nan) for name, p in (("sr", sr), ("truth", truth), ("smooth", smooth))}
     return {
-        "psnr": psnr(sr, truth, seen),
-        "psnr_restored": psnr(smooth, truth, seen),
+        "psnr": psnr(sr, truth, sampled),
+        "psnr_restored": psnr(smooth, truth, sampled),
         "seams": seam_ratio(masked["sr"], window, ran.plan.lattice),
         "seams_truth": seam_ratio(masked["truth"], window, ran.plan.lattice),
         "blocks": block_ratio(masked["sr"], window, 8),

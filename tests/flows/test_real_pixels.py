@@ -42,7 +42,7 @@ def write_source(folder: Path, name: str, role: str, endpoint: Path, rule: dict[
         "nodata": 0,
         "mtf_nyquist": EVALUATION_MTF,
         "licence": "public domain",
-        "attribution": "as the source asks",
+        "attribution": "as the source requires",
         "derivatives": "yes",
     }
     path = folder / f"{name}.yaml"
@@ -95,7 +95,7 @@ def rennes(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Ran,
     return ran, publish(ran.plan, ran.request.output, ran.report, NOW), shared / "geo/oscd_rennes/rennes_2_20170621.tif"
 
 
-def test_rennes_lies_where_its_source_lies(rennes: tuple[Ran, dict[str, str], Path]) -> None:
+def test_rennes_is_where_its_source_is(rennes: tuple[Ran, dict[str, str], Path]) -> None:
     ran, places, path = rennes
     assert ran.report.jobs["due"] == 0
     assert set(ran.report.tiles) == {"planned", "no_reference"}

@@ -52,9 +52,9 @@ def record(weights: Path, tmp_path_factory: pytest.TempPathFactory, request: pyt
     return {**record, "output": f"{place}/out", "scratch": f"{place}/scratch"}
 
 
-def check_no_secret(s3: S3, words: str = "") -> None:
-    """No object of text, and none of `words`, holds a credential or a signature."""
-    texts = [words] + [s3.read(key).decode(errors="replace") for key in s3.objects() if key.endswith(".json")]
+def check_no_secret(s3: S3, more_text: str = "") -> None:
+    """No object of text, and none of `more_text`, holds a credential or a signature."""
+    texts = [more_text] + [s3.read(key).decode(errors="replace") for key in s3.objects() if key.endswith(".json")]
     assert sum(map(len, texts)) > 10_000
     for secret in SECRETS:
         assert not [text for text in texts if secret in text]
@@ -125,18 +125,18 @@ def bucket_catalog(s3: S3, catalog: Path, folder: Path) -> Path:
 
 
 @pytest.mark.slow
-def test_a_plan_tells_the_requests_that_a_run_makes(s3: S3, record: dict[str, Any]) -> None:
+def test_a_plan_predicts_the_requests_that_a_run_makes(s3: S3, record: dict[str, Any]) -> None:
     ran = run_here(record)
-    told = price(ran.plan)
+    predicted = price(ran.plan)
     prefix = record["output"].removeprefix("s3://").removesuffix("/out")
-    asked = [line for line in s3.requests(f"{prefix}/") if not line.endswith("zarr.json")]
-    scratch = [line for line in asked if f"{prefix}/scratch/" in line]
-    shards = [line for line in asked if "/out/mosaic.zarr/" in line and "/c/" in line]
-    receipts = [line for line in asked if "/out/receipts/" in line]
-    assert len(scratch) <= told["requests_of_scratch"] <= 1.6 * len(scratch)
-    assert len(shards) + len(receipts) <= told["requests"]
+    requested = [line for line in s3.requests(f"{prefix}/") if not line.endswith("zarr.json")]
+    scratch = [line for line in requested if f"{prefix}/scratch/" in line]
+    shards = [line for line in requested if "/out/mosaic.zarr/" in line and "/c/" in line]
+    receipts = [line for line in requested if "/out/receipts/" in line]
+    assert len(scratch) <= predicted["requests_of_scratch"] <= 1.6 * len(scratch)
+    assert len(shards) + len(receipts) <= predicted["requests"]
     written = [line for line in shards if line.startswith("PUT ")]
-    assert len(ran.plan.layout.mosaic_jobs) * 8 <= len(written) <= told["objects"] + 8
+    assert len(ran.plan.layout.mosaic_jobs) * 8 <= len(written) <= predicted["objects"] + 8
 
 
 @pytest.mark.slow
@@ -179,14 +179,14 @@ def test_the_commands_run_on_two_workers_with_input_scratch_and_output_in_the_st
     assert not again.receipts
     assert {item["hrefs"]["image"].partition("://")[0] for item in again.plan.items} == {"s3"}
     check_same_answer(local, again)
-    told = call([*DSDIT, "status", record["output"]], env)
-    assert told.returncode == 0, told.stderr
-    assert f"{again.report.jobs['planned']} done, 0 due" in told.stdout
+    status = call([*DSDIT, "status", record["output"]], env)
+    assert status.returncode == 0, status.stderr
+    assert f"{again.report.jobs['planned']} done, 0 due" in status.stdout
     exported = call([*DSDIT, "export", record["output"], f"s3://{BUCKET}/exported.tif"], env)
     assert exported.returncode == 0, exported.stderr
     with rasterio.open(f"s3://{BUCKET}/exported.tif") as cog:
         assert (cog.read() == again.pixels()).all()
-    check_no_secret(s3, "".join([ran.stdout, ran.stderr, told.stdout, told.stderr]))
+    check_no_secret(s3, "".join([ran.stdout, ran.stderr, status.stdout, status.stderr]))
 
 
 @pytest.mark.faults

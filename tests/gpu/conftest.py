@@ -1,4 +1,4 @@
-"""Where these tests run: on CUDA, or where DSDIT_TEST_DEVICE says. `cpu` tries the tests themselves without a GPU."""
+"""These tests run on CUDA, or on the device in DSDIT_TEST_DEVICE: `cpu` tries the tests themselves without a GPU."""
 
 from __future__ import annotations
 

@@ -36,10 +36,10 @@ def test_a_batch_that_does_not_fit_is_refused(device: str) -> None:
         pytest.skip("tests/dsdit/sampling/test_fitting.py bounds the memory of the CPU")
     weights = load_weights("dsdit-tiny", device, torch.float32)
     check_batch_fits(sampler_of(weights, 2), 128, SCALE)
-    words = r"^sampling.batch: 1024 tiles of 128 px a network call do not fit the memory of cuda.*give a smaller one"
+    message = r"^sampling.batch: 1024 tiles of 128 px a network call do not fit the memory of cuda.*give a smaller one"
     with bounded_memory(ROOM_BYTES):
         for _ in range(2):
-            with pytest.raises(RequestError, match=words):
+            with pytest.raises(RequestError, match=message):
                 check_batch_fits(sampler_of(weights, 1024), 128, SCALE)
         check_batch_fits(sampler_of(weights, 2), 128, SCALE)
     check_batch_fits(sampler_of(weights, 1024), 128, SCALE)

@@ -18,13 +18,13 @@ BATCH = 8
 FLOAT32, BFLOAT16 = 1e-4, 2e-2
 """Mean difference from the CPU in the model's range, where 1 is half of it. A stored step of a mosaic is 5e-4.
 
-bfloat16 keeps 8 bits: its bound only says that nothing is grossly wrong.
+bfloat16 keeps 8 bits: its bound only shows that nothing is grossly wrong.
 """
 Drawn = tuple[NDArray[np.float32], NDArray[np.float32]]
 
 
 def placed(batch: TileBatch, places: list[int]) -> TileBatch:
-    """The tiles that stand at `places`, in this order."""
+    """The tiles at `places`, in this order."""
     names = ("restored", "ref", "ref_valid", "ref_high", "noise")
     return replace(batch, **{name: getattr(batch, name)[places] for name in names})
 

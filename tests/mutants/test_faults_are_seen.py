@@ -1,4 +1,4 @@
-"""Each fault here is put in by the test alone, and must turn the named check red; without it the check is green."""
+"""Each test here injects a fault that must fail the named check; without the fault the check passes."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ from tests.support.checks import (
     check_agreeing_tiles_blend_to_themselves,
     check_batches_have_one_size,
     check_no_receipt_before_data,
-    check_overlaps_see_the_same,
+    check_overlaps_get_the_same,
     check_raises,
-    check_read_error_is_told,
+    check_read_error_is_reported,
     check_same_answer,
 )
 from tests.support.commits import check_no_receipt_before_commit
@@ -53,16 +53,16 @@ def kept(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Ran:
 
 
 def test_noise_keyed_by_tile(kept: Ran, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every tile has a stream of its own, whoever asks for it: its neighbours see other noise on the same ground."""
+    """Every tile has its own stream: its neighbours have other noise on the same ground."""
 
     def noise(sampler: TileSampler, window: Window) -> NDArray[np.float32]:
         key = (window.row0 + 2**31) << 32 | (window.col0 + 2**31)
         shape = sampler.model.latent_shape(*window.shape)
         return np.random.Generator(np.random.Philox(key=key)).standard_normal(shape, np.float32)
 
-    check_overlaps_see_the_same(kept)
+    check_overlaps_get_the_same(kept)
     monkeypatch.setattr(TileSampler, "noise", noise)
-    check_raises(partial(check_overlaps_see_the_same, kept), "another noise of one place")
+    check_raises(partial(check_overlaps_get_the_same, kept), "another noise of one place")
 
 
 def test_noise_keyed_by_the_number_of_the_tile(
@@ -97,9 +97,9 @@ def test_normalisation_by_the_statistics_of_a_tile(kept: Ran, monkeypatch: pytes
         pictures, shares = original(sampler, alike)
         return pictures * deviation + mean, shares
 
-    check_overlaps_see_the_same(kept)
+    check_overlaps_get_the_same(kept)
     monkeypatch.setattr(TileSampler, "__call__", normalised)
-    check_raises(partial(check_overlaps_see_the_same, kept), "another lr of one place")
+    check_raises(partial(check_overlaps_get_the_same, kept), "another lr of one place")
 
 
 def test_a_feather_that_is_not_normalised(kept: Ran, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -173,7 +173,7 @@ def test_a_receipt_before_the_commit(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 @pytest.fixture(scope="module")
 def broken(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The catalog, with noise where the scene's own resolution lies in its file; head and overviews are sound."""
+    """The catalog, with noise where the scene's own resolution is stored in its file; head and overviews are sound."""
     folder = make_equator(tmp_path_factory.mktemp("broken") / "catalog")
     path = folder / "equator-lr.tif"
     content = bytearray(path.read_bytes())
@@ -183,9 +183,9 @@ def broken(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_a_read_error_is_told(broken: Path, weights: Path, tmp_path: Path) -> None:
+def test_a_read_error_is_reported(broken: Path, weights: Path, tmp_path: Path) -> None:
     ran = run_here(equator_record(broken, weights, tmp_path / "output", SOUTH))
-    check_read_error_is_told(ran, "equator-lr-1")
+    check_read_error_is_reported(ran, "equator-lr-1")
 
 
 def test_a_read_error_taken_for_no_data(
@@ -202,4 +202,4 @@ def test_a_read_error_taken_for_no_data(
 
     monkeypatch.setattr(catalogs.staging.stage, "read_scene", scene)
     ran = run_here(equator_record(broken, weights, tmp_path / "output", SOUTH))
-    check_raises(partial(check_read_error_is_told, ran, "equator-lr-1"), "nothing failed|taken for no data")
+    check_raises(partial(check_read_error_is_reported, ran, "equator-lr-1"), "nothing failed|taken for no data")

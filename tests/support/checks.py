@@ -39,7 +39,7 @@ from flows.run.run_step import receipts_of
 from tests.support.running import Ran, run_here
 
 Record = dict[str, Any]
-SEEN = (PixelStatus.DONE, PixelStatus.NO_REFERENCE)
+SAMPLED = (PixelStatus.DONE, PixelStatus.NO_REFERENCE)
 
 
 # One place, one answer
@@ -60,12 +60,12 @@ def layers(ran: Ran, window: Window, lr_window: Window) -> dict[str, NDArray[Any
 
 
 def whole_lr_pixels(window: Window, scale: int) -> Window:
-    """LR pixels that lie wholly in a window of HR pixels."""
+    """LR pixels wholly in a window of HR pixels."""
     return Window(-(-window.row0 // scale), -(-window.col0 // scale), window.row1 // scale, window.col1 // scale)
 
 
 def check_same_answer(one: Ran, other: Ran) -> int:
-    """Every layer of two runs is the same, bit for bit, on the pixels of both regions; returns seen pixels.
+    """Every layer of two runs is equal, bit for bit, on the pixels of both regions; returns how many were sampled.
 
     An LR pixel that a region's outline cuts belongs to that outline, and is compared between equal regions only.
     """
@@ -79,9 +79,9 @@ def check_same_answer(one: Ran, other: Ran) -> int:
         if values.tobytes() != theirs[name].tobytes():
             differ = values != theirs[name]
             raise AssertionError(f"{name}: {differ.sum()} of {differ.size} values differ on {window}")
-    seen = int(np.isin(ours["status"], SEEN).sum())
-    assert seen > window.shape[0] * window.shape[1] // 4, f"{seen} pixels seen: too few to tell anything"
-    return seen
+    sampled = int(np.isin(ours["status"], SAMPLED).sum())
+    assert sampled > window.shape[0] * window.shape[1] // 4, f"{sampled} pixels sampled: too few for a test"
+    return sampled
 
 
 @contextmanager
@@ -102,16 +102,16 @@ def _sample_again(ran: Ran, job: Index) -> list[Index]:
 @contextmanager
 def first_passes() -> Iterator[list[tuple[Tensor, Conditions]]]:
     """(noise, conditions) of every batch, as they come to the network."""
-    seen: list[tuple[Tensor, Conditions]] = []
+    passes: list[tuple[Tensor, Conditions]] = []
     original = TinyModel.denoise
 
     def denoise(model: TinyModel, z: Tensor, sigma: float, conditions: Conditions, *rest: Any) -> Denoised:
         if float(sigma) == 1.0:
-            seen.append((z.clone(), conditions))
+            passes.append((z.clone(), conditions))
         return original(model, z, sigma, conditions, *rest)
 
     with patch.object(TinyModel, "denoise", denoise):
-        yield seen
+        yield passes
 
 
 @contextmanager
@@ -128,8 +128,8 @@ def network_batches() -> Iterator[list[int]]:
         yield sizes
 
 
-def check_overlaps_see_the_same(kept: Ran) -> int:
-    """Two tiles are told the same of the places they share: noise, LR and reference; returns the pairs compared.
+def check_overlaps_get_the_same(kept: Ran) -> int:
+    """Two tiles get the same inputs on the pixels they share: noise, LR and reference; returns the pairs compared.
 
     `kept` is a run whose staged pixels were kept. Tiles of different jobs count too.
     """
@@ -158,7 +158,7 @@ def check_overlaps_see_the_same(kept: Ran) -> int:
                     shared = shared.expand(-1)
                 here, across = a[(..., *shared.within(place))], b[(..., *shared.within(there))]
                 assert here.tobytes() == across.tobytes(), (
-                    f"tiles {tuple(tile)} and {tuple(other)} are told another {name} of one place"
+                    f"tiles {tuple(tile)} and {tuple(other)} get different {name} on shared pixels"
                 )
     assert pairs, "no two tiles overlap: nothing was compared"
     return pairs
@@ -278,7 +278,7 @@ def receipt_files(ran: Ran) -> dict[str, tuple[bytes, int]]:
 # Every pixel accounted for
 
 
-def check_read_error_is_told(ran: Ran, item: str) -> None:
+def check_read_error_is_reported(ran: Ran, item: str) -> None:
     """Where the only scene cannot be read, pixels are failed, never without data; jobs are due; the item is named."""
     status = ran.pixels(name="status")
     states = {PixelStatus(k).name: int(n) for k, n in enumerate(np.bincount(status.ravel())) if n}
@@ -288,7 +288,7 @@ def check_read_error_is_told(ran: Ran, item: str) -> None:
     assert any(item in error for error in ran.report.errors), f"{item} is not named in {ran.report.errors}"
 
 
-def check_raises(check: Callable[[], object], words: str) -> None:
-    """The check fails, and for the reason that `words` name."""
-    with pytest.raises(AssertionError, match=words):
+def check_raises(check: Callable[[], object], message: str) -> None:
+    """The check fails, and for the reason that `message` matches."""
+    with pytest.raises(AssertionError, match=message):
         check()

@@ -32,7 +32,7 @@ def open_client(compute: Compute, cluster: ClusterFile | None = None) -> Iterato
 
 
 def run_on(record: dict[str, Any], watch: Watch | None = None, client: Client | None = None) -> Ran:
-    """Runs every due step on `client`, or on the cluster that the request asks for; `watch` sees each finished step."""
+    """Runs every due step on `client`, or on the cluster that the request names; `watch` gets each finished step."""
     if client is None:
         request, _, _ = prepare(record)
         with open_client(request.compute) as opened:
@@ -40,12 +40,12 @@ def run_on(record: dict[str, Any], watch: Watch | None = None, client: Client | 
     request, plan, places = prepare(record)
     front = Wavefront(plan, places, due_jobs(plan, places.receipts), request.keep_scratch)
 
-    def seen(progress: Progress) -> None:
+    def report(progress: Progress) -> None:
         if watch is not None:
             watch(client, progress)
 
     executor = DaskExecutor(client, getattr(load_cluster(request.compute.cluster), "needs", None))
-    receipts = executor.run_wavefront(front, RunLimits.of(request.compute), RunHooks(on_progress=seen))
+    receipts = executor.run_wavefront(front, RunLimits.of(request.compute), RunHooks(on_progress=report))
     return Ran(request, plan, places, receipts, make_report(plan, places.receipts, tuple(receipts)))
 
 

@@ -88,7 +88,7 @@ def write_request(path: Path, record: dict[str, Any]) -> Path:
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listens on."""
+    """A port of 127.0.0.1 without a server."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
@@ -98,7 +98,7 @@ def wait_for(condition: Callable[[], Any], seconds: float, what: str, pause_s: f
     """The first true value of `condition`; fails after `seconds`."""
     end = time.monotonic() + seconds
     while not (value := condition()):
-        assert time.monotonic() < end, f"not seen within {seconds} s: {what}"
+        assert time.monotonic() < end, f"did not happen within {seconds} s: {what}"
         time.sleep(pause_s)
     return value
 
@@ -153,9 +153,9 @@ def end_all(processes: dict[int, str]) -> None:
 def started(
     arguments: list[str], env: dict[str, str], log: Path, cwd: Path = ROOT
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """A process whose words go to `log`; ended at the end, with all that it started."""
-    with log.open("ab") as words:
-        process = subprocess.Popen(arguments, env=env, stdout=words, stderr=words, stdin=subprocess.DEVNULL, cwd=cwd)
+    """A process whose output goes to `log`; ended on exit, with all that it started."""
+    with log.open("ab") as output:
+        process = subprocess.Popen(arguments, env=env, stdout=output, stderr=output, stdin=subprocess.DEVNULL, cwd=cwd)
     try:
         yield process
     finally:
@@ -171,7 +171,7 @@ def started(
 
 
 def call(arguments: list[str], env: dict[str, str], timeout_s: float = 240) -> subprocess.CompletedProcess[str]:
-    """A command's code and words."""
+    """A command's exit code and output."""
     return subprocess.run(
         arguments,
         env=env,

@@ -57,7 +57,7 @@ class DaskProcesses:
             self._running["nanny0" if victim == "nanny" else victim][0].wait(30)
 
     def close(self) -> None:
-        """Ends all of it, at once: nobody is left to say goodbye to."""
+        """Kills all of it at once, without an orderly shutdown."""
         for process, stack in self._running.values():
             below = descendants(process.pid)
             process.kill()

@@ -23,7 +23,7 @@ def truth(catalog: Path) -> tuple[NDArray[np.float32], Affine]:
 
 
 def displaced(catalog: Path, folder: Path, dy_px: float, dx_px: float, picture: NDArray | None = None) -> Path:
-    """A catalog with one reference, the truth (or `picture`), that lies (dy, dx) HR pixels down and to the right."""
+    """A catalog with one reference, the truth (or `picture`), shifted (dy, dx) HR pixels down and to the right."""
     values, transform = truth(catalog)
     values = values if picture is None else picture
     shutil.copytree(catalog, folder)

@@ -18,10 +18,10 @@ from rasterio.warp import transform, transform_geom
 from shapely.geometry import box, mapping
 
 LR_CRS = "EPSG:32631"
-"""The scene is warped; the reference lies in the region's CRS, off its lattice."""
+"""The scene is warped; the reference is in the region's CRS, off its lattice."""
 REF_CRS = "EPSG:3857"
 SIDE_M = 700.0
-"""Both files reach so far from the origin, on either side, unless told otherwise."""
+"""Both files reach so far from the origin, on either side, by default."""
 
 LR_SOURCE = """\
 name: equator-lr

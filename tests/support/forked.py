@@ -24,7 +24,7 @@ from tests.support.running import NOW, Ran
 
 @contextmanager
 def run_forked(record: dict[str, Any]) -> Iterator[Ran]:
-    """Runs every due step in the night's branch, and publishes nothing; the mosaic can be read within the block."""
+    """Runs every due step in the run's branch, and publishes nothing; the mosaic can be read within the block."""
     request = make_request({**record, "store": "icechunk"})
     plan = make_plan(request, NOW, lambda _: None)
     store = mosaic_store(request.output, request.store)

@@ -23,17 +23,17 @@ class Installation:
     api: str
     env: dict[str, str]
 
-    def ask(self, path: str, **body: Any) -> Any:
-        """The answer; asked again while the server says that its database is busy, as Prefect's own client does.
+    def post(self, path: str, **body: Any) -> Any:
+        """The response to POST; repeated while the server reports a busy database, as Prefect's own client does.
 
         On a machine whose cores are all taken SQLite keeps the server waiting for half a minute at times.
         """
 
-        def answered() -> httpx.Response | None:
+        def response() -> httpx.Response | None:
             answer = httpx.post(f"{self.api}/{path}", json=body, timeout=180)
             return answer if answer.status_code != httpx.codes.SERVICE_UNAVAILABLE else None
 
-        return wait_for(answered, 60, f"{path} is answered", 0.5).raise_for_status().json()
+        return wait_for(response, 60, f"{path} is answered", 0.5).raise_for_status().json()
 
     def deployment(self, name: str) -> dict[str, Any]:
         answer = httpx.get(f"{self.api}/deployments/name/sr-region/{name}", timeout=180)
@@ -47,11 +47,11 @@ class Installation:
     def runs(self, name: str) -> list[dict[str, Any]]:
         """Runs of a deployment, the earliest first."""
         deployments = {"id": {"any_": [self.deployment(name)["id"]]}}
-        return self.ask("flow_runs/filter", deployments=deployments, sort="EXPECTED_START_TIME_ASC")
+        return self.post("flow_runs/filter", deployments=deployments, sort="EXPECTED_START_TIME_ASC")
 
     def state_of(self, run: str) -> str:
         """Name of a run's state."""
-        (found,) = self.ask("flow_runs/filter", flow_runs={"id": {"any_": [run]}})
+        (found,) = self.post("flow_runs/filter", flow_runs={"id": {"any_": [run]}})
         return found["state_name"]
 
     def begin_run(self, region: Path, name: str = "nightly", **overrides: Any) -> str:
@@ -59,10 +59,10 @@ class Installation:
         parameters = {"region": str(region), "nightly": name == "nightly", "overrides": overrides}
         deployment = self.deployment(name)["id"]
         state = {"type": "SCHEDULED"}
-        return self.ask(f"deployments/{deployment}/create_flow_run", parameters=parameters, state=state)["id"]
+        return self.post(f"deployments/{deployment}/create_flow_run", parameters=parameters, state=state)["id"]
 
     def run(self, *parameters: str) -> Any:
-        """`prefect deployment run` with its code and words, once the run has ended."""
+        """`prefect deployment run` with its exit code and output, once the run has ended."""
         pairs = [part for parameter in parameters for part in ("-p", parameter)]
         return call(
             [*PREFECT, "deployment", "run", "sr-region/sr-region", *pairs, "--watch", "--watch-timeout", "300"],

@@ -1,4 +1,4 @@
-"""The run around the origin whose staged pixels are kept: made once a session, whichever module asks first."""
+"""The run around the origin with its staged pixels kept: made once a session, on first use."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How much anonymous memory a piece of Python takes at most, seen from outside."""
+"""Peak anonymous memory of a piece of Python, measured from outside its process."""
 
 from __future__ import annotations
 

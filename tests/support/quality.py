@@ -1,4 +1,4 @@
-"""What may not be seen in a mosaic: seams on the lattice of tiles, blocks on the lattice of LR pixels.
+"""Artefacts that a mosaic must not show: seams on the lattice of tiles, blocks on the lattice of LR pixels.
 
 Both are ratios of mean absolute differences between neighbouring pixels, across lines of the one kind and of the other.
 """
@@ -26,7 +26,7 @@ def line_gradients(picture: NDArray[np.float32], axis: int) -> NDArray[np.float6
 def seam_ratio(picture: NDArray[np.float32], window: Window, lattice: Lattice) -> float:
     """Gradient across lines where a tile begins or ends, over that of others of their phase.
 
-    `picture` (band, y, x) lies on `window`. Both kinds of line are borders of LR pixels; only tiles tell them apart.
+    `picture` (band, y, x) covers `window`. Both kinds of line are borders of LR pixels; only tiles distinguish them.
     """
     return _ratio(picture, window, lambda line: line % lattice.scale == 0, lambda line: _on_tiles(line, lattice))
 

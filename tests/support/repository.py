@@ -53,7 +53,7 @@ def publish(output: Path, values: dict[Index, int], keep: int = 2) -> Version:
 
 
 def decades(output: Path, version: int | None = None) -> list[list[int]]:
-    """The decades that stand in each shard, as a reader sees it."""
+    """The decades stored in each shard, as a reader gets them."""
     with mosaic_store(str(output)).reading(version) as mosaic:
         values = read_window(mosaic, "sr", WHOLE, WHOLE) // 10
     parts = [values[r * SIDE : (r + 1) * SIDE, c * SIDE : (c + 1) * SIDE] for r, c in JOBS]

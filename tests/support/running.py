@@ -34,7 +34,7 @@ NOW = datetime(2024, 7, 20, tzinfo=UTC)
 
 
 def make_weights(folder: Path, seed: int = 0) -> Path:
-    """A small network of random weights, whose every part has its say: fast, and as sensitive as a trained one."""
+    """A small network of random weights, in which every part has influence: fast, and as sensitive as a trained one."""
     torch.manual_seed(seed)
     network = DSDiT(DSDiTConfig(2, 64, 1, in_channels=73, pos_embed_max_size=32, qk_norm="rms"))
     with torch.no_grad():

@@ -1,6 +1,6 @@
 """A real S3 API on loopback: moto's server in a process of its own, and the environment that leads to it.
 
-Nothing of it stands in a request: endpoint and credentials come from the environment, as at home.
+A request holds nothing of it: endpoint and credentials come from the environment, as at home.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ KEY, SECRET = "AKIAOFTHETESTS", "a-secret-of-the-tests"
 
 
 class S3:
-    """The server, seen from the tests."""
+    """The server's state, as the tests read it."""
 
     def __init__(self, endpoint: str, log: Path) -> None:
         self.endpoint = endpoint
@@ -35,7 +35,7 @@ class S3:
         self.client = boto3.client("s3")
 
     def objects(self, prefix: str = "") -> dict[str, tuple[str, str]]:
-        """Key -> (time of writing, ETag) of what lies below a prefix."""
+        """Key -> (time of writing, ETag) of the objects below a prefix."""
         pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix=prefix)
         return {o["Key"]: (str(o["LastModified"]), o["ETag"]) for page in pages for o in page.get("Contents", [])}
 

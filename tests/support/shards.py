@@ -1,4 +1,4 @@
-"""Mosaics of made-up shards, without a run: what a publish makes of them can be told from what was written."""
+"""Mosaics of made-up shards, without a run: what a publish makes of them follows from what was written."""
 
 from __future__ import annotations
 
@@ -44,9 +44,9 @@ def write_shards(plan: Plan, mosaic: str, seeds: Mapping[Index, int]) -> None:
     for job, seed in seeds.items():
         random = np.random.default_rng([seed, abs(job.row), abs(job.col)])
         status = random.choice(np.array([PixelStatus.DONE, PixelStatus.NO_REFERENCE, PixelStatus.CLOUDY]), (side, side))
-        seen = status != PixelStatus.CLOUDY
+        clear = status != PixelStatus.CLOUDY
         sr = random.integers(500 * seed, 500 * seed + 900, (3, side, side)).astype(np.uint16)
-        write_shard(join(mosaic, "0"), "sr", at, job, np.where(seen, sr, np.uint16(65535)))
+        write_shard(join(mosaic, "0"), "sr", at, job, np.where(clear, sr, np.uint16(65535)))
         write_shard(join(mosaic, "0"), "status", at, job, status.astype(np.uint8))
         lr = random.integers(0, 900, (2, 3, lr_side, lr_side))
         residual = np.where(lr[1] > 600, np.nan, lr[1] / 3e4 - 0.01).astype(np.float32)

@@ -1,4 +1,4 @@
-"""STAC items as plain records, and sources to ask for them."""
+"""STAC items as plain records, and sources that find them."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ from tests.support.running import Ran
 
 
 def check_sums(ran: Ran) -> None:
-    """Pixels add up to the region, tiles and shards to the plan, and `status` says the same as the report."""
+    """Pixels add up to the region, tiles and shards to the plan, and `status` agrees with the report."""
     report, plan = ran.report, ran.plan
     assert sum(report.pixels.values()) == plan.region.mask(plan.region.window).sum()
     tiles = {name: n for name, n in report.tiles.items() if name != "planned"}
@@ -19,7 +19,7 @@ def check_sums(ran: Ran) -> None:
 
 
 def check_status(ran: Ran) -> None:
-    """The array of the mosaic holds as many pixels of each status as the report says."""
+    """The array of the mosaic holds as many pixels of each status as the report lists."""
     status = ran.pixels(name="status")
     for state in PixelStatus:
         if state is not PixelStatus.OUTSIDE:

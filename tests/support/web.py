@@ -47,8 +47,8 @@ class Quiet(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
 
-class Asked(list[str]):
-    """Paths that a server was asked for."""
+class Requested(list[str]):
+    """Paths that were requested from a server."""
 
     sent_bytes = 0
     """Bytes of the bodies that it sent."""
@@ -59,22 +59,22 @@ SOUND, CUT = 200, None
 
 
 class Files(Quiet, SimpleHTTPRequestHandler):
-    """Files by ranges; `asked` has the paths, `redirects` maps paths to other URLs.
+    """Files by ranges; `requested` collects the paths, `redirects` maps paths to other URLs.
 
-    `faults` stand for the next answers to who asks for more than one byte: a status, or CUT for a body that ends early.
+    `faults` are the next responses to requests of more than one byte: a status, or CUT for a body that ends early.
     """
 
     def __init__(
-        self, *args: Any, asked: Asked, redirects: dict[str, str], faults: list[int | None], **more: Any
+        self, *args: Any, requested: Requested, redirects: dict[str, str], faults: list[int | None], **more: Any
     ) -> None:
-        self.asked, self.redirects, self.faults = asked, redirects, faults
+        self.requested, self.redirects, self.faults = requested, redirects, faults
         super().__init__(*args, **more)
 
     def do_HEAD(self) -> None:
         self.do_GET()
 
     def do_GET(self) -> None:
-        self.asked.append(self.path)
+        self.requested.append(self.path)
         if self.path in self.redirects:
             self.reply(302, location=self.redirects[self.path])
             return
@@ -93,20 +93,20 @@ class Files(Quiet, SimpleHTTPRequestHandler):
         elif fault != SOUND:
             self.reply(fault)
             return
-        self.asked.sent_bytes += len(body)
+        self.requested.sent_bytes += len(body)
         self.reply(206 if span else 200, body, **{"content-length": str(stop + 1 - start), **ranges})
 
 
 @contextmanager
 def file_server(
     folder: Path, redirects: dict[str, str] | None = None, faults: list[int | None] | None = None
-) -> Iterator[tuple[str, Asked]]:
-    """(URL, paths that were asked) of a server of the files below `folder`; see `Files`."""
-    asked = Asked()
+) -> Iterator[tuple[str, Requested]]:
+    """(URL, paths that were requested) of a server of the files below `folder`; see `Files`."""
+    requested = Requested()
     faults = [] if faults is None else faults
-    handler = partial(Files, asked=asked, redirects=redirects or {}, faults=faults, directory=str(folder))
+    handler = partial(Files, requested=requested, redirects=redirects or {}, faults=faults, directory=str(folder))
     with serving(handler) as url:
-        yield url, asked
+        yield url, requested
 
 
 @contextmanager
@@ -186,13 +186,13 @@ class _Proxy(Quiet):
         self.reply(200, json.dumps(record).encode(), content_type="application/json")
 
     def search(self, query: dict[str, str]) -> dict[str, Any]:
-        """A page for a search by GET, asked for by POST behind; filters are not passed on."""
+        """A page for a search by GET, fetched by POST from the server behind; filters are not passed on."""
         readers: dict[str, Callable[[str], Any]] = {
             "collections": lambda text: text.split(","), "intersects": json.loads, "limit": int,
             "skip": int, "datetime": str,
         }  # fmt: skip
-        asked = {key: read(query[key]) for key, read in readers.items() if key in query}
-        answer = requests.post(f"{self.faults.behind}/search", json=asked, timeout=30).text
+        requested = {key: read(query[key]) for key, read in readers.items() if key in query}
+        answer = requests.post(f"{self.faults.behind}/search", json=requested, timeout=30).text
         page = json.loads(answer.replace(self.faults.behind, self.faults.own))
         for link in page["links"]:
             if link["rel"] == "next":
@@ -202,8 +202,8 @@ class _Proxy(Quiet):
 
     def do_POST(self) -> None:
         faults = self.faults
-        asked = json.loads(self.rfile.read(int(self.headers.get("content-length", 0))))
-        faults.searches.append(asked)
+        requested = json.loads(self.rfile.read(int(self.headers.get("content-length", 0))))
+        faults.searches.append(requested)
         if faults.get_only:
             self.reply(405)
             return
@@ -212,7 +212,7 @@ class _Proxy(Quiet):
             return
         if faults.slow:
             time.sleep(faults.slow.pop(0))
-        answer = requests.post(faults.behind + self.path, json=asked, timeout=30).text
+        answer = requests.post(faults.behind + self.path, json=requested, timeout=30).text
         page = faults.page(json.loads(answer.replace(faults.behind, faults.own)))
         with_body = json.dumps(page).encode()
         try:

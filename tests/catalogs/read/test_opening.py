@@ -114,7 +114,7 @@ def test_checking_every_image_of_a_file_sends_no_more_requests(tmp_path: Path) -
             file.read(window=Window(0, 0, 60, 40)), file.read_masks(1, window=Window(0, 0, 60, 40))
         item, source = scene(web, f"{web}/ours/a.tif", hosts=["127.0.0.1"])
         values, valid = read_bands(item, source, BOX, "nearest")
-        requested = requests.get(f"{web}/asked", timeout=10).json()
+        requested = requests.get(f"{web}/requested", timeout=10).json()
     assert requested["ours"] <= requested["plain"] + 1
     assert valid[:, 31:].all() and not valid[:, :31].any()
     np.testing.assert_array_equal(values[:, valid], stored[:, :40, :60][:, valid])

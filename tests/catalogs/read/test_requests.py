@@ -23,7 +23,7 @@ from dsdit.bands import BANDS
 from tests.benchmarks.waiting_files import waiting_server
 from tests.catalogs.read.test_opening import in_three_files
 from tests.catalogs.read.test_scene import ORIGIN, UTM, scene, write
-from tests.support.web import Asked, Files, file_server, serving
+from tests.support.web import Files, Requested, file_server, serving
 
 SIDE = 512
 
@@ -70,7 +70,9 @@ def test_the_files_of_an_item_are_read_side_by_side(tmp_path: Path) -> None:
     """One after another they would wait for each other for ever."""
     item, source = in_three_files(tmp_path, noise())
     gate, seen = threading.Barrier(len(BANDS)), set[str]()
-    handler = partial(_Together, gate=gate, seen=seen, asked=Asked(), redirects={}, faults=[], directory=str(tmp_path))
+    handler = partial(
+        _Together, gate=gate, seen=seen, requested=Requested(), redirects={}, faults=[], directory=str(tmp_path)
+    )
     box = GeoBox((SIDE, SIDE), ORIGIN, UTM)
     here, _, _ = read_scene(item, source, box, "nearest")
     with serving(handler) as web:
@@ -112,7 +114,9 @@ def test_what_a_source_says_of_logins_reaches_the_object_store(
     stored = noise()
     write(tmp_path / bucket / "a.tif", stored)
     reported: list[dict[str, str]] = []
-    handler = partial(_Store, headers_of=reported, asked=Asked(), redirects={}, faults=[], directory=str(tmp_path))
+    handler = partial(
+        _Store, headers_of=reported, requested=Requested(), redirects={}, faults=[], directory=str(tmp_path)
+    )
     with serving(handler) as web:
         place = {"AWS_S3_ENDPOINT": web.removeprefix("http://"), "AWS_HTTPS": "NO", "AWS_VIRTUAL_HOSTING": "FALSE"}
         login = {"AWS_ACCESS_KEY_ID": "AKIAOFTHETESTS", "AWS_SECRET_ACCESS_KEY": "a-secret", "AWS_REGION": "us-east-1"}

@@ -49,7 +49,7 @@ def test_psnr_of_a_known_error():
     assert psnr_db(hr + 0.2, hr) == pytest.approx(20, abs=1e-4)
 
 
-def test_spectral_angle_hears_colour_and_not_brightness():
+def test_spectral_angle_depends_on_colour_and_not_on_brightness():
     grey = np.full((4, 4, 3), 0.4, np.float32)
     assert np.abs(spectral_angle(grey, grey * 0.5)).max() < 0.1
     red = np.zeros_like(grey)
@@ -150,7 +150,7 @@ def test_a_perfect_reference_gives_perfect_figures(tmp_path):
         ("broken", "image"),
     ],
 )
-def test_bad_folders_are_told(tmp_path, fault, word):
+def test_bad_folders_are_reported(tmp_path, fault, word):
     hr, ref = two_dates()
     if fault != "nothing":
         write_pair(tmp_path, hr, ref[:, :64] if fault == "shape" else ref)

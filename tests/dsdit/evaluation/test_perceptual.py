@@ -65,7 +65,7 @@ def test_ours_are_the_packages():
     assert "computed by opensr-test" in correctness_note()
 
 
-def test_without_the_weights_lpips_is_left_out_and_told(cache):
+def test_without_the_weights_lpips_is_left_out_and_noted(cache):
     hr, _, sr = pictures()
     assert perceptual.lpips_map(sr, hr) is None
     note = perceptual.lpips_note()
@@ -73,7 +73,7 @@ def test_without_the_weights_lpips_is_left_out_and_told(cache):
     assert not cache.exists()
 
 
-def test_lpips_is_a_column_where_its_weights_lie(cache):
+def test_lpips_is_a_column_where_its_weights_are_stored(cache):
     pytest.importorskip("lpips", exc_type=(ImportError, RuntimeError))
     from torchvision.models import alexnet
 

@@ -24,13 +24,13 @@ def scene(number=0, shape=(192, 128), place="", light=(1.0, 0.0)):
 
 
 def moments(picture, scale):
-    seen = decimate(picture, scale, EVALUATION_MTF)
-    return np.concatenate([seen.mean((1, 2)), seen.std((1, 2))])
+    sensed = decimate(picture, scale, EVALUATION_MTF)
+    return np.concatenate([sensed.mean((1, 2)), sensed.std((1, 2))])
 
 
 @pytest.mark.parametrize("scale", [4, 8, 10, 16])
 def test_a_reference_has_the_moments_of_lr_at_every_scale(scale):
-    """And truth above what LR tells decides nothing."""
+    """Truth above LR's band limit has no influence."""
     pair = scene(shape=(256, 256), light=(0.7, 30))
     hr, ref = matched_pair(pair, scale)
     side = 256 // scale * scale
@@ -78,7 +78,7 @@ def test_the_names_of_rows_are_those_that_are_made():
 
 
 @pytest.mark.parametrize(
-    ("asked", "words"),
+    ("options", "message"),
     [
         ({"rows": ["modle"]}, "modle.*model_faithful"),
         ({"rows": ["model_nfe4"], "nfe": [2]}, "model_nfe4.*model_nfe2.*--nfe"),
@@ -86,9 +86,9 @@ def test_the_names_of_rows_are_those_that_are_made():
         ({"scale": 17}, "scale is 17"),
     ],
 )
-def test_unknown_rows_and_scales_are_refused_before_anything_is_read(tmp_path, asked, words):
-    with pytest.raises(RequestError, match=words):
-        evaluate(tmp_path / "nowhere", **asked)
+def test_unknown_rows_and_scales_are_refused_before_anything_is_read(tmp_path, options, message):
+    with pytest.raises(RequestError, match=message):
+        evaluate(tmp_path / "nowhere", **options)
 
 
 class Cubed:

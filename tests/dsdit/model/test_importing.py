@@ -1,4 +1,4 @@
-"""Imports: the tensors arrive unchanged under the right names, and what does not fit is told in one sentence."""
+"""Imports: the tensors arrive unchanged under the right names, and what does not fit is reported in one sentence."""
 
 import argparse
 import json
@@ -90,7 +90,7 @@ def test_plw_starts_as_nothing_and_the_same_each_time(tmp_path: Path) -> None:
     assert not torch.equal(*gates)
 
 
-def test_a_network_from_sd3_runs_and_does_not_tell_lr_from_ref(tmp_path: Path) -> None:
+def test_a_network_from_sd3_runs_and_does_not_distinguish_lr_from_ref(tmp_path: Path) -> None:
     import_weights(written(sd3_state_dict(), tmp_path / "sd3.safetensors"), tmp_path / "out")
     network = DSDiT(SMALL).requires_grad_(False)
     network.load_state_dict({n: t.float() for n, t in load_file(tmp_path / "out" / "model.safetensors").items()})
@@ -122,9 +122,9 @@ def test_missing_extra_and_misshapen_are_one_error(tmp_path: Path, sd3: bool) ->
     tensors[prefix + "joint_blocks.0.x_block.attn2.qkv.weight"] = torch.zeros(384, 128)
     tensors[prefix + "final_layer.linear.bias"] = torch.zeros(3)
     tensors[prefix + "x_embedder.proj.bias"] = torch.zeros(128, dtype=torch.int32)
-    with pytest.raises(WeightsError) as told:
+    with pytest.raises(WeightsError) as refused:
         import_weights(written(tensors, tmp_path / "x.safetensors"), tmp_path / "out", "CC0")
-    text = str(told.value)
+    text = str(refused.value)
     assert "missing ['t_embedder.mlp.2.bias']" in text
     assert "joint_blocks.0.x_block.attn2.qkv.weight" in text.split("unknown")[1].split("other shapes")[0]
     assert "final_layer.linear.bias: file (3,), network (64,)" in text
@@ -142,13 +142,13 @@ def test_missing_extra_and_misshapen_are_one_error(tmp_path: Path, sd3: bool) ->
         ({"joint_blocks.0.x_block.attn.ln_q.weight": torch.zeros(0)}, "head size 0"),
     ],
 )
-def test_impossible_networks_are_told(tmp_path: Path, change: dict[str, torch.Tensor], match: str) -> None:
+def test_impossible_networks_are_refused(tmp_path: Path, change: dict[str, torch.Tensor], match: str) -> None:
     source = written({**state_dict(), **change}, tmp_path / "x.safetensors")
     with pytest.raises(WeightsError, match=match):
         import_weights(source, tmp_path / "out", "CC0")
 
 
-def test_a_file_of_something_else_is_told(tmp_path: Path) -> None:
+def test_a_file_of_something_else_is_refused(tmp_path: Path) -> None:
     source = written({"layer.weight": torch.zeros(3, 3)}, tmp_path / "x.safetensors")
     with pytest.raises(WeightsError, match=r"no DS-DiT or SD3 network.*layer\.weight"):
         import_weights(source, tmp_path / "out", "CC0")

@@ -2,7 +2,7 @@
 
 An import may take 0.15 of the larger of its two files, loading 1.15 of the parameters. A small network is judged
 against what the same steps take for a tiny one, since torch alone takes some 150 MB. Weights are loaded by
-`load_weights`; something that holds no tensors stands for the autoencoder, so that the network alone is measured.
+`load_weights`; a stand-in without tensors replaces the autoencoder, so that the network alone is measured.
 """
 
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""The wrapper around DSDiT: streams, gate, and that one step does not hear the noise."""
+"""The wrapper around DSDiT: streams, gate, and that one step does not depend on the noise."""
 
 import numpy as np
 import pytest
@@ -65,7 +65,7 @@ def test_decode_undoes_encode(model, pictures):
     assert np.allclose(model.decode(model.encode(hr, restored), restored).numpy(), hr, atol=1e-6)
 
 
-def test_streams_hold_what_they_say(model, pictures):
+def test_streams_hold_what_is_documented(model, pictures):
     valid = np.ones((2, 16, 24), bool)
     valid[:, :, :10] = False
     given = conditions(model, [pictures[0], np.where(valid[:, None], pictures[1], np.nan), pictures[2]], valid, 16)

@@ -88,19 +88,19 @@ def test_bfloat16_is_near_float32(folder: Path, image: torch.Tensor) -> None:
 def test_large_pictures_are_worked_on_in_tiles(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dsdit.model.sd3_autoencoder, "TILE_PX", 64)
     tiled = open_autoencoder(folder)
-    seen: list[tuple[int, ...]] = []
-    tiled.vae.encoder.register_forward_pre_hook(lambda _, given: seen.append(tuple(given[0].shape[-2:])))
+    shapes: list[tuple[int, ...]] = []
+    tiled.vae.encoder.register_forward_pre_hook(lambda _, given: shapes.append(tuple(given[0].shape[-2:])))
     image = torch.rand(1, 3, 64, 64)
     tiled.encode(image)
-    assert seen == [(64, 64)]
-    seen.clear()
+    assert shapes == [(64, 64)]
+    shapes.clear()
     latent = tiled.encode(torch.rand(1, 3, 64, 112))
     assert latent.shape == (1, 16, 8, 14)
-    assert len(seen) > 1 and max(max(shape) for shape in seen) == 64
+    assert len(shapes) > 1 and max(max(shape) for shape in shapes) == 64
     assert tiled.decode(latent).shape == (1, 3, 64, 112)
 
 
-def test_damage_is_told(folder: Path, tmp_path: Path) -> None:
+def test_damage_is_reported(folder: Path, tmp_path: Path) -> None:
     tensors = load_file(folder / "diffusion_pytorch_model.safetensors")
     config = json.loads((folder / "config.json").read_text())
 

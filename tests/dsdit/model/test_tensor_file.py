@@ -41,7 +41,7 @@ def test_the_bytes_are_those_of_the_library(tmp_path: Path) -> None:
     assert all(torch.equal(back[name], t) and back[name].dtype == t.dtype for name, t in tensors.items())
 
 
-def test_entries_tell_shape_and_type_and_read_the_tensor(tmp_path: Path) -> None:
+def test_entries_have_shape_and_type_and_read_the_tensor(tmp_path: Path) -> None:
     tensors = mixed()
     write_tensors(tmp_path / "file", entries(tensors))
     for name, entry in open_safetensors(tmp_path / "file").items():
@@ -104,7 +104,7 @@ def test_a_hostile_pickle_is_refused_and_nothing_runs(tmp_path: Path, place: str
         open_tensors(tmp_path / "x.pt")
     assert not victim.exists()
     torch.load(tmp_path / "x.pt", weights_only=False)
-    assert victim.exists(), "the pickle is not hostile, so the test says nothing"
+    assert victim.exists(), "the pickle is not hostile, so the test shows nothing"
 
 
 def test_a_bare_pickle_is_refused_unopened(tmp_path: Path) -> None:
@@ -146,7 +146,7 @@ def test_a_header_as_long_as_a_pickle_begins_is_read(tmp_path: Path) -> None:
     assert len(open_tensors(tmp_path / "x")) == 1
 
 
-def test_a_missing_file_is_told(tmp_path: Path) -> None:
+def test_a_missing_file_is_reported(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match=r"none\.pt cannot be read"):
         open_tensors(tmp_path / "none.pt")
 

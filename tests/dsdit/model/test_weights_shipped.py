@@ -11,7 +11,7 @@ NAMES = sorted(path.name for path in SHIPPED.iterdir() if path.is_dir())
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_zero_projection_has_left_zero(name):
-    """Patch-level weighting begins with a projection of zeros: a block where it stays hears no reference."""
+    """Patch-level weighting begins with a projection of zeros: a block where it stays ignores the reference."""
     state = load_weights(name).model.network.state_dict()
     projections = {key: value for key, value in state.items() if ".zero_proj.weight" in key}
     assert projections

@@ -10,9 +10,9 @@ from dsdit.sampling.passes import network_passes
 STRONG, WEAK = 3.0, 2.0
 
 
-def field(asked):
+def field(passes):
     def strength(x, sigma, ref_scale):
-        asked.append((sigma, ref_scale))
+        passes.append((sigma, ref_scale))
         return torch.full_like(x, STRONG if ref_scale == 1 else WEAK)
 
     return strength
@@ -20,9 +20,9 @@ def field(asked):
 
 @pytest.mark.parametrize(("scale", "value", "calls"), [(1.0, 3.0, 1), (1.4, 3.4, 2), (0.0, 2.0, 1), (2.0, 4.0, 2)])
 def test_away_from_the_weak_pass(scale, value, calls):
-    asked = []
-    assert guided(field(asked), scale)(torch.zeros(2), 0.5).tolist() == pytest.approx([value] * 2)
-    assert len(asked) == calls
+    passes = []
+    assert guided(field(passes), scale)(torch.zeros(2), 0.5).tolist() == pytest.approx([value] * 2)
+    assert len(passes) == calls
 
 
 @pytest.mark.parametrize(("sigma", "value"), [(0.9, 3.0), (0.8, 3.5), (0.5, 3.5), (0.2, 3.5), (0.1, 3.0)])
@@ -47,5 +47,5 @@ def test_only_within_its_interval(sigma, value):
     ],
 )
 def test_passes_of_a_batch(settings, passes):
-    """Two steps ask at sigma 1 and 0.75."""
+    """Two steps evaluate at sigma 1 and 0.75."""
     assert network_passes(SamplerSettings(**settings)) == passes

@@ -20,7 +20,7 @@ def test_a_window_is_the_sum_of_its_cuts(row0, col0, height, width, data):
     assert np.array_equal(whole[:, row:, col:], part)
 
 
-def test_blocks_stand_where_they_should():
+def test_blocks_are_where_they_should_be():
     window = noise_window(3, -64, -128, 128, 192, 2)
     assert np.array_equal(window[:, 64:, 128:], block_noise(3, 0, 0, 2))
     assert np.array_equal(window[:, :64, :64], block_noise(3, -1, -2, 2))

@@ -26,16 +26,16 @@ def test_tiles_cover_a_length(length, sizes):
 @pytest.mark.parametrize("scale", [4, 8, 10, 16])
 def test_no_tile_of_a_larger_picture_hangs_over_its_edge(monkeypatch, scale):
     """Beyond the edge its last pixels go on, so that a tile which hangs over it ends in a line without contrast."""
-    seen = []
+    inputs = []
 
     def draw(model, batch, settings):
-        seen.append(batch.restored)
+        inputs.append(batch.restored)
         return batch.restored, np.zeros((len(batch.restored), 1, 1), np.float32)
 
     monkeypatch.setattr("dsdit.sampling.picture.draw_tiles", draw)
     lr = np.random.default_rng(0).uniform(-1, 1, (3, 290 // scale, 250 // scale)).astype(np.float32)
     picture = super_resolve(load_weights("dsdit-tiny"), lr, scale)
-    tiles = np.concatenate(seen)
+    tiles = np.concatenate(inputs)
     assert np.abs(np.diff(tiles[..., -2:], axis=-1)).max((1, 2, 3)).min() > 0
     assert np.abs(np.diff(tiles[..., -2:, :], axis=-2)).max((1, 2, 3)).min() > 0
     assert np.allclose(picture, restored_lr(lr, scale, EVALUATION_MTF), atol=1e-5)

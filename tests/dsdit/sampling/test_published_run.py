@@ -76,17 +76,17 @@ def test_a_request_reaches_both(weights, tmp_path):
 
 
 @pytest.mark.parametrize("chosen", ["default", "faithful"])
-def test_both_settings_are_told_and_the_chosen_one_first(tmp_path, chosen):
+def test_both_settings_are_listed_the_chosen_one_first(tmp_path, chosen):
     record = sample_record(tmp_path, Path("dsdit-tiny"), tmp_path / "out", (0, 0, 640, 640))
     request = make_request({**record, "sampling": {"setting": chosen, "schedule": "published"}})
     config = load_weights("dsdit-tiny").config
-    told = describe_settings(request, config)
+    lines = describe_settings(request, config)
     other = {"default": "faithful", "faithful": "default"}[chosen]
-    assert [line.partition(":")[0] for line in told] == [chosen, other]
-    for line in told:
+    assert [line.partition(":")[0] for line in lines] == [chosen, other]
+    for line in lines:
         own = config.faithful if line.startswith("faithful") else config.sampler
         assert f"steps {own.steps} (published), guidance {own.guidance_scale:g}, ensemble {own.ensemble}" in line
-    assert told[0].partition(":")[2] != told[1].partition(":")[2]
+    assert lines[0].partition(":")[2] != lines[1].partition(":")[2]
 
 
 def test_the_schedule_counts_in_digests_where_it_is_not_spaced():
@@ -108,14 +108,14 @@ def test_an_evaluation_reaches_both(monkeypatch, tmp_path, weights):
     monkeypatch.setattr("dsdit.evaluation.rows.super_resolve", draw)
     pixels = np.random.default_rng(0).integers(0, 255, (3, 64, 64)).astype(np.uint8)
     loaded, case = load_weights("dsdit-tiny"), make_case(Scene("a", "a", "", pixels, pixels), 8)
-    seen = {}
+    settings_of = {}
     for name, make in make_rows(loaded, case, None, [2], PUBLISHED).items():
         drawn.append(None)
         make()
-        seen[name] = drawn[-1]
-    assert seen["model"] == replace(loaded.config.sampler, **PUBLISHED)
-    assert seen["model_faithful"] == replace(loaded.config.faithful, **PUBLISHED)
-    assert seen["model_nfe2"] == replace(loaded.config.faithful, **{**PUBLISHED, "steps": 2})
-    for asked, words in (({"solver": "rk4"}, "rk4.*heun"), ({"schedule": "even"}, "even")):
-        with pytest.raises(RequestError, match=words):
-            evaluate(tmp_path, weights, sampling=asked)
+        settings_of[name] = drawn[-1]
+    assert settings_of["model"] == replace(loaded.config.sampler, **PUBLISHED)
+    assert settings_of["model_faithful"] == replace(loaded.config.faithful, **PUBLISHED)
+    assert settings_of["model_nfe2"] == replace(loaded.config.faithful, **{**PUBLISHED, "steps": 2})
+    for options, message in (({"solver": "rk4"}, "rk4.*heun"), ({"schedule": "even"}, "even")):
+        with pytest.raises(RequestError, match=message):
+            evaluate(tmp_path, weights, sampling=options)

@@ -33,7 +33,7 @@ def test_impossible_schedules_are_refused(schedule):
 
 @pytest.mark.parametrize("start", [0.2, 0.5, 0.9, 1.0])
 @pytest.mark.parametrize("steps", [1, 4])
-def test_a_truncated_start_begins_where_it_says(start, steps):
+def test_a_truncated_start_begins_at_its_sigma(start, steps):
     sigmas = spaced_sigmas(steps, start=start)
     assert float(sigmas[0]) == pytest.approx(start) and sigmas[-1] == 0
     assert torch.all(sigmas[1:] < sigmas[:-1])

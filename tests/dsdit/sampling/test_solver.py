@@ -1,4 +1,4 @@
-"""Solvers on a field with a closed form: x0 normal of mean M and deviation D, seen through a rectified flow.
+"""Solvers on a field with a closed form: x0 normal of mean M and deviation D, under a rectified flow.
 
 The velocity of the exact posterior mean is linear in x, and the ODE carries the quantile: starting from n at s = 1,
 x_s = (1 - s) M + n sqrt((1 - s)^2 D^2 + s^2).
@@ -50,10 +50,10 @@ def test_one_step_is_the_posterior_mean(solver):
 
 
 @pytest.mark.parametrize("solver", sorted(SOLVERS))
-def test_velocity_is_never_asked_at_zero(solver):
-    asked = []
-    sample(lambda x, s: (asked.append(s), x)[1], NOISE, spaced_sigmas(5), solver)
-    assert min(asked) > 0
+def test_velocity_is_never_evaluated_at_zero(solver):
+    sigmas = []
+    sample(lambda x, s: (sigmas.append(s), x)[1], NOISE, spaced_sigmas(5), solver)
+    assert min(sigmas) > 0
 
 
 def test_refusals():

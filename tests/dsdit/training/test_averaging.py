@@ -25,8 +25,8 @@ def make(folder, number, config=CONFIG, tensors=None):
     return str(folder)
 
 
-def mean(*words):
-    return RUNNER.invoke(app, ["weights", "mean", *map(str, words)])
+def mean(*arguments):
+    return RUNNER.invoke(app, ["weights", "mean", *map(str, arguments)])
 
 
 @pytest.mark.parametrize("count", [2, 3])
@@ -55,7 +55,7 @@ def test_the_name_is_the_first_ones(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("change", "words"),
+    ("change", "message"),
     [
         ({"licence": "CC0"}, "licence: 'Apache-2.0' and 'CC0'"),
         ({"training_data": "theirs"}, "training_data"),
@@ -63,10 +63,10 @@ def test_the_name_is_the_first_ones(tmp_path):
         ({"residual_scale": 8.0}, "residual_scale: 16.0 and 8.0"),
     ],
 )
-def test_unlike_weights_are_refused(tmp_path, change, words):
+def test_unlike_weights_are_refused(tmp_path, change, message):
     places = make(tmp_path / "a", 0), make(tmp_path / "b", 1, replace(CONFIG, **change))
     result = mean(*places, "--out", tmp_path / "c")
-    assert result.exit_code == 2 and words in result.output and "not alike" in result.output
+    assert result.exit_code == 2 and message in result.output and "not alike" in result.output
     assert len(result.output.splitlines()) == 1 and not (tmp_path / "c").exists()
 
 

@@ -49,7 +49,7 @@ def test_the_best_by_validation_is_kept(tmp_path):
     assert json.loads((tmp_path / "best.json").read_text()) == {"psnr": 21.0, "step": 0}
 
 
-def test_the_losses_beyond_a_checkpoint_are_told_anew(tmp_path):
+def test_the_losses_beyond_a_checkpoint_are_written_again(tmp_path):
     with LossLog(tmp_path / "losses.csv", 0) as log:
         assert log.add(1, 0.5) == 0.5
         assert log.add(2, 1.0) == pytest.approx(0.51)

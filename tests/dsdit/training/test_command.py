@@ -113,6 +113,6 @@ def test_a_finished_run_is_done(command, straight):
     assert load_weights(straight / "weights").digest == before and len(losses(straight)) == STEPS
 
 
-def test_help_says_what_resumes(command):
+def test_help_shows_how_to_resume(command):
     text = " ".join(RUNNER.invoke(app, ["train", "--help"]).output.split())
     assert "goes on where it was with --resume" in text and "refused" in text

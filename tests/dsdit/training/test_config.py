@@ -30,7 +30,7 @@ def test_settings_are_checked(tmp_path, change, word):
 
 
 @pytest.mark.parametrize(
-    ("data", "words"),
+    ("data", "message"),
     [
         ({"scales": {3: 1}}, "greater than or equal to 4"),
         ({"scales": {17: 1}}, "less than or equal to 16"),
@@ -42,7 +42,7 @@ def test_settings_are_checked(tmp_path, change, word):
         ({"fog": 0.1}, "fog"),
     ],
 )
-def test_data_settings_are_checked(tmp_path, data, words):
+def test_data_settings_are_checked(tmp_path, data, message):
     (tmp_path / "c.yaml").write_text(yaml.safe_dump({**SETTINGS, "data": {**SETTINGS["data"], **data}}))
-    with pytest.raises(RequestError, match=words):
+    with pytest.raises(RequestError, match=message):
         read_training_config(tmp_path / "c.yaml")

@@ -75,7 +75,7 @@ def test_the_sensor_is_drawn_around_the_sources(scenes, monkeypatch):
         again = restored_lr(decimate(batch.hr, 8, mtf), 8, mtf)
         return np.abs(batch.restored - again)[..., 40:-40, 40:-40].mean()
 
-    for batch in batches[:6]:  # R was made with the MTF that the batch tells
+    for batch in batches[:6]:  # R was computed with the MTF of the batch
         others = [f * EVALUATION_MTF for f in (0.75, 1.3) if abs(f * EVALUATION_MTF - batch.mtf_nyquist) > 0.05]
         assert all(3 * error(batch, batch.mtf_nyquist) < error(batch, other) for other in others)
 
@@ -89,7 +89,7 @@ def test_lr_is_noisy(scenes, monkeypatch):
     assert 0 < noise.min() < 0.0015 and 0.0035 < noise.max() < 0.0075
 
 
-def test_crops_lie_off_the_8_px_grid_of_jpeg_files():
+def test_crops_are_off_the_8_px_grid_of_jpeg_files():
     rng = np.random.default_rng(0)
     blocks = np.kron(rng.integers(0, 256, (3, 30, 32)), np.ones((1, 8, 8))).astype(np.uint8)
     scene = Scene("naipca-0", "naipca", "clear", blocks, None)
@@ -112,7 +112,7 @@ def test_restored_keeps_what_the_sensor_saw(scenes):
     assert np.abs(error[..., 3:-3, 3:-3]).mean() < 0.02
 
 
-def test_missing_reference_says_nothing(scenes):
+def test_missing_reference_has_no_influence(scenes):
     batch = CropDataset(scenes, DataConfig(origins=MIX, missing_reference=1.0), 0, 16).batch(0)
     assert 0 < batch.ref_valid.mean() < 0.6
     hidden = ~batch.ref_valid[:, None] & np.ones_like(batch.ref, bool)
@@ -149,7 +149,7 @@ def test_an_origin_without_images_is_named(scenes):
         CropDataset(scenes, DataConfig(origins=MIX), 0, 4, 512)
 
 
-def test_an_asterisk_stands_for_the_pairs_that_are_not_named():
+def test_an_asterisk_means_the_pairs_that_are_not_named():
     rng = np.random.default_rng(0)
     scenes = [pair(rng, name) for name in ("farm_1", "farm_2", "naipca-0")]
     dataset = CropDataset(scenes, mild(origins={"*": 1.0, "naipca": 0.0}), 0, 4)

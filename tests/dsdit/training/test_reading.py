@@ -1,4 +1,4 @@
-"""A folder of one's own: which pairs are trained on, which are held out, and what is said about it."""
+"""A folder of one's own: pairs to train on, pairs held out, and the log lines about it."""
 
 import csv
 import logging
@@ -38,18 +38,18 @@ def ids(scenes):
     return [scene.id for scene in scenes]
 
 
-def test_a_manifest_without_licences_is_taken_whole_and_said(tmp_path):
-    said = []
-    train, val = read_scenes(own_folder(tmp_path, ["a", "b", "c"], ("split", "id")), ["*"], said.append)
+def test_a_manifest_without_licences_is_taken_whole_and_reported(tmp_path):
+    notes = []
+    train, val = read_scenes(own_folder(tmp_path, ["a", "b", "c"], ("split", "id")), ["*"], notes.append)
     assert (ids(train), ids(val)) == (["b", "c"], ["a"])
-    assert len(said) == 1 and "no column licence_class" in said[0] and "3 images" in said[0]
+    assert len(notes) == 1 and "no column licence_class" in notes[0] and "3 images" in notes[0]
 
 
-def test_licences_that_are_told_are_kept_to(data):
-    said = []
-    train, val = read_scenes(data, ["naipca", "single"], said.append)
+def test_licences_in_a_manifest_are_respected(data):
+    notes = []
+    train, val = read_scenes(data, ["naipca", "single"], notes.append)
     assert (ids(train), ids(val)) == (["naipca-0", "naipca-1", "uav-0", "uav-1"], ["naipca-2"])
-    assert said == []
+    assert notes == []
 
 
 @pytest.mark.parametrize("column", [{"split": "test"}, {"licence_class": "research"}, {"licence_class": ""}])
@@ -71,11 +71,11 @@ def test_an_empty_folder_is_named(tmp_path):
 
 def test_without_a_manifest_some_pairs_are_held_out(tmp_path):
     names = [f"place_{k}" for k in range(12)]
-    said = []
-    train, val = read_scenes(own_folder(tmp_path, names), ["*"], said.append)
+    notes = []
+    train, val = read_scenes(own_folder(tmp_path, names), ["*"], notes.append)
     assert val and len(train) > len(val) and not set(ids(train)) & set(ids(val))
     assert sorted(ids(train) + ids(val)) == sorted(names)
-    assert len(said) == 1 and f"{len(val)} of 12 pairs" in said[0]
+    assert len(notes) == 1 and f"{len(val)} of 12 pairs" in notes[0]
     assert set(ids(val)) == held_out(reversed(names))
 
 
@@ -94,9 +94,9 @@ def test_single_images_are_read_where_they_are_wanted(tmp_path, data):
     (tmp_path / "single").mkdir()
     shutil.copy(data / "single" / "uav-0.jpg", tmp_path / "single")
     (tmp_path / "single" / "manifest.csv").write_text("split,id\ntrain,uav-0\n")
-    said = []
-    train, _ = read_scenes(tmp_path, ["*", "single"], said.append)
-    assert ids(train) == ["b", "c", "uav-0"] and len(said) == 2
+    notes = []
+    train, _ = read_scenes(tmp_path, ["*", "single"], notes.append)
+    assert ids(train) == ["b", "c", "uav-0"] and len(notes) == 2
     assert [s.origin for s in read_singles(tmp_path, "train")] == ["single"]
     alone, val = read_scenes(data, ["single"], print)
     assert {s.origin for s in alone} == {"single", "naipca"} and ids(val) == ["naipca-2"]

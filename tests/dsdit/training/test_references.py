@@ -32,13 +32,13 @@ def test_each_way_has_its_share(scenes, way):
     count = 60
     easy = CropDataset(scenes, mild(), 0, count, 32).batch(0).ref.reshape(count, -1)
     some = CropDataset(scenes, mild(**{way: 0.3}), 0, count, 32).batch(0).ref.reshape(count, -1)
-    # Where one way is drawn, the mean of a band may move by what later draws of the same stream say.
+    # Where one way is drawn, the mean of a band may change with later draws of the same stream.
     unlike = 1 - np.array([np.corrcoef(a, b)[0, 1] for a, b in zip(easy, some, strict=True)])
     assert 0.08 < (unlike > 0.01).mean() < 0.55
 
 
 def same_dates(rng, count):
-    """Pairs of white texture whose dates are equal: what lies beside is told to the pixel."""
+    """Pairs of white texture whose dates are equal: a shift is recovered to the pixel."""
     pictures = [rng.integers(0, 256, (3, 160, 176), dtype=np.uint8) for _ in range(count)]
     return [Scene(f"naipca-{k}", "naipca", "clear", p, p) for k, p in enumerate(pictures)]
 
@@ -111,8 +111,8 @@ def test_clouds_are_bright_soft_blobs_with_shadows():
     ground, valid = np.full((3, 160, 160), 0.3, np.float32), np.ones((160, 160), bool)
     masked = 0
     for _ in range(40):
-        seen, left = degrade.cover_with_clouds(rng, ground, valid)
-        change = (seen - ground).mean(0)
+        clouded, left = degrade.cover_with_clouds(rng, ground, valid)
+        change = (clouded - ground).mean(0)
         assert change.max() > 0.1 and change.min() < -0.01
         assert 0.03 < (change > 0.02).mean() < 0.75
         steps = max(np.abs(np.diff(change, axis=axis)).max() for axis in (0, 1))

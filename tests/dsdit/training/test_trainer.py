@@ -134,7 +134,7 @@ def test_a_deeper_run_begins_as_the_weights_it_names(data, tmp_path, depth, plac
 
 
 def test_blocks_learn_what_a_head_alone_cannot(tmp_path):
-    """The reference lies 2 px to the right in one crop and to the left in the other: each needs a kernel of its own."""
+    """The reference is shifted 2 px to the right in one crop and to the left in another: each needs its own kernel."""
     settings = {"sigma_one": 1.0, "ref_scale_drop": 0.0, "learning_rate": 3e-3, "warmup_steps": 1}
     config = TrainingConfig(**{**SETTINGS, "steps": 1000, **settings})
     rng = np.random.default_rng(0)
@@ -168,14 +168,14 @@ def test_the_share_of_ref_scale_that_is_dropped(drop):
     assert float((scales == 0).float().mean()) == pytest.approx(drop, abs=0.03)
 
 
-def test_a_dropped_reference_is_not_heard(tmp_path):
+def test_a_dropped_reference_has_no_influence(tmp_path):
     rng = np.random.default_rng(0)
     batch = CropDataset([pair(rng, "naipca-0")], mild(), 0, 2).batch(0)
     other = dataclasses.replace(batch, ref_high_band=-batch.ref_high_band)
-    for drop, heard in ((0.0, True), (1.0, False)):
+    for drop, has_influence in ((0.0, True), (1.0, False)):
         trainer = Trainer(TrainingConfig(**SETTINGS, ref_scale_drop=drop), tmp_path)
         losses = [float(trainer.loss(b, torch.Generator().manual_seed(0)).detach()) for b in (batch, other)]
-        assert (losses[0] != losses[1]) is heard
+        assert (losses[0] != losses[1]) is has_influence
 
 
 def test_the_average_is_that_of_its_formula(tmp_path):
@@ -184,14 +184,14 @@ def test_the_average_is_that_of_its_formula(tmp_path):
     batch = CropDataset([pair(rng, "naipca-0")], mild(), 0, 1).batch(0)
     trainer = Trainer(TrainingConfig(**{**SETTINGS, "steps": 1000}, ema=0.25, warmup_steps=1), tmp_path)
     name = "final_layer.linear.weight"
-    seen = [trainer.network.state_dict()[name].clone()]
+    states = [trainer.network.state_dict()[name].clone()]
     for _ in range(4):
         trainer.advance(batch)
-        seen.append(trainer.network.state_dict()[name].clone())
+        states.append(trainer.network.state_dict()[name].clone())
     decays = [min(0.25, (1 + k) / (10 + k)) for k in range(1, 5)]
     assert decays[0] < 0.2 and decays[-1] == 0.25
-    expected = seen[0] * math.prod(decays)
+    expected = states[0] * math.prod(decays)
     for k, decay in enumerate(decays):
-        expected = expected + seen[k + 1] * (1 - decay) * math.prod(decays[k + 1 :])
-    assert (seen[4] - seen[3]).abs().max() > 1e-4
+        expected = expected + states[k + 1] * (1 - decay) * math.prod(decays[k + 1 :])
+    assert (states[4] - states[3]).abs().max() > 1e-4
     assert torch.allclose(trainer.average[name], expected, atol=1e-7)

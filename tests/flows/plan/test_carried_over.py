@@ -16,7 +16,7 @@ from dsdit.plan.plan import Plan
 from flows.plan.make_plan import keep_plan, latest_plan, make_plan
 from flows.request.request import make_request
 from tests.support.commands import served
-from tests.support.nights import CLOUD, add_scene, make_nights, night_record
+from tests.support.nightly_catalog import CLOUD, add_scene, make_nightly_catalog, nightly_record
 
 
 def plan_on(record: dict[str, Any], day: int) -> Plan:
@@ -33,10 +33,10 @@ def scenes(plan: Plan) -> list[str]:
 
 
 def test_an_answer_that_is_replayed_days_later_gives_the_same_plan(weights: Path, tmp_path: Path) -> None:
-    catalog = make_nights(tmp_path / "catalog")
+    catalog = make_nightly_catalog(tmp_path / "catalog")
     for day in (8, 9):
         add_scene(catalog, f"july-{day}", f"2024-07-0{day}T10:20:21Z", gain=1.1)
-    record = night_record(catalog, weights, tmp_path / "out", period={"latest_days": 10})
+    record = nightly_record(catalog, weights, tmp_path / "out", period={"latest_days": 10})
     record["lr"]["rule"] = "median_clear"
     kept = plan_on(record, 10)
     assert scenes(kept) == ["july-9", "july-8", "first"]
@@ -48,8 +48,8 @@ def test_an_answer_that_is_replayed_days_later_gives_the_same_plan(weights: Path
 def test_nothing_is_carried_over_a_start_that_was_written_or_out_of_a_source_that_changed(
     weights: Path, tmp_path: Path
 ) -> None:
-    catalog = make_nights(tmp_path / "catalog")
-    record = night_record(catalog, weights, tmp_path / "out", period={"start": "2024-07-01"})
+    catalog = make_nightly_catalog(tmp_path / "catalog")
+    record = nightly_record(catalog, weights, tmp_path / "out", period={"start": "2024-07-01"})
     before = plan_on(record, 20)
     add_scene(catalog, "clouds", "2024-07-12T10:20:21Z", seen=CLOUD)
     assert scenes(plan_on({**record, "period": {"start": "2024-07-10"}}, 20)) == ["clouds"]
@@ -68,8 +68,8 @@ def test_nothing_is_carried_over_a_start_that_was_written_or_out_of_a_source_tha
 
 
 def test_lost_names_of_items_are_not_made_up_anew(weights: Path, tmp_path: Path) -> None:
-    catalog = make_nights(tmp_path / "catalog")
-    record = night_record(catalog, weights, tmp_path / "out")
+    catalog = make_nightly_catalog(tmp_path / "catalog")
+    record = nightly_record(catalog, weights, tmp_path / "out")
     names = plan_on(record, 20).item_names
     assert [json.loads(name)["id"] for name in names] == ["first", "reference"]
     (table,) = (tmp_path / "out" / "plans").glob("*.names.parquet")
@@ -79,7 +79,9 @@ def test_lost_names_of_items_are_not_made_up_anew(weights: Path, tmp_path: Path)
 
 
 def test_nothing_is_due_when_a_period_has_no_scene_any_more(weights: Path, tmp_path: Path) -> None:
-    record = night_record(make_nights(tmp_path / "catalog"), weights, tmp_path / "out", period={"latest_days": 10})
+    record = nightly_record(
+        make_nightly_catalog(tmp_path / "catalog"), weights, tmp_path / "out", period={"latest_days": 10}
+    )
     first, later = plan_on(record, 10), plan_on(record, 30)
     assert scenes(first) == scenes(later) == ["first"]
     assert later.digest == first.digest
@@ -103,8 +105,13 @@ def test_a_night_whose_period_has_no_scene_any_more_is_completed_and_touches_not
     cluster, path, out = tmp_path / "threads.yaml", tmp_path / "request.yaml", tmp_path / "out"
     cluster.write_text(yaml.safe_dump({"kind": "local", "options": {"processes": False, "dashboard_address": None}}))
     compute = {"cluster": str(cluster), "workers": 1}
-    record = night_record(
-        make_nights(tmp_path / "catalog"), weights, out, period={"latest_days": 10}, compute=compute, cog="never"
+    record = nightly_record(
+        make_nightly_catalog(tmp_path / "catalog"),
+        weights,
+        out,
+        period={"latest_days": 10},
+        compute=compute,
+        cog="never",
     )
     path.write_text(yaml.safe_dump(record))
     with temporary_settings({PREFECT_API_URL: served()["PREFECT_API_URL"]}):

@@ -12,7 +12,7 @@ import pytest
 from dsdit.plan.item_table import grow_names, number_items
 from dsdit.steps.publish.publish import publish
 from dsdit.store.arrays import open_group
-from tests.support.nights import NORTH, add_scene, make_nights, night_record
+from tests.support.nightly_catalog import NORTH, add_scene, make_nightly_catalog, nightly_record
 from tests.support.running import Ran, run_here
 
 WHEN = datetime(2024, 7, 20, tzinfo=UTC)
@@ -28,8 +28,8 @@ def used(ran: Ran, name: str, rows: slice) -> set[str]:
 
 @pytest.mark.slow
 def test_untouched_shards_keep_the_items_they_were_made_of(weights: Path, tmp_path: Path) -> None:
-    catalog = make_nights(tmp_path / "catalog")
-    record = night_record(catalog, weights, tmp_path / "out")
+    catalog = make_nightly_catalog(tmp_path / "catalog")
+    record = nightly_record(catalog, weights, tmp_path / "out")
     south, north = slice(-20, None), slice(0, 5)
     first = run_here(record)
     assert len(first.plan.layout.mosaic_jobs) == 5

@@ -1,7 +1,7 @@
-"""A catalog that gets scenes from night to night, over a strip of land that lies in two cells.
+"""A catalog that gets new scenes between runs, over a strip of land in two cells.
 
-Rows and columns of EPSG:3857 change their sign in it, and cells of 2560 m meet there: a scene north of the origin is
-nothing to shards that lie far enough south of it.
+Rows and columns of EPSG:3857 change their sign in it, and cells of 2560 m meet there: a scene north of the origin does
+not affect shards that are far enough south of it.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from shapely.geometry import box, mapping
 from tests.support.equator import LR_SOURCE, REF_CRS, REF_SOURCE, equator_record, reflectance
 
 STRIP = (22.0, -1130.0, 96.0, 60.0)
-"""Five shards of 360 m, one below the other; the two in the south are none of the northern cell's business."""
+"""Five shards of 360 m, one below the other; the two in the south do not use the northern cell."""
 NORTH = (-1400.0, 0.0, 1400.0, 1400.0)
 WHOLE = (-1400.0, -1400.0, 1400.0, 1400.0)
 CLEAR, CLOUD = 4, 9
 
 
-def make_nights(folder: Path, whole: tuple[float, ...] = WHOLE) -> Path:
+def make_nightly_catalog(folder: Path, whole: tuple[float, ...] = WHOLE) -> Path:
     """Both sources, one scene and one reference over `whole`; returns the folder."""
     folder.mkdir(parents=True)
     source = LR_SOURCE.replace("mask: {kind: none}", "mask: {kind: scl, asset: scl}")
@@ -39,10 +39,10 @@ def make_nights(folder: Path, whole: tuple[float, ...] = WHOLE) -> Path:
 
 
 def add_scene(
-    folder: Path, name: str, when: str, bounds: tuple[float, ...] = WHOLE, gain: float = 1.0, seen: int = CLEAR
+    folder: Path, name: str, when: str, bounds: tuple[float, ...] = WHOLE, gain: float = 1.0, scl: int = CLEAR
 ) -> None:
     """A scene of `gain` times the land's reflectance, of one class all over."""
-    _add(folder, name, "equator-lr", when, bounds, 10.0, gain, seen)
+    _add(folder, name, "equator-lr", when, bounds, 10.0, gain, scl)
 
 
 def _add(
@@ -53,7 +53,7 @@ def _add(
     bounds: tuple[float, ...],
     gsd: float,
     gain: float,
-    seen: int | None,
+    scl: int | None,
 ) -> None:
     west, south, east, north = bounds
     grid = Affine(gsd, 0, west, 0, -gsd, north)
@@ -61,11 +61,11 @@ def _add(
     y = np.arange(north, south, -gsd) - gsd / 2
     land = gain * reflectance(*np.meshgrid(x, y))
     assets = {"image": {"href": f"./{name}.tif", "roles": ["data"]}}
-    if seen is None:
+    if scl is None:
         _write(folder / f"{name}.tif", np.clip(np.rint(land / 0.4 * 255), 1, 255).astype(np.uint8), grid)
     else:
         _write(folder / f"{name}.tif", np.rint((land + 0.1) * 10_000).astype(np.uint16), grid)
-        _write(folder / f"{name}-scl.tif", np.full((1, *land.shape[1:]), seen, np.uint8), grid)
+        _write(folder / f"{name}-scl.tif", np.full((1, *land.shape[1:]), scl, np.uint8), grid)
         assets["scl"] = {"href": f"./{name}-scl.tif", "roles": ["data"]}
     outline = transform_geom(REF_CRS, "EPSG:4326", mapping(box(*bounds)))
     points = np.array(outline["coordinates"][0])
@@ -93,7 +93,7 @@ def _write(path: Path, dn: NDArray, grid: Affine) -> None:
         file.write(dn)
 
 
-def night_record(folder: Path, weights: Path, output: Path, **more: Any) -> dict[str, Any]:
-    """A request over the strip; one step and a small batch, so that a night takes seconds."""
+def nightly_record(folder: Path, weights: Path, output: Path, **more: Any) -> dict[str, Any]:
+    """A request over the strip; one step and a small batch, so that a run takes seconds."""
     small = {"sampling": {"steps": 1, "batch": 2}, "tiling": {"chunk_strides": 3, "shard_chunks": 1}}
     return equator_record(folder, weights, output, STRIP, **{**small, **more})
