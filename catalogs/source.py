@@ -62,7 +62,7 @@ class Source(Frozen):
     alternate: str | None = None
     """Name in the alternate-assets extension whose href is taken, where an asset has it."""
     nodata: float | None = None
-    """dn of bands without data, whatever their files say; None: each file's own, as a mask's file always has."""
+    """dn of bands without data, whatever their files declare; None: each file's own, as a mask's file always has."""
     alpha: bool = True
     """Whether a band that the file calls alpha takes pixels away; NAIP's near infrared is often called so."""
     gsd_m: float = Field(gt=0)

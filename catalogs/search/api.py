@@ -95,7 +95,7 @@ def _answers(api: _Api, source: Source, footprint: Geometry | None, period: Peri
     endpoint, where = source.endpoint or "", source.where
     query: dict[str, Any] = {"collections": [source.collection or ""], "limit": PAGE}
     if where is not None and not api.client.conforms_to(ConformanceClasses.FILTER):
-        note(f"{endpoint} does not say that it knows filters: {where!r} is applied here")
+        note(f"{endpoint} does not declare that it supports filters: {where!r} is applied here")
     elif where is not None:
         empty = True
         try:
@@ -161,7 +161,7 @@ def _open(endpoint: str, io: StacApiIO) -> Client:
         warnings.simplefilter("ignore", NoConformsTo)
         client = Client.open(endpoint, stac_io=io, timeout=TIMEOUT_S)
     if not client.conforms_to(ConformanceClasses.ITEM_SEARCH):
-        raise CatalogError(f"catalog {endpoint} does not say that it can be searched (conformance item-search)")
+        raise CatalogError(f"catalog {endpoint} does not declare that it can be searched (conformance item-search)")
     return client
 
 

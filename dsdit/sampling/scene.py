@@ -49,6 +49,7 @@ def super_resolve(
     """LR (band, y, x) in reflectance -> (band, y, x) in reflectance on `scale` times finer pixels, float32.
 
     lr: red, green, blue with CRS and coordinates as rioxarray or odc-geo write them; NaN where there is no value.
+        Set clouds and their shadows to NaN too: they falsify the reference's gain and offset everywhere.
     ref: a finer picture of another date on an aligned grid of the same CRS; it may cover less or more than `lr`.
     weights: shipped name, folder, or loaded weights. setting: "default" or "faithful", the two of the weights.
     scale: the ratio of the pixel sizes where `ref` is given, else 8 by default; a whole number of 4 to 16.

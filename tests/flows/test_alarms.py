@@ -63,8 +63,8 @@ def end_run(here: Installation, deployment: str, region: str, state: str) -> str
     """A run of a deployment in that state, as a worker would set it; its id."""
     run = here.post(f"deployments/{deployment}/create_flow_run", parameters={"region": region})["id"]
     for step in ("PENDING", "RUNNING", state):
-        words = {"type": step, "message": f'{step}: "quoted" words'}
-        here.post(f"flow_runs/{run}/set_state", state=words, force=True)
+        change = {"type": step, "message": f'{step}: "quoted" words'}
+        here.post(f"flow_runs/{run}/set_state", state=change, force=True)
     return run
 
 

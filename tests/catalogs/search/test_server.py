@@ -156,7 +156,7 @@ def test_without_conformance_no_filter_is_sent_and_it_is_applied_here(faults: Fa
     result = found(faults, WHERE)
     assert {item.id for item in result.items} == expected
     assert all("filter" not in requested for requested in faults.searches)
-    assert result.notes == (f"{faults.own} does not say that it knows filters: {WHERE!r} is applied here",)
+    assert result.notes == (f"{faults.own} does not declare that it supports filters: {WHERE!r} is applied here",)
 
 
 def test_a_server_that_claims_filters_and_answers_empty_is_queried_without_one(faults: Faults) -> None:
@@ -184,7 +184,7 @@ def test_a_server_that_claims_filters_and_ignores_them_is_filtered_here(faults: 
 
 def test_a_server_that_cannot_be_searched_says_so(faults: Faults) -> None:
     faults.conforms = lambda known: ["https://api.stacspec.org/v1.0.0/core"]
-    with pytest.raises(CatalogError, match="does not say that it can be searched"):
+    with pytest.raises(CatalogError, match="does not declare that it can be searched"):
         found(faults)
     assert faults.searches == []
 

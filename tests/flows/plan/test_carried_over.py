@@ -51,7 +51,7 @@ def test_nothing_is_carried_over_a_start_that_was_written_or_out_of_a_source_tha
     catalog = make_nightly_catalog(tmp_path / "catalog")
     record = nightly_record(catalog, weights, tmp_path / "out", period={"start": "2024-07-01"})
     before = plan_on(record, 20)
-    add_scene(catalog, "clouds", "2024-07-12T10:20:21Z", seen=CLOUD)
+    add_scene(catalog, "clouds", "2024-07-12T10:20:21Z", scl=CLOUD)
     assert scenes(plan_on({**record, "period": {"start": "2024-07-10"}}, 20)) == ["clouds"]
     rolling = {**record, "period": {"latest_days": 10}}
     assert scenes(plan_on(rolling, 14)) == ["first", "clouds"]
@@ -98,7 +98,7 @@ def test_a_night_whose_period_has_no_scene_any_more_is_completed_and_touches_not
 
     import flows.sr_region
 
-    def night(day: int) -> Any:
+    def run_on_day(day: int) -> Any:
         monkeypatch.setattr(flows.sr_region, "utc_now", lambda: datetime(2024, 7, day, tzinfo=UTC))
         return flows.sr_region.sr_region(str(path), nightly=True, return_state=True)
 
@@ -115,10 +115,10 @@ def test_a_night_whose_period_has_no_scene_any_more_is_completed_and_touches_not
     )
     path.write_text(yaml.safe_dump(record))
     with temporary_settings({PREFECT_API_URL: served()["PREFECT_API_URL"]}):
-        assert night(10).name == "Completed"
+        assert run_on_day(10).name == "Completed"
         mosaic = latest_plan(str(out)), contents(out / "mosaic.zarr")
         assert len(mosaic[1]) > 10
-        assert night(30).name == "Completed"
+        assert run_on_day(30).name == "Completed"
         assert json.loads((out / "report.json").read_text())["jobs"]["due"] == 0
         assert (latest_plan(str(out)).digest, contents(out / "mosaic.zarr")) == (mosaic[0].digest, mosaic[1])
 
