@@ -50,7 +50,7 @@ def run_due_jobs(
         make_scratch(plan, places, request.scratch_url, lease.check)
         account = RunAccount(Tally(plan), outcome)
         commits = Commits(store, version, receipts, request.commit_every_s, lease.check)
-        hooks = RunHooks(on_progress, log.error, account.add, lease.check, commits)
+        hooks = RunHooks(on_progress, log.error, account.add, lease.check, commits, log.warning)
         run_steps(prepared, plan, places, due, hooks, commits)
         join_shard_receipts(receipts, lease, log)
         write_json(join(request.output, "report.json"), report_record(finish_report(account.steps, receipts)))

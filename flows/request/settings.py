@@ -204,10 +204,11 @@ class Compute(Frozen):
     """Steps that are given to a worker at a time: more keep it busy, fewer need less memory."""
     worker_wait_s: Annotated[float, Field(ge=1)] = 1800.0
     """Time in seconds that a run waits without any worker before it fails. Take more than the queue of a shared
-    cluster needs."""
+    cluster needs. A worker that Dask has paused for its memory, and that runs no step, does not count."""
     straggler_s: Annotated[float, Field(ge=1)] = 600.0
     """Time in seconds after which a step that also takes four times as long as others is started a second time, on
-    another worker."""
+    another worker. Where that copy takes as long and no CPU, their workers are restarted, the step is given again
+    once, and then it fails."""
 
     @model_validator(mode="after")
     def _address(self) -> Compute:

@@ -54,3 +54,5 @@ class RunHooks:
     """Raises LeaseError where this run must write nothing more; called before a finished step counts."""
     commits: Commits | None = None
     """Commits shards that were written in forks; None where workers write in place."""
+    on_warning: Callable[[str], None] = ignore
+    """With one sentence where the run had to help itself, such as by a restart of workers."""

@@ -2,7 +2,8 @@
 
 Dask holds a bounded number of futures at a time, each a step's name, a job's index and locations, never an array.
 Steps are submitted in the order that frees scratch: mosaic before sample before stage, along the sweep of
-`flows.run.frontier`. A step that takes far too long gets one backup copy on another worker, see `flows.run.stragglers`.
+`flows.run.frontier`. A step that takes far too long gets one backup copy on another worker, see `flows.run.stragglers`;
+one of which no copy ends is given again to workers that were restarted, and then fails, see `flows.run.hung_steps`.
 
 Workers get what was submitted in another order, mosaic before stage before sample. A stage is submitted only where
 samples run short; behind the many samples that wait for a worker it would come too late for the next ones.
@@ -12,7 +13,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from dask.base import annotate
 from distributed import Client, as_completed
@@ -21,6 +22,7 @@ from dsdit.receipts.receipts import Receipt
 from flows.run.frontier import RANK, Wavefront, Work
 from flows.run.futures import ended_futures, hold_groups, release_futures, watch_futures
 from flows.run.gc_freeze import frozen_heap
+from flows.run.hung_steps import Flight, HungSteps
 from flows.run.limits_and_hooks import RunHooks, RunLimits
 from flows.run.result_channel import ResultChannel, run_and_publish
 from flows.run.run_step import RETRIES, Step, Uncommitted, run_step
@@ -38,15 +40,6 @@ _PRIORITY = {"mosaic": 2, "stage": 1, "sample": 0}
 def priority_of(key: str) -> int:
     """Dask's priority of a step, from the step's key."""
     return _PRIORITY[key.partition("-")[0]]
-
-
-class Flight(NamedTuple):
-    """A step that was submitted and has not ended."""
-
-    work: Work
-    future: Any
-    since: float
-    """Time of submission on the monotonic clock, in seconds."""
 
 
 class WavefrontRun:
@@ -81,6 +74,7 @@ class WavefrontRun:
         self._looked = time.monotonic()
         self._running: Any = None
         self.in_flight: dict[Any, Flight] = {}
+        self._hung = HungSteps(client, self._workers, self.in_flight)
 
     def run(self) -> list[Receipt]:
         """Runs every step; returns the receipts of this run where no hook takes them.
@@ -115,18 +109,27 @@ class WavefrontRun:
     def _submit(self) -> None:
         """Submits steps, backup copies first, up to the bound on futures."""
         limit = self._limits.futures_per_worker * max(1, self._workers.count())
-        self._submit_backups(limit)
+        if time.monotonic() - self._looked >= _LOOK_S:
+            self._looked = time.monotonic()
+            self._end_hung_steps()
+            self._submit_backups(limit)
         new: list[Work] = []
         while len(self.in_flight) + len(new) < limit and (work := self._queue.next_step()) is not None:
             new.append(work)
         if new:
             self._launch(new)
 
+    def _end_hung_steps(self) -> None:
+        for work, reason, give_again in self._hung.end(self._pace):
+            self._front.repeated.add(work)  # a copy that could not be ended may still write
+            if give_again:
+                self._hooks.on_warning(f"{reason}: its workers were restarted, and it is given again")
+                self._launch([work])
+            else:
+                self._queue.fail(work, reason)
+
     def _submit_backups(self, limit: int) -> None:
         now = time.monotonic()
-        if now - self._looked < _LOOK_S:
-            return
-        self._looked = now
         late = [
             (key, flight, limit_s)
             for key, flight in self.in_flight.items()

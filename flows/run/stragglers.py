@@ -1,7 +1,7 @@
-"""Stragglers: when a step has taken so long that a backup copy of it is started on another worker.
+"""Stragglers: when a step has taken so long that a backup copy of it is started on another worker, or that it hangs.
 
 A step is deterministic and writes whole objects, or gives back changes that count with their commit alone. So a second
-copy is safe, and the first that is done wins.
+copy is safe, and the first that is done wins. Where no copy ends either, the workers that run them are restarted.
 """
 
 from __future__ import annotations
@@ -11,6 +11,9 @@ from statistics import median
 
 from flows.run.limits_and_hooks import STRAGGLER_S
 
+IDLE_PERCENT = 10.0
+"""CPU of one core below which a worker does nothing for the step that it runs."""
+_BUSY_TIMES = 12
 _TIMES, _ENOUGH, _KEPT = 4, 3, 64
 
 
@@ -45,3 +48,14 @@ def should_launch_backup(
         others: workers that do not have this step. Where none of all has it, no worker has begun it yet.
     """
     return age_s > limit_s and not has_backup and free_slots > 0 and 0 < others < workers
+
+
+def is_hung(age_s: float, limit_s: float, idle_s: float) -> bool:
+    """Whether a step hangs, and is not merely large.
+
+    Args:
+        age_s: seconds since its newest copy was submitted.
+        limit_s: age from which it is a straggler, see `Pace.limit_s`.
+        idle_s: seconds since when the worker of one of its copies has used no CPU.
+    """
+    return age_s > limit_s and (idle_s > limit_s or age_s > _BUSY_TIMES * limit_s)

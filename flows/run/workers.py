@@ -1,13 +1,19 @@
 """The workers of a run: how many there are, and the end of a run that has none.
 
 Dask itself waits for a worker for ever. A run that did so would hold its lease, and the next ones would wait for it.
+
+A worker that Dask paused counts only while it still runs a step. Dask pauses a worker above 80% of its memory limit and
+gives it nothing until it is below; memory that a library does not give back would pause it for ever. To switch the
+pause off is no way out: at an address it is somebody else's setting, and in its place the worker would be killed with
+the step that it runs, again and again.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future
+from contextlib import suppress
 from threading import Thread
 from typing import Any, TypeVar
 
@@ -17,6 +23,8 @@ from dsdit.errors import RequestError
 from flows.run.limits_and_hooks import WORKER_WAIT_S
 from flows.run.run_step import Places, read_plan, try_batch
 
+RESTART_S = 60.0
+"""Seconds that a worker may take to end and start again."""
 _POLL_S = 1.0
 """How often the workers are counted."""
 Needs = Mapping[Any, dict[str, float]]
@@ -47,25 +55,65 @@ class Workers:
     def __init__(self, client: Client, wait_s: float = WORKER_WAIT_S, *needs: dict[str, float]) -> None:
         self._client, self._wait_s, self._needs = client, wait_s, [{}, *needs]
         self._missing = self._needs
+        self._paused: list[dict[str, Any]] = []
         self._count, self._counted_at, self._complete_at = 0, float("-inf"), time.monotonic()
 
     def count(self) -> int:
-        """Number of workers, at most a second old. Raises RequestError where a needed one was missing too long."""
+        """Number of workers that may run steps, at most a second old.
+
+        Raises RequestError where a needed one was missing too long.
+        """
         now = time.monotonic()
         if now - self._counted_at > _POLL_S:
-            workers = self._client.scheduler_info(n_workers=-1)["workers"].values()
-            self._count, self._counted_at = len(workers), now
-            offers = [worker.get("resources") or {} for worker in workers]
-            self._missing = [needs for needs in self._needs if not any(_offered(needs, offer) for offer in offers)]
+            found = list(self._described().values())
+            useful = [worker for worker in found if not _is_out_of_memory(worker)]
+            self._count, self._counted_at = len(useful), now
+            self._paused = [worker for worker in found if _is_out_of_memory(worker)]
+            self._missing = [needs for needs in self._needs if not any(_offered(needs, worker) for worker in useful)]
             if not self._missing:
                 self._complete_at = now
         if now - self._complete_at > self._wait_s:
-            kind = f" that offers {self._missing[0]}" if self._count and self._missing else ""
-            raise RequestError(
-                f"the cluster has had no worker{kind} for {self._wait_s:.0f} s: start workers and run the same command "
-                "again, it goes on, or let it wait longer with compute.worker_wait_s"
-            )
+            raise self._none_left()
         return self._count
+
+    def _none_left(self) -> RequestError:
+        """The error for the first need that no worker met."""
+        needs = self._missing[0]
+        kind = f" that offers {needs}" if needs else ""
+        end = "run the same command again, it goes on, or let it wait longer with compute.worker_wait_s"
+        paused = [worker for worker in self._paused if _offered(needs, worker)]
+        if not paused:
+            return RequestError(
+                f"the cluster has had no worker{kind} for {self._wait_s:.0f} s: start workers and {end}"
+            )
+        limit = min(int(worker.get("memory_limit") or 0) for worker in paused)
+        return RequestError(
+            f"the cluster has had no worker{kind} for {self._wait_s:.0f} s that has memory left: Dask has paused "
+            f"{len(paused)} worker{'s' if len(paused) > 1 else ''} that hold most of their memory limit "
+            f"({limit / 1e9:.1f} GB) and run no step: restart them, or give each more memory (for cluster: local with "
+            f"compute.memory_limit_bytes or fewer compute.workers), and {end}"
+        )
+
+    def restart(self, addresses: Collection[str]) -> list[str]:
+        """Ends workers with whatever they run, and starts them again; returns those that can be, which have a nanny."""
+        found = self._described()
+        able = [address for address in addresses if found.get(address, {}).get("nanny")]
+        if able:
+            with suppress(TimeoutError, OSError):  # a worker that does not come back in time is counted as missing
+                self.wait_for_answer(lambda: self._client.restart_workers(able, RESTART_S, raise_for_error=False))
+        return able
+
+    def threads(self) -> int:
+        """Steps that all workers together can run at a time."""
+        return sum(int(worker["nthreads"]) for worker in self._described().values())
+
+    def cpu_percents(self) -> dict[str, float]:
+        """Worker -> its CPU use in percent of one core, as it last reported."""
+        return {at: float(worker["metrics"].get("cpu", 100.0)) for at, worker in self._described().items()}
+
+    def _described(self) -> dict[str, Any]:
+        found: dict[str, Any] = self._client.scheduler_info(n_workers=-1)["workers"]
+        return found
 
     def wait_for_answer(self, call: Callable[[], T]) -> T:
         """What `call` gets from the workers: a result that was lost with its worker may have to be computed again.
@@ -82,7 +130,14 @@ class Workers:
             self.count()
 
 
-def _offered(needs: dict[str, float], offer: dict[str, float]) -> bool:
+def _is_out_of_memory(worker: dict[str, Any]) -> bool:
+    """Whether Dask has paused a worker, as the scheduler describes it, and nothing that still runs may free memory."""
+    running = (worker.get("metrics") or {}).get("task_counts") or {}
+    return worker.get("status") == "paused" and not running.get("executing")
+
+
+def _offered(needs: dict[str, float], worker: dict[str, Any]) -> bool:
+    offer = worker.get("resources") or {}
     return all(offer.get(name, 0) >= amount for name, amount in needs.items())
 
 
