@@ -31,7 +31,7 @@ def read_report(output: str) -> Report | None:
     record = read_json(join(output, "report.json"))
     if record is None:
         return None
-    lists = {name: tuple(record.get(name, ())) for name in ("errors", "registration")}
+    lists = {name: tuple(record.get(name, ())) for name in ("errors", "registration", "scenes")}
     return Report(**{**record, **lists})
 
 

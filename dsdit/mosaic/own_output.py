@@ -59,7 +59,9 @@ def check_own(output: str, scratch: str) -> None:
             _check_entries(join(output, name), pattern)
     if _is_marked(output):
         return
-    foreign = [name for name in list_names(output) if name in REPLACED or (name in REMOVED and _has(output, name))]
+    foreign = [
+        name for name in list_names(output) if name in REPLACED or (name in REMOVED and _is_foreign(output, name))
+    ]
     if foreign:
         raise StoreError(
             f"output {output!r} holds {', '.join(foreign)} and no plan of a run, and a run would replace or remove "
@@ -89,5 +91,7 @@ def _is_marked(output: str) -> bool:
     return any(_STATUS in list_names(join(place, MOSAIC, "0")) for place in mosaics)
 
 
-def _has(output: str, name: str) -> bool:
-    return bool(list_names(join(output, name)))
+def _is_foreign(output: str, name: str) -> bool:
+    """Whether a folder has content that no plan explains; arrays of scratch are marked by themselves."""
+    group = read_bytes(join(output, name, "data.zarr", "zarr.json")) if name == "scratch" else None
+    return bool(list_names(join(output, name))) and b'"first_job"' not in (group or b"")

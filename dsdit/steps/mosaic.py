@@ -6,9 +6,11 @@ Afterwards A(sr) is the LR picture again wherever nothing was clipped; what rest
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -19,7 +21,7 @@ from dsdit.imaging.radiometry import decode, encode
 from dsdit.imaging.sensor import decimate, restored_lr
 from dsdit.lattice.blend import blend, feather
 from dsdit.mosaic.lease import Check, unchecked
-from dsdit.mosaic.mosaic_arrays import STATUS
+from dsdit.mosaic.mosaic_arrays import LR_ITEM, STATUS
 from dsdit.plan.plan import Plan
 from dsdit.receipts.receipts import Receipt
 from dsdit.status import JobState, LrState, PixelStatus, TileState
@@ -210,11 +212,20 @@ def _measures(plan: Plan, job: Index, restored: Restored, shard: Shard) -> dict[
     whole = block_mean(usable.astype(np.float32), scale) == 1.0
     whole &= np.isfinite(before).all(0)
     clipped = int((restored.at_bound[plan.lattice.shard_window(job).within(window)] & usable).sum())
+    found = {"clipped_pixels": clipped, **_scene_times(plan, shard, block_mean(usable.astype(np.float32), scale) > 0)}
     if not whole.any():
-        return {"lr_pixels": 0, "clipped_pixels": clipped}
+        return {"lr_pixels": 0, **found}
     return {
         "lr_pixels": int(whole.sum()),
-        "clipped_pixels": clipped,
+        **found,
         "lr_error_before": float(np.abs(before)[:, whole].mean(dtype=np.float64)),
         "lr_error_after": float(after[:, whole].mean(dtype=np.float64)),
     }
+
+
+def _scene_times(plan: Plan, shard: Shard, usable: NDArray[np.bool_]) -> dict[str, float]:
+    """Number of the scenes that `usable` LR pixels of a shard are from; seconds since 1970 of first and last."""
+    lr_item = next(values for spec, values in shard.arrays if spec is LR_ITEM)
+    numbers = np.unique(lr_item[usable & (lr_item >= 0)]).tolist()
+    times = [datetime.fromisoformat(json.loads(plan.item_names[n])["when"]).timestamp() for n in numbers]
+    return {"scenes": len(times), **({"first_scene_s": min(times), "last_scene_s": max(times)} if times else {})}

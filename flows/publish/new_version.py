@@ -68,7 +68,7 @@ def publish_outcome(
     report = report_of(plan, request.output, receipts, outcome, version is not None)
     check_something_written(request, store, report)
     publishes = version is not None and any(written(receipt) for receipt in new_receipts(receipts, "mosaic"))
-    if not publishes and report.complete and has_old_metadata(request, plan, store):
+    if not publishes and report.complete and has_old_metadata(request, plan, store, report):
         log("publish: no shard is due; licence, attribution or other metadata have changed")
         lease.check()
         version, publishes = begin_version(store, plan, receipts, lease, log), True
@@ -79,12 +79,12 @@ def publish_outcome(
     return report
 
 
-def has_old_metadata(request: Request, plan: Plan, store: MosaicStore) -> bool:
+def has_old_metadata(request: Request, plan: Plan, store: MosaicStore, report: Report) -> bool:
     """Whether the published version describes itself otherwise than a publish of this plan would."""
     published = published_item(request.output)
     if published is None:
         return False
-    item = stac_item(plan, datetime.now(UTC), store.name, wants_cog(plan, request.cog))
+    item = stac_item(plan, datetime.now(UTC), store.name, wants_cog(plan, request.cog), report.scenes)
     with store.reading() as mosaic:
         return metadata_changed(plan, open_group(mosaic, "r").attrs, published, item)
 

@@ -4,24 +4,29 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pystac
 import shapely
+from pystac.utils import datetime_to_str
 
 from dsdit.imaging.radiometry import SR_ADD_OFFSET, SR_FILL, SR_SCALE_FACTOR
 from dsdit.lonlat import lonlat_bbox, shorten_outline, within_180
 from dsdit.plan.licences import attributions, licences
 from dsdit.plan.plan import Plan
 from dsdit.steps.clearing import OUTLINE, outline_digest
-from dsdit.steps.publish.report import Report
+from dsdit.steps.publish.report import Report, scenes_of
 
+ITEM = "item.json"
+"""Name of the item's file."""
 MOST_VERTICES = 1000
 """Limit for the item's footprint."""
-_MEDIA_TYPES = {".zarr": "application/vnd.zarr; version=3", ".icechunk": "application/vnd.zarr+icechunk"}
+_MEDIA_TYPES = {".zarr": "application/vnd.zarr", ".icechunk": "application/vnd.zarr+icechunk"}
+"""As xpystac compares them: a parameter such as a version would make it fail."""
+_SPAN = ("start_datetime", "end_datetime")
 _SPDX = re.compile(r"[A-Za-z0-9.+-]+")
 """Characters of an SPDX identifier; a sentence has spaces."""
 
@@ -57,7 +62,7 @@ def metadata_changed(
     `item` is the one that a publish of the plan would write.
     """
     own = json.loads(json.dumps(lasting_attributes(plan)))
-    here, there = (_without_time(record) for record in (json.loads(json.dumps(item.to_dict())), published))
+    here, there = (_without_time(record) for record in (json.loads(json.dumps(item_record(item))), published))
     return any(attributes.get(name) != value for name, value in own.items()) or here != there
 
 
@@ -79,24 +84,31 @@ def group_attributes(plan: Plan, report: Report, when: datetime) -> dict[str, An
     }
 
 
-def stac_item(plan: Plan, when: datetime, name: str = "mosaic.zarr", cog: bool = True) -> pystac.Item:
+def stac_item(
+    plan: Plan, when: datetime, name: str = "mosaic.zarr", cog: bool = True, scenes: Sequence[str] = ()
+) -> pystac.Item:
     """One item that describes the mosaic `name` in its folder, with relative hrefs; `cog`: sr.tif is there too.
 
+    `scenes` are the times of the first and last scene that pixels are from, by default of all scenes of the plan. Its
+    `datetime` is that of the last one.
     A footprint across the antimeridian is split there, as RFC 7946 requires, and one of many vertices is simplified.
     """
     window, grid = plan.region.window, plan.region.grid
     footprint = shorten_outline(within_180(shapely.geometry.shape(plan.region.lonlat())), MOST_VERTICES)
-    times = [datetime.fromisoformat(i["when"]) for i in plan.items] or [when]
+    texts = [*scenes] or [item["when"] for item in scenes_of(plan)]
+    times = [datetime.fromisoformat(text) for text in texts] or [when]
+    span = min(times), max(times)
     x0, y0, x1, y1 = grid.bounds_of(window, grid.gsd_m)
     item = pystac.Item(
         id=f"{plan.region.name}-sr",
         geometry=dict(shapely.geometry.mapping(footprint)),
         bbox=lonlat_bbox(footprint),
-        datetime=max(times),
+        datetime=span[1],
         properties={
+            **(dict(zip(_SPAN, map(datetime_to_str, span), strict=True)) if span[0] != span[1] else {}),
             "gsd": grid.gsd_m,
             "updated": when.isoformat(),
-            "proj:code": grid.crs,
+            **grid.crs_fields,
             "proj:bbox": [x0, y0, x1, y1],
             "proj:shape": list(window.shape),
             "proj:transform": [grid.gsd_m, 0.0, x0, 0.0, -grid.gsd_m, y1],
@@ -107,10 +119,13 @@ def stac_item(plan: Plan, when: datetime, name: str = "mosaic.zarr", cog: bool =
         },
         stac_extensions=[
             "https://stac-extensions.github.io/projection/v2.0.0/schema.json",
-            "https://stac-extensions.github.io/raster/v1.1.0/schema.json",
+            "https://stac-extensions.github.io/processing/v1.2.0/schema.json",
+            *(["https://stac-extensions.github.io/raster/v1.1.0/schema.json"] if cog else []),
         ],
     )
     item.add_asset("mosaic", pystac.Asset(f"./{name}", media_type=_MEDIA_TYPES[Path(name).suffix], roles=["data"]))
+    if name.endswith(".zarr"):  # a dataset, for readers that open no group of a hierarchy
+        item.add_asset("sr_zarr", pystac.Asset(f"./{name}/0", media_type=_MEDIA_TYPES[".zarr"], roles=["data"]))
     if cog:
         fields = {"scale": SR_SCALE_FACTOR, "offset": SR_ADD_OFFSET, "nodata": int(SR_FILL), "data_type": "uint16"}
         bands = [dict(fields) for _ in plan.bands]
@@ -120,6 +135,13 @@ def stac_item(plan: Plan, when: datetime, name: str = "mosaic.zarr", cog: bool =
         )
     item.add_asset("picture", pystac.Asset("./picture.png", media_type=pystac.MediaType.PNG, roles=["overview"]))
     return item
+
+
+def item_record(item: pystac.Item) -> dict[str, Any]:
+    """The item as JSON, with a link to itself in its folder: pystac would make it a path of this machine."""
+    record: dict[str, Any] = item.to_dict(include_self_link=False)
+    link = {"rel": "self", "href": f"./{ITEM}", "type": str(pystac.MediaType.GEOJSON)}
+    return {**record, "links": [link, *record["links"]]}
 
 
 def _licence(plan: Plan) -> str:

@@ -10,14 +10,14 @@ from dsdit.lattice.job_mask import Jobs
 from dsdit.mosaic.template import level_url, mosaic_window
 from dsdit.plan.plan import Plan
 from dsdit.steps.publish.cog import CogChoice, wants_cog, write_cog
-from dsdit.steps.publish.metadata import group_attributes, stac_item
+from dsdit.steps.publish.metadata import ITEM, group_attributes, item_record, stac_item
 from dsdit.steps.publish.mosaic_picture import make_picture
 from dsdit.steps.publish.parts import build_parts, create_parts
 from dsdit.steps.publish.report import Report
 from dsdit.store.arrays import open_group, read_window
 from dsdit.store.objects import join, remove_object, write_bytes, write_json
 
-PUBLISHED = {"mosaic": "mosaic.zarr", "picture": "picture.png", "item": "item.json", "cog": "sr.tif"}
+PUBLISHED = {"mosaic": "mosaic.zarr", "picture": "picture.png", "item": ITEM, "cog": "sr.tif"}
 """Names below the folder of what `publish` writes or completes."""
 
 
@@ -48,7 +48,7 @@ def publish(
         remove_object(places.pop("cog"))
     elif not cog_unchanged:
         write_cog(plan, places["mosaic"], places["cog"])
-    write_json(places["item"], stac_item(plan, when, name, wanted).to_dict())
+    write_json(places["item"], item_record(stac_item(plan, when, name, wanted, report.scenes)))
     root = open_group(places["mosaic"], "r+")
     root.attrs.update({**group_attributes(plan, report, when), **attributes})
     return places

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,6 +51,9 @@ class Report:
     errors: tuple[str, ...] = field(default=())
     registration: tuple[str, ...] = field(default=())
     """Registration of the references: a count of pairs, then those that a person should look at."""
+
+    scenes: tuple[str, ...] = field(default=())
+    """Times of the first and the last scene that pixels are from; empty where there are none."""
 
     @property
     def complete(self) -> bool:
@@ -98,6 +103,7 @@ class Tally:
         """LR pixels, and the sums of |A(sr) - lr| over them before and after restoring."""
         self._errors: dict[str, None] = {}
         self._done = 0
+        self._scenes: list[float] = []
 
     def add(self, receipt: Receipt) -> None:
         """Adds one receipt of any step."""
@@ -109,6 +115,7 @@ class Tally:
         if receipt.step == "sample":
             self._calls += receipt.calls
         elif receipt.step == "mosaic":
+            self._add_scenes(receipt)
             same = receipt.digest == self._digest(receipt.job)
             self._jobs[str(receipt.state) if same else STALE] += 1
             self._done += same and receipt.state is JobState.DONE
@@ -126,6 +133,21 @@ class Tally:
         states, known = tiles.states[place.within(tiles.window)], self._tiles[place.within(self._window)]
         new = states != ABSENT if sampled else (states != ABSENT) & (known < _SAMPLED)
         known[new] = states[new] + np.uint8(1 + (_SAMPLED if sampled else 0))
+
+    def _add_scenes(self, receipt: Receipt) -> None:
+        if receipt.state is JobState.FAILED:
+            return
+        if "scenes" in receipt.measures:
+            ends = ("first_scene_s", "last_scene_s")
+            self._scenes += [receipt.measures[name] for name in ends if name in receipt.measures]
+        else:  # written by an earlier version: scenes that were read for it
+            self._scenes += [self._scene_times[name] for name in receipt.sources if name in self._scene_times]
+        self._scenes = [min(self._scenes), max(self._scenes)] if self._scenes else []
+
+    @cached_property
+    def _scene_times(self) -> dict[str, float]:
+        """Seconds since 1970 of each scene of the plan, by id."""
+        return {item["id"]: datetime.fromisoformat(item["when"]).timestamp() for item in scenes_of(self.plan)}
 
     def _digest(self, job: Index) -> Digest:
         jobs = self.plan.layout.mosaic_jobs
@@ -163,7 +185,14 @@ class Tally:
             clipped=self._clipped,
             errors=tuple(self._errors),
             registration=registration_notes(self.plan),
+            scenes=tuple(datetime.fromtimestamp(time, UTC).isoformat() for time in self._scenes),
         )
+
+
+def scenes_of(plan: Plan) -> list[dict[str, Any]]:
+    """The plan's items that are LR scenes; all of them where its sources do not state their role."""
+    roles = {name: source.get("role") for name, source in plan.sources.items()}
+    return [item for item in plan.items if roles.get(item["source"], "lr") == "lr"]
 
 
 def make_report(plan: Plan, receipts: str, others: Iterable[Receipt] = ()) -> Report:

@@ -35,6 +35,8 @@ def test_folders_of_their_own_are_accepted(tmp_path: Path, monkeypatch: pytest.M
     [
         "receipts/2023-01-invoice.pdf",
         "scratch/thesis.tex",
+        "scratch/receipts/invoice.pdf",
+        "scratch/data.zarr/zarr.json",
         "history/notes.txt",
         "versions/1/report.docx",
         "versions/final/report.docx",
