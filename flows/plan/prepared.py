@@ -23,7 +23,7 @@ from dsdit.store.objects import check_writable
 from dsdit.window import Window
 from flows.request.cluster_file import ClusterFile, load_cluster
 from flows.request.land_mask import read_land
-from flows.request.request import Request
+from flows.request.request import Request, scratch_of
 from flows.request.settings import References, SampleRegion, Scenes
 
 MAX_SHARDS = 10_000_000
@@ -80,11 +80,12 @@ def prepare(request: Request, to_run: bool = False) -> Prepared:
     check_location("output", request.output)
     if request.scratch is not None:
         check_location("scratch", request.scratch)
-    check_own(request.output, request.scratch_url)
     check_writable(request.output)
-    store = mosaic_store(request.output, request.store)
     if to_run and request.scratch is not None:
         check_writable(request.scratch_url)
+    # Only now: a location that cannot be reached has its own sentence.
+    check_own(request.output, request.scratch_url if to_run else scratch_of(request.output, None))
+    store = mosaic_store(request.output, request.store)
     prepared = Prepared(request, layout, lr_source, ref_source, weights, store)
     if to_run:
         _ = prepared.cluster  # read now, so that a file that cannot be used is refused before anything is written
