@@ -94,12 +94,6 @@ class Grid:
         """GeoBox of a window of LR pixels, or of blocks of `factor` x `factor` LR pixels."""
         return self._geobox(window, self.lr_gsd_m * factor)
 
-    @property
-    def polar(self) -> bool:
-        """True where the plane's centre is a pole: both axes run north or both run south."""
-        first, second = (axis.direction for axis in self.odc_crs.proj.axis_info)
-        return first == second
-
     def window_of(self, bounds: tuple[float, float, float, float], gsd_m: float) -> Window:
         """Pixels of size `gsd_m` that touch `bounds` (x0, y0, x1, y1 in CRS units)."""
         x0, y0, x1, y1 = bounds

@@ -6,6 +6,7 @@ The owner of antimeridian.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from itertools import pairwise
 
 import antimeridian
@@ -42,8 +43,31 @@ def within_180(footprint: shapely.Geometry) -> shapely.Geometry:
     """A polygon or multipolygon in degrees with what crosses the antimeridian split there; others as they are."""
     if footprint.geom_type not in ("Polygon", "MultiPolygon") or not _crosses(footprint):
         return footprint
+    if any(abs(_turn(part.exterior)) > 180 for part in shapely.get_parts(footprint)):
+        return shapely.union_all([_around_pole(part) for part in shapely.get_parts(footprint)])
     split = antimeridian.fix_shape(footprint, great_circle=False, fix_winding=True)
     return shapely.make_valid(shape(split))
+
+
+def _turn(ring: shapely.LinearRing) -> float:
+    """Longitudes that a ring runs through: 360 or -360 around a pole, otherwise 0."""
+    steps = np.diff(np.asarray(ring.coords)[:, 0])
+    return float((steps - 360 * np.round(steps / 360)).sum())
+
+
+def _around_pole(part: shapely.Polygon) -> shapely.Geometry:
+    """A polygon with the pole that its ring runs around, the one on the side of its latitudes."""
+    if abs(_turn(part.exterior)) <= 180:
+        return within_180(part)
+    corners = np.asarray(part.exterior.coords)[:, :2]
+    steps = np.diff(corners[:, 0])
+    lon = corners[0, 0] + np.append(0, (steps - 360 * np.round(steps / 360)).cumsum())
+    pole = 90.0 if corners[:, 1].mean() > 0 else -90.0
+    ring = np.vstack([np.column_stack([lon, corners[:, 1]]), [lon[-1], pole], [lon[0], pole]])
+    whole, world = shapely.make_valid(shapely.Polygon(ring)), box(-180, -90, 180, 90)
+    turns = [shapely.transform(whole, partial(np.add, [by, 0.0])) for by in (-720, -360, 0, 360, 720)]
+    outside = shapely.union_all([turned.intersection(world) for turned in turns])
+    return outside.difference(shapely.union_all([within_180(shapely.Polygon(h)) for h in part.interiors]))
 
 
 def _crosses(footprint: shapely.Geometry) -> bool:

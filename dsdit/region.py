@@ -17,12 +17,12 @@ from typing import Any
 import numpy as np
 import shapely
 from numpy.typing import NDArray
-from odc.geo.geom import Geometry
 
 from dsdit.errors import RequestError
 from dsdit.geojson import GeoJson, footprint_of, read_geojson
 from dsdit.grid import Grid
 from dsdit.lonlat import bbox_shape, check_bbox
+from dsdit.polar import to_lonlat, to_plane
 from dsdit.window import Window
 from dsdit.yaml_text import read_yaml
 
@@ -134,7 +134,7 @@ class Region:
                 f"the outline of {name!r} is {lonlat.length:,.0f} degrees long with "
                 f"{shapely.get_num_coordinates(lonlat):,} vertices: simplify it"
             )
-        projected = Geometry(lonlat.segmentize(_DENSIFY_DEG), "EPSG:4326").to_crs(grid.odc_crs).geom
+        projected = to_plane(lonlat, grid.odc_crs, _DENSIFY_DEG)
         if not np.isfinite(projected.bounds).all():
             raise RequestError(f"the footprint of {name!r} cannot be projected to {grid.crs}")
         return cls(name, grid, projected.wkt)
@@ -181,7 +181,7 @@ class Region:
         if window is not None:
             geometry = shapely.box(*self.grid.bounds_of(window, self.grid.gsd_m))
         step = max(max(geometry.bounds[2] - geometry.bounds[0], geometry.bounds[3] - geometry.bounds[1]) / 64, 1.0)
-        lonlat = Geometry(geometry.segmentize(step), self.grid.odc_crs).to_crs("EPSG:4326").geom
+        lonlat = to_lonlat(geometry, self.grid.odc_crs, step)
         return dict(shapely.geometry.mapping(lonlat))
 
 

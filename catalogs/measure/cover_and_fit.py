@@ -28,6 +28,7 @@ from dsdit.imaging.matching import MIN_SAMPLES, match_moments
 from dsdit.lattice.tiling import CELL_LR_PX
 from dsdit.plan.candidates import pair_of
 from dsdit.plan.pair_fits import Fit
+from dsdit.polar import is_polar, to_plane
 from dsdit.window import Index, Window
 
 SAMPLES = 32
@@ -54,8 +55,14 @@ def rows_of(covers: Mapping[Index, Cover]) -> NDArray[np.void]:
     return np.array([(*cell, c.cover, c.clear) for cell, c in covers.items()], COVER_ROW)
 
 
+POLAR_STEP_DEG = 0.1
+"""Around a pole an edge of a footprint is curved in the grid's CRS."""
+
+
 def item_outline(item: SceneItem, grid: Grid) -> shapely.Geometry:
     """Footprint of an item in the grid's CRS."""
+    if is_polar(grid.odc_crs):
+        return to_plane(item.geometry, grid.odc_crs, POLAR_STEP_DEG)
     lonlat = Geometry(item.geometry, "EPSG:4326")
     return lonlat.to_crs(grid.odc_crs).geom
 

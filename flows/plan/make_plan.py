@@ -19,6 +19,7 @@ from catalogs.item import SceneItem
 from catalogs.measure.cache import Spread
 from catalogs.measure.cover_and_fit import cached_fits
 from dsdit.errors import ReadError, RequestError
+from dsdit.ground_scale import check_ground_scale
 from dsdit.model.weights_config import WeightsConfig
 from dsdit.mosaic.template import published_names
 from dsdit.plan.candidates import Items
@@ -132,8 +133,13 @@ def _coarseness(prepared: Prepared, items: list[SceneItem]) -> NDArray[np.int64]
 
 
 def _check_pixel_size(prepared: Prepared, log: Log) -> None:
-    """Logs a warning where LR's lattice is not the grid of the source's pixels: the sensor model would be wrong."""
+    """Logs where metres of the CRS are off on the ground.
+
+    Also where LR's lattice is not the grid of the source's pixels: the sensor model would be wrong.
+    """
     request, source = prepared.request, prepared.lr_source
+    if note := check_ground_scale(prepared.region):
+        log(f"beware: {note}")
     lr_gsd_m = request.gsd_m * request.scale
     if abs(lr_gsd_m / source.gsd_m - 1) > _PIXEL_TOLERANCE:
         log(

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from catalogs.source import Source, load_source
 from dsdit.errors import RequestError
+from dsdit.ground_scale import check_ground_scale
 from dsdit.imaging.sensor import reach_px
 from dsdit.lattice.layout import Layout
 from dsdit.lattice.tiling import Lattice, default_shard, default_tile
@@ -114,6 +115,7 @@ def make_layout(request: Request, weights: WeightsHeader, mtf_nyquist: float) ->
     region = request.region()
     lattice = make_lattice(request, weights, mtf_nyquist, max(region.window.shape))
     _check_size(region, lattice)
+    check_ground_scale(region)
     land = None if request.land is None else read_land(Path(request.land), region, lattice)
     layout = Layout(region, lattice, land)
     if layout.map.off_land and not layout.mosaic_jobs:

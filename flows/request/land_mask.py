@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import shapely
-from odc.geo.geom import Geometry
 
 from dsdit.errors import RequestError
 from dsdit.lattice.tiling import Lattice
 from dsdit.lonlat import within_180
+from dsdit.polar import to_plane
 from dsdit.region import Region
 
 _DENSIFY_DEG = 0.01
@@ -46,8 +46,8 @@ def read_land(path: Path, region: Region, lattice: Lattice) -> str:
     pieces = [p for p in shapely.get_parts(land) if p.geom_type in ("Polygon", "MultiPolygon")]
     if not pieces:
         raise RequestError(f"land {str(path)!r} has nothing near region {region.name!r}: give another file, or none")
-    whole = shapely.MultiPolygon([q for p in pieces for q in shapely.get_parts(p)]).segmentize(_DENSIFY_DEG)
-    projected = shapely.make_valid(Geometry(whole, "EPSG:4326").to_crs(region.grid.odc_crs).geom)
+    whole = shapely.MultiPolygon([q for p in pieces for q in shapely.get_parts(p)])
+    projected = shapely.make_valid(to_plane(whole, region.grid.odc_crs, _DENSIFY_DEG))
     x0, y0, x1, y1 = region.grid.bounds_of(shards, region.grid.gsd_m)
     return str(shapely.clip_by_rect(projected, x0, y0, x1, y1).wkt)
 
