@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from dsdit.errors import PlanError, ReadError
 from dsdit.steps.publish.report import due_jobs
 from dsdit.store.objects import join, write_bytes
 from flows.plan.cost import last_speed, picture_of_plan, price
@@ -19,7 +20,8 @@ from flows.plan.prepared import Prepared
 def show_plan(prepared: Prepared) -> None:
     """Makes the plan of a request, stores it in the output beside the last run's, and prints what a run would cost."""
     request = prepared.request
-    plan = make_plan(prepared, utc_now(), lambda text: typer.echo(text, err=True))
+    unreadable: list[ReadError] = []
+    plan = make_plan(prepared, utc_now(), lambda text: typer.echo(text, err=True), on_unreadable=unreadable.append)
     keep_plan(plan, request.output, latest=False)
     due = due_jobs(plan, join(request.output, "receipts"))
     rows = price(plan, due, request.cost, last_speed(plan, request.output))
@@ -32,6 +34,9 @@ def show_plan(prepared: Prepared) -> None:
     picture = join(request.output, "plan.png")
     write_bytes(picture, picture_of_plan(plan, due))
     typer.echo(f"picture: {picture}")
+    if unreadable:
+        more = f", and {len(unreadable) - 1} more" if len(unreadable) > 1 else ""
+        raise PlanError(f"a run would fail where files cannot be read: {unreadable[0]}{more}")
 
 
 def _text(value: Any) -> str:

@@ -18,11 +18,11 @@ from catalogs.choose.reference_score import coarseness_us
 from catalogs.item import SceneItem
 from catalogs.measure.cache import Spread
 from catalogs.measure.cover_and_fit import cached_fits
-from dsdit.errors import ReadError, RequestError
+from dsdit.errors import PlanError, ReadError, RequestError
 from dsdit.ground_scale import check_ground_scale
 from dsdit.model.weights_config import WeightsConfig
 from dsdit.mosaic.template import published_names
-from dsdit.plan.candidates import Items
+from dsdit.plan.candidates import Cells, Items
 from dsdit.plan.files import write_plan
 from dsdit.plan.pair_fits import Fits
 from dsdit.plan.plan import ModelChoice, Plan
@@ -33,7 +33,7 @@ from dsdit.store.objects import join
 from flows.plan.mtf_measures import sensor_notes
 from flows.plan.pair_measures import measure_pairs
 from flows.plan.prepared import Prepared, prepare
-from flows.plan.search_and_measure import Log, measure_items, search_catalogs
+from flows.plan.search_and_measure import Log, OnUnreadable, measure_items, search_catalogs
 from flows.request.request import Request
 
 _PIXEL_TOLERANCE = 0.05
@@ -66,7 +66,11 @@ def describe_settings(request: Request, config: WeightsConfig) -> list[str]:
 
 
 def make_plan(
-    request: Request | Prepared, now: datetime | None = None, log: Log = lambda _: None, spread: Spread | None = None
+    request: Request | Prepared,
+    now: datetime | None = None,
+    log: Log = lambda _: None,
+    spread: Spread | None = None,
+    on_unreadable: OnUnreadable = lambda _: None,
 ) -> Plan:
     """Searches, measures and chooses. Raises RequestError, CatalogError, WeightsError or StoreError.
 
@@ -74,13 +78,19 @@ def make_plan(
         request: opened first, where it is not prepared.
         now: aware; end of a period that moves. By default the time of the call.
         log: gets a line for each thing that a person should know.
+        on_unreadable: gets the error of each file that could not be measured; a line of it is logged too.
         spread: takes many measures elsewhere, see `flows.plan.on_cluster`; by default this process takes all.
     """
     prepared = request if isinstance(request, Prepared) else prepare(request)
     request, now = prepared.request, now or utc_now()
     _check_pixel_size(prepared, log)
     searched = search_catalogs(prepared, now, log)
-    items, lr, covers = measure_items(prepared, searched, log, spread)
+
+    def on_error(error: ReadError) -> None:
+        log(f"measure: {error}")
+        on_unreadable(error)
+
+    items, lr, covers = measure_items(prepared, searched, on_error, spread)
     carried = {scene.digest for scene in searched.carried}
     cells = choose_cells(
         Dates.of_items(items),
@@ -92,13 +102,11 @@ def make_plan(
         _coarseness(prepared, items),
         np.array([item.digest in carried for item in items], bool),
     )
+    _check_references(request, cells, log)
     used, cells = cells.only_used(len(items))
     items = [items[n] for n in used.tolist()]
     lr_source, ref_source = prepared.lr_source, prepared.ref_source
     grid, folder = prepared.region.grid, join(request.output, "measures")
-
-    def on_error(error: ReadError) -> None:
-        log(f"measure: {error}")
 
     fits = Fits.of({})
     if request.ref is not None and ref_source is not None:
@@ -123,6 +131,19 @@ def make_plan(
         land_wkt=prepared.layout.land_wkt,
         known=_known_names(request.output),
     )
+
+
+def _check_references(request: Request, cells: Cells, log: Log) -> None:
+    """Logs a warning where no scene has a reference. Raises PlanError where the request requires them."""
+    if request.ref is None or not (cells.lr[..., 0] >= 0).any() or (cells.ref[..., 0] >= 0).any():
+        return
+    text = (
+        f"no reference of {request.ref.source} covers any scene of region {request.name!r} within "
+        f"{request.ref.max_age_days:g} days of it: check its endpoint and collection, or raise ref.max_age_days"
+    )
+    if request.ref.required:
+        raise PlanError(f"{text} (ref.required is true, so nothing is written)")
+    log(f"beware: {text}; detail is drawn without references")
 
 
 def _coarseness(prepared: Prepared, items: list[SceneItem]) -> NDArray[np.int64]:

@@ -5,6 +5,7 @@ Answers of the catalogs and measures are stored below the output.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -20,14 +21,17 @@ from catalogs.measure.cover_and_fit import Cover, cached_covers, item_window, ro
 from catalogs.search.replay import replay_answer, save_answer
 from catalogs.search.usable_scenes import SearchResult, search_items
 from catalogs.source import Source
-from dsdit.errors import CatalogError
+from dsdit.errors import CatalogError, ReadError
 from dsdit.lonlat import within_180
 from dsdit.store.objects import join
 from dsdit.window import Index
 from flows.plan.carried_over import carried_scenes
 from flows.plan.prepared import Prepared
 
+_REASONS = 3
+"""Reasons for items that were left out, in a sentence."""
 Log = Callable[[str], None]
+OnUnreadable = Callable[[ReadError], None]
 
 
 @dataclass(frozen=True)
@@ -67,11 +71,18 @@ def search_catalogs(prepared: Prepared, now: datetime, log: Log) -> Searched:
         raise CatalogError(
             f"nothing to do: no scene in {query} over region {request.name!r} "
             f"({x0:.0f}, {y0:.0f}, {x1:.0f}, {y1:.0f} in {request.crs}): widen the period, or check the source "
-            "and the place (bbox is west, south, east, north in degrees)"
+            f"and the place (bbox is west, south, east, north in degrees){_reasons(found['lr'])}"
         )
     if not found["lr"].items:
         log(f"search: no scene in {query}: {len(carried)} earlier ones stay in use")
     return Searched(lr, tuple(found["ref"].items) if "ref" in found else (), tuple(carried))
+
+
+def _reasons(result: SearchResult) -> str:
+    """End of a sentence: how many items were left out for each reason, the most frequent first."""
+    counts = Counter(reason for _, reason in result.dropped).most_common(_REASONS)
+    listed = "; ".join(f"{count} x {' '.join(reason.split())[:120]}" for reason, count in counts)
+    return f"; {len(result.dropped)} items were left out: {listed}" if counts else ""
 
 
 def _searched_area(prepared: Prepared) -> shapely.Geometry:
@@ -113,7 +124,7 @@ def _found(
 
 
 def measure_items(
-    prepared: Prepared, searched: Searched, log: Log, spread: Spread | None = None
+    prepared: Prepared, searched: Searched, on_error: OnUnreadable, spread: Spread | None = None
 ) -> tuple[list[SceneItem], range, dict[int, NDArray[np.void]]]:
     """The table of items, the range of it that is scenes, and for each item the rows of what it covers, one a cell.
 
@@ -128,7 +139,7 @@ def measure_items(
         assert source is not None
         queries.append((item, source))
     grid, cells = prepared.region.grid, prepared.cells
-    covers = cached_covers(queries, grid, cells, folder, lambda error: log(f"measure: {error}"), spread)
+    covers = cached_covers(queries, grid, cells, folder, on_error, spread)
     return items, lr, {n: _assumed(items[n], prepared) if rows is None else rows for n, rows in covers.items()}
 
 

@@ -27,6 +27,10 @@ class Work:
     off_land: int
     without_scene: int
     """Of the due shards."""
+    cells_with_scene: int
+    """Of the whole plan."""
+    cells_with_reference: int
+    """Of those with a scene."""
     stages: int
     stages_with_scene: int
     """Stages that read files; the others have nothing to read."""
@@ -50,6 +54,8 @@ class Work:
             "shards_due": self.due,
             "shards_off_land": self.off_land,
             "shards_without_scene": self.without_scene,
+            "cells_with_scene": self.cells_with_scene,
+            "cells_with_reference": self.cells_with_reference,
             "tiles": self.tiles,
             "tiles_without_scene": self.tiles_without_scene,
             "network_calls": self.network_calls,
@@ -66,11 +72,14 @@ def count_work(plan: Plan, due: Jobs) -> Work:
     # A sample fills its last batch up: batches are counted job by job, with -(-a // b) rounding up.
     batches = int((-(-tiles[scene] // settings.batch)).sum())
     row = min(due.window.shape) + 2  # the run goes along the shorter side, with a job of the fringe at each end
+    scenes = plan.cells.lr[..., 0] >= 0
     return Work(
         shards=len(layout.mosaic_jobs),
         due=len(due),
         off_land=len(layout.map.off_land),
         without_scene=int((~_scene_on(plan, due)).sum()),
+        cells_with_scene=int(scenes.sum()),
+        cells_with_reference=int((scenes & (plan.cells.ref[..., 0] >= 0)).sum()),
         stages=len(stages),
         stages_with_scene=int(_scene_on(plan, stages).sum()),
         samples=len(samples),

@@ -202,7 +202,7 @@ def _read(region: str, shipped: bool) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         raise RequestError(
             f"region {region!r} is neither a name that ships ({hint(region, region_names())}) "
-            f"nor a file that can be read: {getattr(error, 'strerror', None) or error}"
+            f"nor a file that can be read: {getattr(error, 'strerror', None) or error}{_looked_in(region)}"
         ) from error
 
     except ValueError as error:
@@ -210,6 +210,11 @@ def _read(region: str, shipped: bool) -> dict[str, Any]:
     if not isinstance(record, dict):
         raise RequestError(f"{region} does not hold a mapping of settings")
     return record
+
+
+def _looked_in(region: str) -> str:
+    """For a relative path: the folder from which it was taken, which a Prefect worker has of its own."""
+    return "" if Path(region).is_absolute() else f", looked for in {Path.cwd()}: give an absolute path"
 
 
 def scratch_of(output: str, scratch: str | None) -> str:

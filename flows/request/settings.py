@@ -85,6 +85,9 @@ class SourceChoice(Frozen):
 class References(SourceChoice):
     """Where references come from and how far in time from the scenes they may be."""
 
+    required: bool = False
+    """Ends the run before it writes anything where no reference is found for any scene: a published mosaic keeps its
+    detail."""
     max_age_days: Annotated[float, Field(gt=0, le=36_525)] = 3650.0
     """Largest time in days between a reference and a scene, whichever of them is older."""
     registration: Literal["apply", "measure", "off"] = "apply"
