@@ -58,7 +58,7 @@ def test_published_weights(tmp_path: Path, stored: str) -> None:
         vae.save_pretrained(tmp_path / "vae")
     else:
         save_file({name: value.contiguous() for name, value in first_stage(vae).items()}, tmp_path / "vae")
-    folder = imported(tmp_path, "../vae")
+    folder = imported(tmp_path, str(tmp_path / "vae"))
     header, loaded = read_header(folder), load_weights(folder)
     assert (header.digest, header.token_px) == (loaded.digest, loaded.model.token_px)
     assert header.token_px == 16
@@ -81,7 +81,7 @@ def test_weights_without_their_autoencoder(tmp_path: Path) -> None:
 
 def test_an_autoencoder_that_does_not_fit(tmp_path: Path) -> None:
     (tmp_path / "vae").mkdir()
-    folder = imported(tmp_path, "../vae")
+    folder = imported(tmp_path, str(tmp_path / "vae"))
     (tmp_path / "vae" / "config.json").write_text(json.dumps({"latent_channels": 16}))
     with pytest.raises(WeightsError, match="states block_out_channels None and latent_channels 16"):
         read_header(folder)
