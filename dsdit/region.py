@@ -21,8 +21,7 @@ from numpy.typing import NDArray
 from dsdit.errors import RequestError
 from dsdit.geojson import GeoJson, footprint_of, read_geojson
 from dsdit.grid import Grid
-from dsdit.lonlat import bbox_shape, check_bbox
-from dsdit.polar import to_lonlat, to_plane
+from dsdit.lonlat import bbox_shape, check_bbox, to_lonlat, to_plane
 from dsdit.window import Window
 from dsdit.yaml_text import read_yaml
 

@@ -26,9 +26,9 @@ from dsdit.bands import BANDS
 from dsdit.grid import Grid
 from dsdit.imaging.matching import MIN_SAMPLES, match_moments
 from dsdit.lattice.tiling import CELL_LR_PX
+from dsdit.lonlat import is_polar, to_plane
 from dsdit.plan.candidates import pair_of
 from dsdit.plan.pair_fits import Fit
-from dsdit.polar import is_polar, to_plane
 from dsdit.window import Index, Window
 
 SAMPLES = 32

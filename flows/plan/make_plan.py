@@ -19,7 +19,6 @@ from catalogs.item import SceneItem
 from catalogs.measure.cache import Spread
 from catalogs.measure.cover_and_fit import cached_fits
 from dsdit.errors import PlanError, ReadError, RequestError
-from dsdit.ground_scale import check_ground_scale
 from dsdit.model.weights_config import WeightsConfig
 from dsdit.mosaic.template import published_names
 from dsdit.plan.candidates import Cells, Items
@@ -30,6 +29,7 @@ from dsdit.plan.sampler_settings import SamplerSettings
 from dsdit.plan.seams import seam_pairs
 from dsdit.sampling.passes import network_passes
 from dsdit.store.objects import join
+from flows.plan.ground_scale import check_ground_scale
 from flows.plan.mtf_measures import sensor_notes
 from flows.plan.pair_measures import measure_pairs
 from flows.plan.prepared import Prepared, prepare

@@ -12,7 +12,6 @@ from pathlib import Path
 
 from catalogs.source import Source, load_source
 from dsdit.errors import RequestError
-from dsdit.ground_scale import check_ground_scale
 from dsdit.imaging.sensor import reach_px
 from dsdit.lattice.layout import Layout
 from dsdit.lattice.tiling import Lattice, default_shard, default_tile
@@ -22,6 +21,7 @@ from dsdit.mosaic.versions import MosaicStore, mosaic_store
 from dsdit.region import Region
 from dsdit.store.objects import check_writable
 from dsdit.window import Window
+from flows.plan.ground_scale import check_ground_scale
 from flows.request.cluster_file import ClusterFile, load_cluster
 from flows.request.land_mask import read_land
 from flows.request.request import Request, scratch_of

@@ -13,8 +13,7 @@ import shapely
 
 from dsdit.errors import RequestError
 from dsdit.lattice.tiling import Lattice
-from dsdit.lonlat import within_180
-from dsdit.polar import to_plane
+from dsdit.lonlat import to_plane, within_180
 from dsdit.region import Region
 
 _DENSIFY_DEG = 0.01

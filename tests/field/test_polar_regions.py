@@ -10,9 +10,9 @@ from shapely.geometry import shape
 
 from dsdit.errors import RequestError
 from dsdit.grid import Grid
-from dsdit.ground_scale import check_ground_scale, ground_scale
 from dsdit.lonlat import within_180
 from dsdit.region import Region
+from flows.plan.ground_scale import check_ground_scale, ground_scale
 
 NORTH = (3413, 3411, 3995, 3996, 32661, 5041, 3571, 3573, 3574, 5936, 5938, 6931)
 SOUTH = (3031, 3976, 3412, 32761, 5042, 6932)
