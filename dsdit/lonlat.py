@@ -1,6 +1,6 @@
 """Footprints in longitude and latitude: bounding boxes, the split at the antimeridian, and outlines of few vertices.
 
-The owner of antimeridian. Polygons go between degrees and the plane of a CRS here: around a pole a footprint in degrees has
+The owner of antimeridian. Polygons go between degrees and the plane of a CRS here: around a pole those in degrees have
 edges along +-180 and +-90, where the plane of a polar CRS has none.
 """
 
