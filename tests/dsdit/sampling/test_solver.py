@@ -61,5 +61,5 @@ def test_refusals():
         sample(velocity, NOISE, spaced_sigmas(2), "rk4")
     with pytest.raises(ValueError, match="must fall"):
         sample(velocity, NOISE, torch.tensor([0.5, 0.5, 0.0]))
-    with pytest.raises(ValueError, match="within 0 and 1"):
+    with pytest.raises(ValueError, match="between 0 and 1"):
         sample(velocity, NOISE, torch.tensor([2.0, 0.0]))
