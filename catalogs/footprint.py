@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
 import pyproj
 import pystac
 import shapely
@@ -20,10 +21,13 @@ from shapely.geometry import mapping, shape
 from catalogs.allowed import plain
 from catalogs.json_fields import Fields
 from dsdit.errors import CatalogError
+from dsdit.geojson import flat_geometry
 from dsdit.lonlat import bbox_shape, within_180
 
 MAX_VERTICES = 100_000
 """More in one footprint count as a mistake."""
+_MAX_CROSSINGS = 1000
+_SAMPLED_LINES = 64
 MAX_EPSG = 2**31 - 1
 """Largest code of a CRS."""
 
@@ -36,7 +40,7 @@ def item_footprint(item: pystac.Item) -> shapely.Geometry:
 def record_footprint(geometry: Any, bbox: Any) -> shapely.Geometry:
     """`item_footprint` of the geometry and bbox of a record. Raises CatalogError."""
     try:
-        footprint = bbox_shape(bbox or []) if geometry is None else shape(geometry)
+        footprint = bbox_shape(bbox or []) if geometry is None else shapely.force_2d(shape(flat_geometry(geometry)))
     except Exception as error:  # a foreign geometry may break shapely in any way
         raise CatalogError(f"its geometry cannot be read: {plain(error, 100)}") from error
     if footprint.is_empty or not all(map(math.isfinite, footprint.bounds)):
@@ -50,7 +54,7 @@ def record_footprint(geometry: Any, bbox: Any) -> shapely.Geometry:
         raise CatalogError("its geometry is not in longitude and latitude")
     try:
         footprint = within_180(footprint)
-        return footprint if footprint.is_valid else shapely.make_valid(footprint)
+        return footprint if footprint.is_valid else _repaired(footprint)
     except Exception as error:
         raise CatalogError(f"its geometry cannot be brought within -180..180: {plain(error, 100)}") from error
 
@@ -64,6 +68,15 @@ def geojson(geometry: shapely.Geometry) -> dict[str, Any]:
         return [plain_types(part) for part in value] if isinstance(value, list | tuple) else value
 
     return dict(plain_types(mapping(geometry)))
+
+
+def _repaired(footprint: shapely.Geometry) -> shapely.Geometry:
+    """The valid area of a footprint; its hull where it crosses itself so often that a repair would take minutes."""
+    corners = shapely.get_coordinates(footprint)
+    lines = shapely.linestrings(np.stack([corners[:-1], corners[1:]], axis=1))
+    sample = lines[:: -(-len(lines) // _SAMPLED_LINES)]
+    crossings = shapely.STRtree(lines).query(sample, predicate="crosses").shape[1] / len(sample) * len(lines) / 2
+    return shapely.make_valid(footprint) if crossings <= _MAX_CROSSINGS else shapely.convex_hull(footprint)
 
 
 def _all_finite(footprint: shapely.Geometry) -> bool:

@@ -27,6 +27,8 @@ _MALFORMED = (
     shapely.errors.ShapelyError,
 )
 """What shapely raises on values of other types, lengths and depths than GeoJSON's."""
+MAX_DEPTH = 16
+"""Deepest nesting of collections of geometries."""
 
 
 def read_geojson(path: str | PathLike[str]) -> GeoJson:
@@ -46,6 +48,25 @@ def read_geojson(path: str | PathLike[str]) -> GeoJson:
     return record
 
 
+def flat_geometry(record: GeoJson, depth: int = 0) -> dict[str, Any]:
+    """A GeoJSON geometry without heights and empty parts. Raises what shapely raises for a record that is none."""
+    if depth > MAX_DEPTH:
+        raise ValueError(f"geometries are nested more than {MAX_DEPTH} deep")
+    kind = record["type"]
+    if kind == "GeometryCollection":
+        return {"type": kind, "geometries": [flat_geometry(part, depth + 1) for part in record["geometries"]]}
+    if kind == "Polygon":
+        return {"type": kind, "coordinates": _flat_rings(record["coordinates"])}
+    if kind == "MultiPolygon":
+        parts = [rings for part in record["coordinates"] if (rings := _flat_rings(part))]
+        return {"type": kind, "coordinates": parts}
+    return dict(record)
+
+
+def _flat_rings(rings: Any) -> list[Any]:
+    return [[position[:2] for position in ring] for ring in rings if len(ring)]
+
+
 def footprint_of(record: GeoJson, name: str) -> shapely.Geometry:
     """The valid polygon or multipolygon of a GeoJSON object, without heights. `name` is how errors call the object.
 
@@ -53,7 +74,7 @@ def footprint_of(record: GeoJson, name: str) -> shapely.Geometry:
     Raises RequestError.
     """
     try:
-        found = shapely.force_2d(shapely.geometry.shape(_geometry(record, name)))
+        found = shapely.geometry.shape(flat_geometry(_geometry(record, name)))
     except RequestError:
         raise
     except _MALFORMED as error:

@@ -30,6 +30,7 @@ _MOST_CELLS = 64
 """A footprint over more cells is compared with all of its satellite, grid and time."""
 _WIDE = "over many cells"
 _ROUNDING = 1 - 1e-6
+_MOST_VERTICES, _DETAIL = 1000, 1e-3
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 MAX_NEWER = 8
@@ -49,13 +50,21 @@ def newer_processings(items: Sequence[SceneItem]) -> NDArray[np.int32]:
     latest_first = sorted(range(len(items)), key=lambda n: processed(items[n]), reverse=True)
     for rank, number in enumerate(latest_first):
         item = items[number]
-        ground = item.geometry
+        ground = _ground(item)
         others = {other[0]: other for key in _looked_up(item) for other in near.get(key, ())}
         same = (n for n, other, there in map(others.__getitem__, sorted(others)) if _newer(item, ground, other, there))
         pairs.extend((number, latest_first[n]) for n in islice(same, MAX_NEWER))
         for key in _stored(item):
             near[key].append((rank, item, ground))
     return np.array(sorted(pairs), np.int32).reshape(-1, 2)
+
+
+def _ground(item: SceneItem) -> shapely.Geometry:
+    """The footprint, without details that cost minutes and decide nothing."""
+    if shapely.get_num_coordinates(item.geometry) <= _MOST_VERTICES:
+        return item.geometry
+    west, south, east, north = item.bbox
+    return shapely.make_valid(shapely.simplify(item.geometry, max(east - west, north - south) * _DETAIL))
 
 
 def _newer(item: SceneItem, ground: shapely.Geometry, other: SceneItem, there: shapely.Geometry) -> bool:

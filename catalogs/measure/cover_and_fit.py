@@ -26,7 +26,7 @@ from dsdit.bands import BANDS
 from dsdit.grid import Grid
 from dsdit.imaging.matching import MIN_SAMPLES, match_moments
 from dsdit.lattice.tiling import CELL_LR_PX
-from dsdit.lonlat import is_polar, to_plane
+from dsdit.lonlat import is_polar, lonlat_bbox, to_plane
 from dsdit.plan.candidates import pair_of
 from dsdit.plan.pair_fits import Fit
 from dsdit.window import Index, Window
@@ -34,6 +34,7 @@ from dsdit.window import Index, Window
 SAMPLES = 32
 """Samples along a side of a cell."""
 _FIT_LR_PX = 2
+_EARTH_M, _MAX_SPAN_DEG = 5e7, 60
 _FIT_MAX_PX = 1024
 
 
@@ -60,11 +61,15 @@ POLAR_STEP_DEG = 0.1
 
 
 def item_outline(item: SceneItem, grid: Grid) -> shapely.Geometry:
-    """Footprint of an item in the grid's CRS."""
+    """Footprint of an item in the grid's CRS; a square of the Earth's size for one that the CRS does not hold."""
     if is_polar(grid.odc_crs):
         return to_plane(item.geometry, grid.odc_crs, POLAR_STEP_DEG)
-    lonlat = Geometry(item.geometry, "EPSG:4326")
-    return lonlat.to_crs(grid.odc_crs).geom
+    west, south, east, north = lonlat_bbox(item.geometry)
+    if max((east - west) % 360, north - south) <= _MAX_SPAN_DEG:
+        outline = Geometry(item.geometry, "EPSG:4326").to_crs(grid.odc_crs).geom
+        if np.abs(outline.bounds).max() <= _EARTH_M:
+            return outline
+    return shapely.box(-_EARTH_M, -_EARTH_M, _EARTH_M, _EARTH_M)
 
 
 def item_window(item: SceneItem, grid: Grid) -> Window:

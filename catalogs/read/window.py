@@ -68,7 +68,11 @@ class Look:
         """(band, *shape) of a window by GDAL, NaN where there is no data."""
         file, indexes = self.file, self.indexes
         merge = Resampling.nearest if self.resampling == Resampling.nearest else Resampling.average
-        read = file.read(indexes, window=window, out_shape=(len(indexes), *shape), resampling=merge)
+        if shape == (window.height, window.width):
+            read = file.read(indexes, window=window)
+        else:
+            # Of several bands in one call GDAL places overviews of rounded size wrongly; of one band it does not.
+            read = np.stack([file.read(index, window=window, out_shape=shape, resampling=merge) for index in indexes])
         values: Array = read.astype(np.float32)
         nodata = file.nodata if self.nodata is None else self.nodata
         if nodata is not None and not math.isnan(nodata):

@@ -92,18 +92,25 @@ def clean(
         ignored_here: dict[str, str] = {}
         try:
             item = scene_item(record, source, ignored_here.__setitem__)
-        except CatalogError as error:
+            touches = _within(item.when, start, end) and footprint_lonlat.intersects(item.geometry)
+        except Exception as error:  # noqa: BLE001 - one foreign record, however odd, does not end a run
             if not _elsewhere(record, footprint_lonlat):
-                dropped.add((plain(record.id, 120), str(error)))
+                dropped.add((plain(record.id, 120), _reason(error)))
                 answered.append(compress_item(record, source.assets))
             continue
-        if _within(item.when, start, end) and footprint_lonlat.intersects(item.geometry):
+        if touches:
             answered.append(compress_item(record, source.assets))
             for name, reason in ignored_here.items():
                 ignored.setdefault(name, {})[item.id] = reason
             items[item.digest] = _merged(items.get(item.digest, item), item)
     ordered = sorted(sorted(items.values(), key=lambda i: (i.id, i.digest)), key=lambda i: i.when, reverse=True)
     return SearchResult(tuple(ordered[:max_items]), tuple(sorted(dropped)), _notes(ignored), answer=tuple(answered))
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, CatalogError):
+        return str(error)
+    return f"it cannot be used ({type(error).__name__}: {plain(error, 160)})"
 
 
 def _merged(a: SceneItem, b: SceneItem) -> SceneItem:

@@ -13,6 +13,7 @@ import pystac
 import pytest
 import rasterio
 import rasterio.shutil
+from affine import Affine
 from odc.geo.geobox import GeoBox
 from rich.console import Console
 
@@ -258,6 +259,10 @@ def test_a_name_that_leads_elsewhere_is_refused(name: str, tmp_path: Path) -> No
     assert said.startswith("its id ")
 
 
+AT_ITEM = Affine(10, 0, 600_000, 0, -10, 5_330_000)
+"""On the ground of `make_item`."""
+
+
 @pytest.mark.parametrize("name", ["a/b", "/etc/cron.d/x", "~root", "con", "%2e%2e%2fx", "$(touch x)"])
 def test_a_strange_name_is_used_in_no_path(name: str, tmp_path: Path) -> None:
     folder = tmp_path / "catalog"
@@ -266,8 +271,8 @@ def test_a_strange_name_is_used_in_no_path(name: str, tmp_path: Path) -> None:
         asset["href"] = f"{key}.tif"
     found = searched(folder, item)
     for key in ("red", "green", "blue"):
-        write(folder / f"{key}.tif", picture()[:1])
-    write(folder / "scl.tif", np.full((1, 210, 330), 4, np.uint8))
+        write(folder / f"{key}.tif", picture()[:1], AT_ITEM)
+    write(folder / "scl.tif", np.full((1, 210, 330), 4, np.uint8), AT_ITEM)
     before = {path for path in tmp_path.rglob("*") if path.is_file()}
     (kept,) = found.items
     source = make_source(folder / "items.json")
