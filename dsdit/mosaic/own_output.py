@@ -12,7 +12,8 @@ from pathlib import Path
 
 from dsdit.errors import RequestError, StoreError
 from dsdit.mosaic import history, lease
-from dsdit.mosaic.folder_versions import FOLDER, MOSAIC, PARTIAL, POINTER, READER_FILES
+from dsdit.mosaic.folder_versions import FOLDER, MOSAIC, POINTER, READER_FILES
+from dsdit.mosaic.hard_links import PARTIAL
 from dsdit.mosaic.version import REPOSITORY
 from dsdit.store.objects import filesystem, is_remote, join, list_names, read_bytes
 

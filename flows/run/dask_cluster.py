@@ -28,12 +28,15 @@ class RunClient(Client):
     waits for a lock that the same thread holds, for ever.
     """
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        Client.__init__(self, *args, **kwargs)
+
     def start(self, **kwargs: Any) -> None:
         """Connects, as `Client` does. Raises what `Client` raises."""
         try:
-            super().start(**kwargs)
+            Client.start(self, **kwargs)
         except BaseException:
-            self.close()
+            Client.close(self)
             self._loop_runner.stop()  # `close` leaves it running where Dask has closed the connections itself
             raise
 
