@@ -19,7 +19,7 @@ from tests.support.web import file_server, stac_server
 def cog(path: Path, values: int, dtype: str = "uint16", gsd_m: float = 10.0) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     size = int(1280 / gsd_m)
-    place = Affine(gsd_m, 0, 500_000, 0, -gsd_m, 5_340_000)
+    place = Affine(gsd_m, 0, 590_000, 0, -gsd_m, 5_340_000)
     profile = {"driver": "COG", "count": 1, "height": size, "width": size, "crs": "EPSG:32632", "blocksize": 128}
     with rasterio.open(path, "w", dtype=dtype, transform=place, **profile) as file:
         file.write(np.full((1, size, size), values, dtype))
