@@ -46,14 +46,13 @@ class Report:
     """Network calls."""
     lr_error: dict[str, float]
     """Mean |A(sr) - lr| in reflectance, before and after restoring."""
-    clipped: int = 0
-    """Pixels that restoring clipped to the bounds of their surroundings in LR (`dsdit.imaging.bounds`)."""
     errors: tuple[str, ...] = field(default=())
     registration: tuple[str, ...] = field(default=())
     """Registration of the references: a count of pairs, then those that a person should look at."""
-
     scenes: tuple[str, ...] = field(default=())
     """Times of the first and the last scene that pixels are from; empty where there are none."""
+    clipped: int = 0
+    """Pixels that restoring clipped to the bounds of their surroundings in LR (`dsdit.imaging.bounds`)."""
 
     @property
     def complete(self) -> bool:
