@@ -19,7 +19,7 @@ from pyproj.exceptions import CRSError
 from shapely.geometry import mapping, shape
 
 from catalogs.allowed import plain
-from catalogs.json_fields import Fields
+from catalogs.json_fields import MAX_EPSG, Fields
 from dsdit.errors import CatalogError
 from dsdit.geojson import flat_geometry
 from dsdit.lonlat import bbox_shape, within_180
@@ -28,8 +28,6 @@ MAX_VERTICES = 100_000
 """More in one footprint count as a mistake."""
 _MAX_CROSSINGS = 1000
 _SAMPLED_LINES = 64
-MAX_EPSG = 2**31 - 1
-"""Largest code of a CRS."""
 
 
 def item_footprint(item: pystac.Item) -> shapely.Geometry:
@@ -89,7 +87,7 @@ def stated_crs(*records: Fields) -> str | None:
     It only separates scenes of different grids: pixels are placed by the CRS of their file.
     """
     for fields in records:
-        if code := fields.text("proj:code"):
+        if code := fields.crs_code("proj:code"):
             return code
         if epsg := fields.whole("proj:epsg", 1, MAX_EPSG):
             return f"EPSG:{epsg}"

@@ -13,6 +13,9 @@ from typing import Any
 MAX_TEXT = 256
 """Characters of the longest name, code or time that is accepted."""
 
+MAX_EPSG = 2**31 - 1
+"""Largest code of a CRS."""
+
 
 class Fields:
     """One record. `left` has, for each field that was left out, its value and what was expected."""
@@ -47,6 +50,16 @@ class Fields:
             return value or None
         self._without(key, f"text that can be printed, of up to {MAX_TEXT} characters")
         return None
+
+    def crs_code(self, key: str) -> str | None:
+        """Code of a CRS such as EPSG:32632, which may be written as the number alone."""
+        value = self._record.get(key)
+        number = finite(value)
+        if isinstance(value, str) and value.isascii() and value.isdigit():
+            number = float(value)
+        if number is not None and number.is_integer() and 1 <= number <= MAX_EPSG:
+            return f"EPSG:{int(number)}"
+        return self.text(key)
 
     def get(self, key: str, kind: type[Any]) -> Any:
         """A value of this very kind, whatever it holds."""

@@ -6,6 +6,7 @@ critical. A scene whose platform is not stated is an overpass of its own.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -35,6 +36,7 @@ class Overpasses:
     def of(cls, when_us: NDArray[np.int64], platforms: Sequence[str | None] | None = None) -> Overpasses:
         """From columns of a table of items; without platforms each item is an overpass of its own."""
         count = len(when_us)
+        platforms = None if platforms is None else [satellite_of(name) for name in platforms]
         names = sorted({name for name in platforms or () if name is not None})
         number = {name: k for k, name in enumerate(names)}
         own = range(len(names), len(names) + count)
@@ -55,6 +57,14 @@ class Overpasses:
         return first
 
 
+def satellite_of(platform: str | None) -> str | None:
+    """One spelling of a platform's name: Sentinel-2A, SENTINEL_2A, sentinel-2a and S2A are one satellite."""
+    if platform is None:
+        return None
+    name = "".join(c for c in platform.casefold() if c.isalnum()) or platform
+    return re.sub(r"^s(\d[a-z])$", r"sentinel\1", name)
+
+
 def ranks_of(order: NDArray[np.int64]) -> NDArray[np.int64]:
     """Rank of each row in an order of rows: the inverse permutation."""
     rank = np.empty(len(order), np.int64)
@@ -71,4 +81,5 @@ def group_overpasses(items: Sequence[SceneItem]) -> tuple[int, ...]:
 
 
 def _same(a: SceneItem, b: SceneItem) -> bool:
-    return a.platform is not None and a.platform == b.platform and abs(a.when - b.when) <= SAME_OVERPASS
+    satellite = satellite_of(a.platform)
+    return satellite is not None and satellite == satellite_of(b.platform) and abs(a.when - b.when) <= SAME_OVERPASS

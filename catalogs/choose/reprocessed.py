@@ -5,11 +5,17 @@ The pairs do not depend on a region: whether the older scene is still of use is 
 A scene is compared only with those that could be the same: of one satellite, tile, grid and time, and, where no tile
 code limits its extent, of the same part of the world. So a continent's scenes take seconds, and the result is that of
 comparing all with all.
+
+Records of two processings may be spelled differently: names of satellites and codes of tiles are compared in one
+spelling. Where a footprint was drawn otherwise, as the tile's square in one record and as the area with data in the
+other, the two cannot be told from two parts of a split downlink. They then both stay, and a pixel takes them in the
+order of every other two scenes of one overpass: no ground is lost, and the older one may show where the newer has data.
 """
 
 from __future__ import annotations
 
 import math
+import re
 from collections import defaultdict
 from collections.abc import Hashable, Iterator, Sequence
 from datetime import UTC, datetime
@@ -19,7 +25,7 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from catalogs.choose.overpasses import SAME_OVERPASS
+from catalogs.choose.overpasses import SAME_OVERPASS, satellite_of
 from catalogs.item import SceneItem
 
 SAME_AREA = 0.8
@@ -31,6 +37,8 @@ _MOST_CELLS = 64
 _WIDE = "over many cells"
 _ROUNDING = 1 - 1e-6
 _MOST_VERTICES, _DETAIL = 1000, 1e-3
+_MGRS = "MGRS-"
+_MGRS_TILE = re.compile(r"(?:MGRS-)?T?(\d{1,2})([A-Z]{3})", re.IGNORECASE)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 MAX_NEWER = 8
@@ -84,7 +92,16 @@ def processed(item: SceneItem) -> tuple[str, str, str]:
 
 
 def _group(item: SceneItem) -> tuple[Hashable, ...]:
-    return item.source, item.collection, item.platform, item.tile, item.crs
+    """What scenes that could be the same have in common. A tile of MGRS has one grid, whatever a record states."""
+    tile = _tile(item)
+    crs = None if tile is not None and tile.startswith(_MGRS) else item.crs
+    return item.source, item.collection, satellite_of(item.platform), tile, crs
+
+
+def _tile(item: SceneItem) -> str | None:
+    """One spelling of a tile's code: MGRS-9VWK, 9vwk and T09VWK are MGRS-09VWK."""
+    found = _MGRS_TILE.fullmatch(item.tile or "")
+    return item.tile if found is None else f"{_MGRS}{int(found[1]):02d}{found[2].upper()}"
 
 
 def _stored(item: SceneItem) -> Iterator[Hashable]:
