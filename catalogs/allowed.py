@@ -7,6 +7,7 @@ catalog's own folder, symbolic links followed. Checked when an item is accepted 
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from urllib.parse import SplitResult, unquote, urljoin, urlsplit
 
@@ -17,6 +18,7 @@ MAX_HREF = 2048
 """Characters of the longest href that is followed."""
 _PORTS = {"https": 443, "http": 80}
 _CONTROL = re.compile(r"[\x00-\x20\x7f\\]")
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f\\]")
 _QUERY = re.compile(r"\?[^\s'\"]*")
 
 
@@ -43,15 +45,53 @@ def gdal_path(href: str) -> str:
 
 def accepted_href(href: str, source: Source) -> str:
     """The href as an item stores it: a URL without query, or a path in the catalog's folder. Raises CatalogError."""
-    if not isinstance(href, str) or not href or len(href) > MAX_HREF or _CONTROL.search(href):
+    if not isinstance(href, str) or not href or len(href) > MAX_HREF or _UNPRINTABLE.search(href):
         raise CatalogError(f"href {plain(href, 80)!r} is empty, too long or holds odd characters")
-    parts = _split(href)
-    if parts.scheme:
+    local = source.is_local and ("://" not in href or href.lower().startswith("file:"))
+    if local:
+        path = source_file(href, source)
+        root = source.root.resolve()
+        return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.as_posix()
+    if _CONTROL.search(href):
+        raise CatalogError(f"href {plain(href, 80)!r} is empty, too long or holds odd characters")
+    if _split(href).scheme:
         return _accepted_url(href, source)
-    if not source.is_local:
-        raise CatalogError(f"href {plain(href, 80)!r} of a remote item is no URL")
-    root = source.root.resolve()
-    return local_path(href, root).relative_to(root).as_posix()
+    raise CatalogError(f"href {plain(href, 80)!r} of a remote item is no URL")
+
+
+def source_file(href: str, source: Source) -> Path:
+    """The file that an href of a local catalog names, links followed; it may not exist. Raises CatalogError.
+
+    The href is a path or a file URL, relative to the catalog's folder or absolute, percent-encoded or not: a file of
+    the very name comes first. Outside the catalog's folder only what is below one of the source's `folders` is read.
+    """
+    plain_href = file_path(href)
+    names = dict.fromkeys((plain_href, unquote(plain_href)))
+    paths = [_below(name, [source.root, *map(Path, source.folders)]) for name in names]
+    return next((path for path in paths if path.exists()), paths[-1 if href != plain_href else 0])
+
+
+def file_path(href: str) -> str:
+    """The path in a file URL of this machine, still percent-encoded; a path as it is. Raises CatalogError."""
+    if not href.lower().startswith("file:"):
+        return href
+    parts = _split(href)
+    if parts.hostname not in (None, "localhost") or not parts.path.startswith("/"):
+        raise CatalogError(f"href {plain(href, 80)!r} names a file of another machine, or no whole path")
+    return parts.path
+
+
+def _below(href: str, folders: list[Path]) -> Path:
+    """The path of `local_path` below the first of these folders, or, if absolute, below any."""
+    for folder in folders[1:] if href.startswith("/") else ():
+        with suppress(CatalogError):
+            return local_path(href, folder)
+    try:
+        return local_path(href, folders[0])
+    except CatalogError as error:
+        if not href.startswith("/"):
+            raise
+        raise CatalogError(f"{error}: name the folder in `folders` of the source if its files may be read") from error
 
 
 def local_path(href: str, root: Path) -> Path:
@@ -92,9 +132,15 @@ def host_allowed(host: str, hosts: tuple[str, ...]) -> bool:
 
 
 def same_host(url: SplitResult, own: SplitResult) -> bool:
-    """Whether a URL is on the host and port of `own`, under its scheme or under https."""
-    secure = url.scheme in ("https", own.scheme)
-    return secure and (url.hostname, _port(url)) == (own.hostname, _port(own))
+    """Whether a URL is on the host and port of `own`. One of http under an `own` of https is, and must be raised."""
+    return url.scheme in _PORTS and (url.hostname, _port(url)) == (own.hostname, _port(own))
+
+
+def raised(url: SplitResult, own: SplitResult) -> SplitResult:
+    """The URL under https where `own` has https: a proxy that ends TLS lets its server write links with http."""
+    if (url.scheme, own.scheme) != ("http", "https"):
+        return url
+    return url._replace(scheme="https", netloc=url.netloc.removesuffix(":80"))
 
 
 def followed_href(href: str, base: str, own: str) -> str:
@@ -105,7 +151,7 @@ def followed_href(href: str, base: str, own: str) -> str:
     parts = _split(urljoin(base, href))
     if parts.scheme not in _PORTS or parts.username or parts.password or not same_host(parts, _split(own)):
         raise CatalogError(f"link {plain(href, 80)!r} leads to another host or scheme: not followed")
-    return parts._replace(fragment="").geturl()
+    return raised(parts, _split(own))._replace(fragment="").geturl()
 
 
 def _port(parts: SplitResult) -> int | None:

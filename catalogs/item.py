@@ -20,7 +20,7 @@ import pystac
 import shapely
 from shapely.geometry import shape
 
-from catalogs.allowed import accepted_href, local_path, plain
+from catalogs.allowed import accepted_href, plain, source_file
 from catalogs.calibration import OnIgnored
 from catalogs.footprint import geojson, item_footprint, stated_crs
 from catalogs.json_fields import Fields
@@ -123,7 +123,7 @@ def scene_item(item: pystac.Item, source: Source, on_ignored: OnIgnored = lambda
         "updated": updated,
         "rule": [scale, offset],
         "source": source.digest,
-        "files": {k: _fingerprint(local_path(h, source.root)) for k, h in hrefs.items() if "://" not in h},
+        "files": {k: _fingerprint(source_file(h, source)) for k, h in hrefs.items() if "://" not in h},
         "checksums": {key: asset.text("file:checksum") for key, asset in assets.items()},
     }
     scene = SceneItem(
@@ -171,6 +171,16 @@ def _acquired(item: pystac.Item, properties: Fields) -> datetime:
         return when.replace(tzinfo=UTC) if when.tzinfo is None else when.astimezone(UTC)
     except (ValueError, OverflowError) as error:
         raise CatalogError("it has no time of acquisition") from error
+
+
+def until(item: pystac.Item, when: datetime) -> datetime:
+    """Last moment of an item's interval, UTC; `when` for an item of one moment, or where no end can be read."""
+    text = None if item.datetime is not None else Fields(item.properties).text("end_datetime")
+    try:
+        end = datetime.fromisoformat(text or "")
+        return max(when, end.replace(tzinfo=UTC) if end.tzinfo is None else end.astimezone(UTC))
+    except (ValueError, OverflowError):
+        return when
 
 
 def _tile(properties: Fields) -> str | None:

@@ -73,6 +73,8 @@ class Source(Frozen):
     """Schemes of assets that may be followed; http only to this machine."""
     hosts: tuple[str, ...] = ()
     """Hosts of assets, exact or `*.domain`; for s3 the buckets."""
+    folders: tuple[str, ...] = ()
+    """Folders outside a local catalog's own whose files it may name; relative ones to the source's file."""
     drivers: tuple[Literal["GTiff", "COG", "JP2OpenJPEG"], ...] = ("GTiff", "COG")
     """What GDAL may take a file for."""
     signing: Literal["none", "planetary-computer", "aws"] = "none"
@@ -168,6 +170,8 @@ def load_source(name_or_path: str | Path, base: Path | None = None) -> Source:
         raise RequestError(f"source {text!r} cannot be read: {error}") from error
     if not isinstance(record, dict):
         raise RequestError(f"source {text!r} is no mapping: see the shipped ones in catalogs/sources")
+    if isinstance(folders := record.get("folders"), list) and all(isinstance(one, str) for one in folders):
+        record["folders"] = [str((folder / one).absolute()) for one in folders]
     source = _validated(record, text)
     return source if source.endpoint is None or not source.is_local else source.at(source.endpoint, folder)
 

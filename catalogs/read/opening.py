@@ -10,19 +10,20 @@ import os
 import time
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager, suppress
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, TypeVar
 
 import rasterio
 from rasterio.errors import CRSError, RasterioError, RasterioIOError, WindowError
 
-from catalogs.allowed import accepted_href, gdal_path, local_path, plain
+from catalogs.allowed import accepted_href, gdal_path, plain, source_file
 from catalogs.item import SceneItem
 from catalogs.read.file_limits import check_limits, check_pictures, ignore_missing_georeference
 from catalogs.read.file_pool import FilePool
 from catalogs.read.placement import check_placement
-from catalogs.read.redirects import check_redirects
-from catalogs.read.retry import PAUSES_S, may_pass, uncached
+from catalogs.read.redirects import answer_of, check_redirects
+from catalogs.read.retry import PAUSES_S, may_pass, messages_of, uncached
 from catalogs.read.signing import is_refused, signed
 from catalogs.source import Source
 from dsdit.errors import CatalogError, ReadError
@@ -45,6 +46,8 @@ GDAL_SETTINGS: dict[str, Any] = {
     "VSI_CACHE_SIZE": "5000000",
 }
 """GDAL's settings for every read of this package."""
+
+_REFUSED_HEAD = "HTTP response code: "
 
 T = TypeVar("T")
 
@@ -140,7 +143,7 @@ def _checked(item: SceneItem, source: Source, asset: str) -> str:
     if asset not in item.hrefs:
         raise ReadError(f"item {plain(item.id, 120)} has no asset {plain(asset, 60)}")
     href = accepted_href(item.hrefs[asset], source)
-    return href if "://" in href else str(local_path(href, source.root))
+    return href if "://" in href else str(source_file(href, source))
 
 
 def _key(href: str, source: Source) -> Hashable:
@@ -157,13 +160,26 @@ def _open(href: str, url: str, source: Source) -> rasterio.DatasetReader:
     ignore_missing_georeference()
     if url:
         check_redirects(url, source)
-    drivers = list(dict.fromkeys("GTiff" if name == "COG" else name for name in source.drivers))
+    try:
+        return _by_driver(url or href, source)
+    except RasterioIOError as error:
+        web = url.startswith(("https://", "http://")) and _REFUSED_HEAD in messages_of(error)
+        if not web or answer_of(url) != HTTPStatus.PARTIAL_CONTENT:
+            raise
+    # The server serves ranges and refuses HEAD alone, which GDAL sends first and remembers.
+    with rasterio.Env(CPL_VSIL_CURL_USE_HEAD="NO"), uncached(url):
+        return _by_driver(url, source)
+
+
+def _by_driver(name: str, source: Source) -> rasterio.DatasetReader:
+    """The file, by the first of the source's drivers that can read it."""
+    drivers = list(dict.fromkeys("GTiff" if driver == "COG" else driver for driver in source.drivers))
     for driver in drivers[:-1]:
         try:
-            return rasterio.open(url or href, driver=driver)
+            return rasterio.open(name, driver=driver)
         except RasterioIOError:
             continue
-    return rasterio.open(url or href, driver=drivers[-1])
+    return rasterio.open(name, driver=drivers[-1])
 
 
 def _within_limits(file: rasterio.DatasetReader) -> rasterio.DatasetReader:

@@ -7,6 +7,7 @@ an open redirect on an allowed host, but not against an allowed host that answer
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from urllib.parse import urljoin
 
 import requests
@@ -68,9 +69,14 @@ def _session() -> requests.Session:
 
 
 def _step(session: requests.Session, url: str) -> str | None:
-    """The URL to which one URL redirects; None where it is no redirect."""
+    """The URL to which one URL redirects; None where it is no redirect. CatalogError for a server without ranges."""
     with _first_byte(session, url) as answer:
         location = answer.headers.get("location")
+        if answer.status_code == HTTPStatus.OK and answer.headers.get("content-length") not in ("0", "1"):
+            raise CatalogError(
+                f"{plain(url, 120)} is on a server without byte ranges, which gives whole files alone: download the "
+                "file into a local catalog, or serve it from one with ranges"
+            )
         return urljoin(url, location) if answer.is_redirect and location else None
 
 

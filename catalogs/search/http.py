@@ -9,6 +9,7 @@ urllib3 retries up to the headers, unless it reads bodies itself, uncounted: so 
 from __future__ import annotations
 
 import time
+from codecs import BOM_UTF8
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
@@ -18,7 +19,7 @@ from requests.adapters import HTTPAdapter
 from urllib3 import HTTPResponse, Retry
 from urllib3.exceptions import HTTPError
 
-from catalogs.allowed import plain, same_host
+from catalogs.allowed import plain, raised, same_host
 from dsdit.errors import CatalogError
 
 MAX_JSON_BYTES = 64 * 2**20
@@ -60,11 +61,12 @@ class OwnHostSession(requests.Session):
             raise CatalogError(
                 f"the catalog on {self._own.netloc} sends us to {plain(parts.netloc, 80)!r}: not followed"
             )
+        request.url = raised(parts, self._own).geturl()
         retry = self._retry
         while True:
             answer = super().send(request, **{**kwargs, "stream": True})
             try:
-                _ = answer.content
+                answer._content = answer.content.removeprefix(BOM_UTF8)
                 return answer
             except requests.RequestException as error:
                 answer.close()

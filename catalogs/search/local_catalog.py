@@ -9,10 +9,11 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pystac
 
-from catalogs.allowed import local_path, plain
+from catalogs.allowed import file_path, local_path, plain
 from catalogs.search.geoparquet import is_geoparquet, read_geoparquet
 from catalogs.search.http import MAX_JSON_BYTES
 from catalogs.search.parsing import BadItem, features_of, links_of, read_item
@@ -44,7 +45,7 @@ def local_items(source: Source) -> Iterator[pystac.Item | BadItem]:
             item.set_self_href(None)
             folder = file.parent.resolve().relative_to(root.resolve())
             for asset in item.assets.values():
-                if "://" not in asset.href and not asset.href.startswith("/"):
+                if not asset.href.lower().startswith(("/", "file:")) and "://" not in asset.href:
                     asset.href = Path(*_joined(folder, asset.href)).as_posix()
             yield item
 
@@ -76,12 +77,17 @@ def _walk(path: Path, root: Path, visited: set[Path], depth: int = 0) -> Iterato
         yield from ((path, feature) for feature in features_of(record))
     elif record.get("type") in ("Catalog", "Collection"):
         for href in links_of(record, "child", "item", "items"):
-            if "://" not in href:
+            if "://" not in href or href.lower().startswith("file:"):
                 here = path.parent.resolve().relative_to(root.resolve())
-                target = Path(*_joined(here, href))
-                yield from _walk(local_path(target.as_posix(), root), root, visited, depth + 1)
+                yield from _walk(_linked(here, file_path(href), root), root, visited, depth + 1)
     else:
         raise CatalogError(f"{path} is neither a STAC catalog, an item nor a collection of items")
+
+
+def _linked(folder: Path, href: str, root: Path) -> Path:
+    """The file of a link, percent-encoded or not. Raises CatalogError where it is not below `root`."""
+    found = [local_path(Path(*_joined(folder, name)).as_posix(), root) for name in (href, unquote(href))]
+    return found[0] if found[0].exists() else found[1]
 
 
 def _joined(folder: Path, href: str) -> list[str]:
@@ -99,7 +105,7 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         if path.stat().st_size > MAX_JSON_BYTES:
             raise CatalogError(f"{path} is larger than {MAX_JSON_BYTES} bytes")
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, RecursionError) as error:
         raise CatalogError(f"{path} cannot be read: {plain(error)}") from error
     if not isinstance(record, dict):

@@ -19,7 +19,7 @@ from urllib3 import Retry
 
 from catalogs.allowed import plain
 from catalogs.footprint import geojson, item_footprint
-from catalogs.item import SceneItem, scene_item
+from catalogs.item import SceneItem, scene_item, until
 from catalogs.search.api import stac_items
 from catalogs.search.geoparquet import compress_item
 from catalogs.search.http import RETRY
@@ -92,7 +92,9 @@ def clean(
         ignored_here: dict[str, str] = {}
         try:
             item = scene_item(record, source, ignored_here.__setitem__)
-            touches = _within(item.when, start, end) and footprint_lonlat.intersects(item.geometry)
+            touches = (
+                item.when <= end and until(record, item.when) >= start and footprint_lonlat.intersects(item.geometry)
+            )
         except Exception as error:  # noqa: BLE001 - one foreign record, however odd, does not end a run
             if not _elsewhere(record, footprint_lonlat):
                 dropped.add((plain(record.id, 120), _reason(error)))
