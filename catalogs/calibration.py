@@ -158,6 +158,22 @@ class DisplayRule(Frozen):
         return Curve(self.maximum).maximum / 255.0, 0.0
 
 
+def check_dtype(rule: Rule, dtype: str, scale: float, offset: float) -> None:
+    """Raises ValueError where pixels of this type certainly are no reflectance under the rule's scale and offset."""
+    if isinstance(rule, DisplayRule) and dtype != "uint8":
+        raise ValueError(
+            f"its pixels are {dtype}, and rule display is for 8-bit pictures: use rule fixed with the scale of {dtype}"
+        )
+    if dtype == "uint8" and (most := 255 * scale + offset) < LEAST_MAXIMUM:
+        raise ValueError(
+            f"its pixels are uint8, which under scale {scale:g} and offset {offset:g} reach {most:.3g} in reflectance "
+            "at most: is it a picture for display (rule display)?"
+        )
+
+
+LEAST_MAXIMUM = 0.05
+"""Reflectance of value 255 under which an 8-bit file holds no picture of the ground."""
+
 Rule = Annotated[FixedRule | StatedRule | Sentinel2Rule | DisplayRule, Field(discriminator="kind")]
 
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from rasterio.enums import Resampling
 
+from catalogs.calibration import check_dtype
 from catalogs.item import SceneItem
 from catalogs.read.opening import gdal_env, with_file
 from catalogs.read.warp import Gathered, gather, lay
@@ -144,6 +145,10 @@ def _read(
             indexes = list(planes.indexes)
             if max(indexes) > file.count:
                 raise ValueError(f"band {max(indexes)} is requested, the file has {file.count}")
+            for name, band in source.bands.items():
+                if (band.asset, band.index) in ((planes.asset, index) for index in indexes):
+                    k = source.band_names.index(name)
+                    check_dtype(source.rule, file.dtypes[band.index - 1], item.scale[k], item.offset[k])
             return gather(file, indexes, geobox, planes.resampling, planes.nodata, source.alpha, move_m)
 
         return with_file(item, source, planes.asset, use)
