@@ -66,9 +66,16 @@ def source_file(href: str, source: Source) -> Path:
     the very name comes first. Outside the catalog's folder only what is below one of the source's `folders` is read.
     """
     plain_href = file_path(href)
-    names = dict.fromkeys((plain_href, unquote(plain_href)))
-    paths = [_below(name, [source.root, *map(Path, source.folders)]) for name in names]
-    return next((path for path in paths if path.exists()), paths[-1 if href != plain_href else 0])
+    folders = [source.root, *map(Path, source.folders)]
+    decoded = unquote(plain_href)
+    try:
+        path = _below(plain_href, folders)
+    except CatalogError:  # encoded, it is not below a folder whose name holds a blank
+        return _below(decoded, folders)
+    if decoded == plain_href or path.exists():
+        return path
+    other = _below(decoded, folders)
+    return other if other.exists() or href != plain_href else path
 
 
 def file_path(href: str) -> str:
