@@ -211,7 +211,7 @@ class Compute(Frozen):
     straggler_s: Annotated[float, Field(ge=1)] = 600.0
     """Time in seconds after which a step that also takes four times as long as others is started a second time, on
     another worker. Where that copy takes as long and no CPU, their workers are restarted, the step is given again
-    once, and then it fails."""
+    once."""
 
     @model_validator(mode="after")
     def _address(self) -> Compute:
