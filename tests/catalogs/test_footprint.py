@@ -120,7 +120,7 @@ def test_every_spelling_of_a_crs() -> None:
             )
 
 
-@pytest.mark.parametrize("stated", [{}, {"proj:wkt2": "no CRS"}, {"proj:projjson": {"type": "x"}}, {"proj:code": 7}])
+@pytest.mark.parametrize("stated", [{}, {"proj:wkt2": "no CRS"}, {"proj:projjson": {"type": "x"}}, {"proj:code": 7.5}])
 def test_a_crs_that_is_not_stated_is_left_to_the_file(stated: dict[str, Any]) -> None:
     record = make_item("a")
     del record["properties"]["proj:epsg"]

@@ -90,7 +90,7 @@ def test_measured_at_once_is_measured_one_after_another(
     alone = plan_of(folder, weights, tmp_path / "alone")
     assert several.digest == alone.digest
     assert kept(tmp_path / "several") == kept(tmp_path / "alone")
-    assert {name.split("/")[0] for name in kept(tmp_path / "alone")} == {"cover", "fit", "shift"}
+    assert {name.split("/")[0] for name in kept(tmp_path / "alone")} == {"cover", "fit", "mtf", "shift"}
 
 
 @pytest.fixture(scope="module")

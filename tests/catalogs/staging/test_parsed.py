@@ -72,7 +72,7 @@ def test_items_and_sources_of_a_plan_are_parsed_once_for_all_jobs_of_a_process(
     calls.clear()
     for job in jobs:
         read_scenes(plan, Reader(plan), plan.lattice.shard_window(job).coarsen(8))
-    assert calls == {"item of a plan": 3, "source of a plan": 1}
+    assert calls == {"item of a plan": 3, "geometry of an item": 3, "source of a plan": 1}
     calls.clear()
     again = pickle.loads(pickle.dumps(plan))
     read_scenes(again, Reader(again), window)
