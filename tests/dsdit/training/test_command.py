@@ -115,4 +115,4 @@ def test_a_finished_run_is_done(command, straight):
 
 def test_help_shows_how_to_resume(command):
     text = " ".join(RUNNER.invoke(app, ["train", "--help"]).output.split())
-    assert "goes on where it was with --resume" in text and "refused" in text
+    assert "With --resume an interrupted run continues" in text and "refused" in text
