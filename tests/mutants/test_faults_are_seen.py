@@ -62,7 +62,7 @@ def test_noise_keyed_by_tile(kept: Ran, monkeypatch: pytest.MonkeyPatch) -> None
 
     check_overlaps_get_the_same(kept)
     monkeypatch.setattr(TileSampler, "noise", noise)
-    check_raises(partial(check_overlaps_get_the_same, kept), "another noise of one place")
+    check_raises(partial(check_overlaps_get_the_same, kept), "get different noise on shared pixels")
 
 
 def test_noise_keyed_by_the_number_of_the_tile(
@@ -99,7 +99,7 @@ def test_normalisation_by_the_statistics_of_a_tile(kept: Ran, monkeypatch: pytes
 
     check_overlaps_get_the_same(kept)
     monkeypatch.setattr(TileSampler, "__call__", normalised)
-    check_raises(partial(check_overlaps_get_the_same, kept), "another lr of one place")
+    check_raises(partial(check_overlaps_get_the_same, kept), "get different lr on shared pixels")
 
 
 def test_a_feather_that_is_not_normalised(kept: Ran, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -130,7 +130,7 @@ def test_ragged_batches(kept: Ran, monkeypatch: pytest.MonkeyPatch) -> None:
 
     check_batches_have_one_size(kept)
     monkeypatch.setattr(dsdit.steps.sample, "_batch", ragged)
-    with pytest.raises(ValueError, match="the network is always given 3"):
+    with pytest.raises(ValueError, match="the network always gets 3"):
         check_batches_have_one_size(kept)
     monkeypatch.setattr(TileSampler, "__call__", takes_any)
     check_raises(partial(check_batches_have_one_size, kept), "the network is to be given 3 at a time")
