@@ -15,7 +15,7 @@ from dsdit.mosaic.versions import mosaic_store
 from dsdit.store.arrays import open_group
 from tests.support.equator import equator_record, make_equator
 from tests.support.kept import SOUTH
-from tests.support.nights import CLOUD, NORTH, add_scene, make_nights, night_record
+from tests.support.nightly_catalog import CLOUD, NORTH, add_scene, make_nightly_catalog, nightly_record
 from tests.support.whole_runs import Finished, run_whole
 
 
@@ -82,12 +82,12 @@ def test_a_run_whose_shards_all_fail_changes_no_metadata(
 
 def test_the_item_has_the_dates_of_scenes_that_pixels_are_from(weights: Path, tmp_path: Path) -> None:
     """A later scene that is all cloud gives none, and neither does a reference, even one that is flown later."""
-    catalog = make_nights(tmp_path / "catalog")
+    catalog = make_nightly_catalog(tmp_path / "catalog")
     items = json.loads((catalog / "items.json").read_text())
     items["features"][1]["properties"]["datetime"] = "2024-07-18T11:00:00Z"
     (catalog / "items.json").write_text(json.dumps(items))
-    add_scene(catalog, "clouds", "2024-07-12T10:20:21Z", seen=CLOUD)
-    record = {**night_record(catalog, weights, tmp_path / "out"), "bounds": [22.0, -60.0, 96.0, 60.0]}
+    add_scene(catalog, "clouds", "2024-07-12T10:20:21Z", scl=CLOUD)
+    record = {**nightly_record(catalog, weights, tmp_path / "out"), "bounds": [22.0, -60.0, 96.0, 60.0]}
     first = run_whole(record).item()["properties"]
     assert first["datetime"] == "2024-07-06T10:20:21Z" and "start_datetime" not in first
     add_scene(catalog, "north", "2024-07-08T10:20:21Z", NORTH)

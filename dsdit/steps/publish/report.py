@@ -236,7 +236,7 @@ _KEPT = "their references keep their own radiometry"
 _CORRECTIONS = {
     Correction.NOT_MEASURED: "not measured",
     Correction.APPLIED: "moved",
-    Correction.NOT_NEEDED: "in correction",
+    Correction.NOT_NEEDED: "in place",
     Correction.NOT_REQUESTED: "measured only",
     Correction.UNSURE: "not sure",
     Correction.TOO_FAR: "above the limit",
